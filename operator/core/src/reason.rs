@@ -1,0 +1,304 @@
+//! The closed list of reason codes: public API, never renamed or used again.
+//!
+//! One code is the same word as condition reason, Event reason, metric label, log field and in `explain`. Each says what
+//! happened, why, and what to do; `crds/reference.md` is printed from this file. Sentences: `report.rs`.
+
+use std::fmt;
+
+macro_rules! reasons {
+    ($($section:literal { $($(#[doc = $doc:literal])+ $code:ident,)+ })+) => {
+        /// Why something is as it is. The doc of each code is what the reference prints.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Reason {
+            $($($(#[doc = $doc])+ $code,)+)+
+        }
+
+        impl Reason {
+            /// Every code, in the order of the reference.
+            pub const ALL: &'static [Reason] = &[$($(Reason::$code,)+)+];
+
+            /// The code as it is published.
+            #[must_use]
+            pub fn code(self) -> &'static str {
+                match self {
+                    $($(Reason::$code => stringify!($code),)+)+
+                }
+            }
+
+            /// What it means and what to do, as the reference prints it.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self {
+                    $($(Reason::$code => concat!($($doc,)+).trim_ascii(),)+)+
+                }
+            }
+
+            /// The part of the walk in which it arises: the heading in the reference.
+            #[must_use]
+            pub fn section(self) -> &'static str {
+                match self {
+                    $($(Reason::$code => $section,)+)+
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    "Selection: why a tag is not a candidate" {
+        /// The tag is a version that the policy's `select` does not allow. Widen `image.select` if you want it.
+        OutsideRule,
+        /// The tag is not newer than what runs. Nothing to do.
+        NotNewer,
+        /// The tag is older than a version that already completed here. Set `image.downgrade: Allow` to go back by policy.
+        BelowFloor,
+        /// The tag belongs to another variant (`-alpine`, `-slim`) than the running one. Set `image.variant.mode: Any` to mix variants.
+        OtherVariant,
+        /// The tag is a pre-release and the rule does not name pre-releases. A range with a pre-release part (`>=1.0.0-0`) does.
+        PreRelease,
+        /// The tag cannot be read as a version. Nothing to do.
+        NotAVersion,
+        /// `image.tags.include` or `image.tags.exclude` leaves the tag out.
+        TagFiltered,
+        /// The tag names a signature, attestation or SBOM, not an image.
+        ArtefactTag,
+        /// A person went back from this version. It and everything up to it is held; a newer version goes on by itself. Release: `kubectl rollforward release`, or publish a newer version.
+        HumanRollback,
+        /// Another tag spells the same version; the one spelled like the running tag was preferred.
+        Duplicate,
+    }
+    "Current version" {
+        /// The running version cannot be known from the tag. Deploy a versioned tag, or set `image.adopt: Allow`.
+        CurrentVersionUnknown,
+        /// The container's image field is not a valid reference. Correct the workload.
+        ImageNotReadable,
+    }
+    "Registry" {
+        /// The registry did not answer, or answered with an error. Tried again by itself.
+        RegistryUnavailable,
+        /// The registry asked for fewer requests. Tried again at the time it named.
+        RegistryRateLimited,
+        /// The registry refused the credential, or wants one. Check the pull secret of the workload.
+        RegistryUnauthorized,
+        /// The registry has no such repository, or hides it without a credential. Check the name and the pull secret.
+        RepositoryNotFound,
+        /// The registry lists no tag. This is never read as a deletion: the workload stays.
+        TagListEmpty,
+        /// The listing ended early. Nothing is concluded from the missing tags.
+        TagListIncomplete,
+        /// The tag was listed and is not there any more. Nothing to do; the workload stays.
+        TagGone,
+        /// The manifest is not one that can be run: malformed, of an old schema, or too large. Push it again.
+        ManifestInvalid,
+        /// The registry's content does not hash to the digest it names. Treat it as an attack or a broken mirror.
+        DigestMismatch,
+        /// The registry speaks plain http and is not among the hosts allowed to. Add it to `registries.plainHttp` of the operator's configuration.
+        InsecureRegistry,
+        /// A pull secret that the workload names does not exist. Create it or correct the name.
+        PullSecretMissing,
+        /// The operator may not read a pull secret. Grant it by name; the sentence shows the Role.
+        PullSecretForbidden,
+        /// A pull secret is not a docker configuration. Create it with `kubectl create secret docker-registry`.
+        PullSecretInvalid,
+    }
+    "Gates" {
+        /// Nobody has decided what to trust. Write `verification: {unsigned: Allow}` into the policy.
+        NoTrustDecision,
+        /// The policy allows unsigned images: no signature was looked for.
+        UnsignedAllowed,
+        /// The tag was resolved to a digest; the digest is what is written and runs.
+        Resolved,
+        /// The image serves every platform of the nodes in use.
+        PlatformPresent,
+        /// The image lacks a platform of the nodes in use. Publish it for that platform.
+        PlatformMissing,
+        /// The tag has not moved and the digest is new.
+        LedgerClean,
+        /// The tag was pushed again with other content. Its soak starts again.
+        TagMoved,
+        /// An old digest came back under a newer name. Publish a new build, or delete the tag.
+        RetaggedDigest,
+        /// The digest has been known for long enough.
+        SoakDone,
+        /// The digest is too young to be trusted. It goes on by itself at the time named.
+        Soaking,
+        /// The digest was first seen in the future: one of two clocks is wrong. Check the nodes' clocks.
+        ClockBehind,
+        /// The digest has not failed here.
+        NotQuarantined,
+        /// The digest failed here. A newer tag or a new digest goes on by itself; a person may release it: `kubectl rollforward release`.
+        Quarantined,
+        /// The digest failed once here and is tried once more, at the time named.
+        RetryPending,
+    }
+    "Decision" {
+        /// The newest version that the rule allows runs.
+        NewestRuns,
+        /// A better version passes soon; the lesser one is not rolled out just before it.
+        Deferred,
+        /// `spec.suspend` is true. Set it to false to go on.
+        Suspended,
+        /// `mode: DryRun`: the update would start now, and nothing is written. Set `mode: Enforce` to go on.
+        DryRun,
+        /// As many runs are open as the operator's configuration allows. Starts by itself when one ends.
+        ConcurrencyLimit,
+        /// Another policy's run is open on this workload. Starts by itself when it ends.
+        WorkloadBusy,
+        /// An older policy moves the same container. Delete one of the two, or narrow `containers`.
+        TargetConflict,
+        /// No workload matches the target. It is picked up when it appears.
+        TargetMissing,
+        /// The target's kind is not one that this version can move.
+        TargetUnsupported,
+        /// The workload or its namespace is being deleted. Nothing is written to it.
+        TargetDeleting,
+        /// The Deployment is paused by somebody. Resume it: `kubectl rollout resume`.
+        TargetPaused,
+        /// The Deployment is in the middle of another rollout. Starts by itself when that has ended.
+        AlreadyRolling,
+        /// No container of the workload runs a repository that the policy names.
+        NoContainerMatches,
+        /// The workload leaves no room for a canary beside the old pods. Change its strategy, or set `rollout.whenImpossible: RollWithoutCanary`.
+        CanaryImpossible,
+        /// Somebody else changed the image. The hold names who and when; a newer version goes on by itself.
+        ExternalChange,
+        /// The old pods were failing before the update. The canary is judged on its own.
+        BaselineUnhealthy,
+    }
+    "Run" {
+        /// The run is recorded, nothing is written to the workload yet.
+        Preparing,
+        /// New pods were started beside all old ones.
+        CanaryStarted,
+        /// The new pods are watched; no old pod is removed meanwhile.
+        CanaryWatching,
+        /// The watched share of new pods was raised.
+        StepTaken,
+        /// The new pods passed; the native controller replaces the rest.
+        Promoting,
+        /// All pods run the new version.
+        RolledForward,
+        /// The old image and the saved fields are restored.
+        RolledBack,
+        /// The digest is not tried again until a person releases it.
+        DigestQuarantined,
+        /// The run was ended by a change of the policy; image and fields are restored. Nothing is held against the digest.
+        Aborted,
+        /// A person changed the workload in the middle of the run. Only what we wrote and they left is restored.
+        HumanEdit,
+        /// The workload was deleted in the middle of the run.
+        WorkloadGone,
+        /// The new pods were neither good nor bad when the deadline came.
+        DeadlineExceeded,
+        /// The workload changed between reading and writing. Read again and decided anew.
+        WriteConflict,
+        /// The apiserver refused our write for lack of rights. The sentence names the verb and resource to grant.
+        WriteForbidden,
+        /// Admission refused our write to the workload. The sentence keeps its words.
+        WriteDenied,
+        /// The workload holds our fields and the run that saved the originals is gone. The sentence prints the patch to run.
+        OriginalsLost,
+    }
+    "Causes: what the new pods did" {
+        /// The program ended by itself with an exit code.
+        CrashExit,
+        /// The program was ended by a signal.
+        CrashSignal,
+        /// The seccomp profile killed the program (signal 31, SIGSYS): the new image makes a system call that the profile forbids.
+        SeccompKill,
+        /// The kernel ended the program for memory.
+        OutOfMemory,
+        /// The runtime could not start the program: missing, not executable, or for another platform.
+        StartFailed,
+        /// The node could not find the image.
+        PullNotFound,
+        /// The node's credential was refused for the image.
+        PullUnauthorized,
+        /// The image has nothing for the node's platform.
+        PullPlatform,
+        /// The registry did not serve the node: an outage or a rate limit, not the image.
+        PullUnavailable,
+        /// The node could not unpack the image, or refused its name.
+        PullInvalid,
+        /// A Secret, ConfigMap or key that the pod names does not exist.
+        ConfigMissing,
+        /// The pod demands a user other than root and the image runs as root, or its user cannot be verified. The security setting did this, not a crash.
+        RunAsNonRoot,
+        /// The program runs and never becomes Ready.
+        NotReady,
+        /// The kubelet restarts the program because its liveness or startup probe fails.
+        LivenessFailed,
+        /// The program ended without an error; a Deployment's program has to go on.
+        Completed,
+        /// A ResourceQuota leaves no room for the new pod. Raise it; tried again by itself.
+        QuotaExceeded,
+        /// A LimitRange refuses the pod. Correct it or the pod's resources.
+        LimitRange,
+        /// Pod Security admission refuses the pod. The security layer did this, not the application.
+        PodSecurity,
+        /// A ValidatingAdmissionPolicy refuses the pod. The security layer did this, not the application.
+        AdmissionDenied,
+        /// An admission webhook refuses the pod. The security layer did this, not the application.
+        WebhookDenied,
+        /// An admission webhook does not answer, so no pod can be created. An outage, not a refusal.
+        WebhookDown,
+        /// The pod's ServiceAccount does not exist.
+        ServiceAccountMissing,
+        /// Creating the pod was refused for another reason; the sentence keeps the words.
+        CreateForbidden,
+        /// A security profile (AppArmor, seccomp, sysctl) could not be applied on the node.
+        SecurityProfile,
+        /// No node has room for the pod. The environment, not the image.
+        Unschedulable,
+        /// A volume could not be attached or mounted. The environment, not the image.
+        VolumeUnavailable,
+        /// The kubelet refused the pod. The environment, not the image.
+        NodeRefused,
+        /// The pod was drained, preempted or evicted: it says nothing about the image.
+        Disrupted,
+        /// None of the known causes fits; the sentence keeps the words.
+        Unclassified,
+    }
+    "Policy" {
+        /// The policy is valid, the registry answers, the targets can be read.
+        Watching,
+        /// This generation of the policy has not been looked at yet.
+        NotYetSeen,
+        /// A field of the policy is not valid in a way that the schema cannot see. The sentence names it.
+        InvalidPolicy,
+        /// The policy uses a value that this version does not know. Upgrade the operator, or use a value it knows.
+        NewerApi,
+        /// The object cannot be read as a policy at all. The others go on.
+        Unreadable,
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_told_once_and_ends_its_meaning_with_a_full_stop() {
+        let mut codes: Vec<&str> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), Reason::ALL.len());
+        for reason in Reason::ALL {
+            assert!(
+                reason.meaning().ends_with(['.', '`']),
+                "{reason}: {}",
+                reason.meaning()
+            );
+            assert!(
+                reason.code().bytes().all(|byte| byte.is_ascii_alphanumeric()),
+                "{reason}"
+            );
+        }
+    }
+}
