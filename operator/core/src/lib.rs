@@ -8,7 +8,19 @@
     clippy::wildcard_enum_match_arm
 )]
 
+pub mod current;
+pub mod decide;
 pub mod evidence;
+pub mod gate;
 pub mod image;
+pub mod judge;
+pub mod ledger;
+pub mod policy;
 pub mod reason;
+pub mod report;
+pub mod rollout;
+pub mod scan;
+pub mod select;
+pub mod text;
+pub mod version;
 pub mod workload;

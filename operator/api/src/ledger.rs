@@ -1,0 +1,136 @@
+//! `ImageLedger`: the memory of a repository in a namespace. Survives restarts and backups; written by the operator.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::schema;
+
+/// The memory of one repository: first-seen times, failed digests, what completed. Written by the operator.
+#[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "rollforward.dev",
+    version = "v1alpha1",
+    kind = "ImageLedger",
+    plural = "imageledgers",
+    shortname = "iledger",
+    category = "rollforward",
+    namespaced,
+    status = "ImageLedgerStatus",
+    derive = "PartialEq",
+    doc = "The memory of one repository: first-seen times, failed digests, what completed. Written by the operator.",
+    printcolumn = r#"{"name":"Repository","type":"string","jsonPath":".spec.repository"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[x_kube(validation = Rule::new("self == oldSelf").message("a ledger belongs to one repository for ever"))]
+pub struct ImageLedgerSpec {
+    /// The repository.
+    #[schemars(schema_with = "schema::image_text")]
+    pub repository: String,
+}
+
+/// What is remembered.
+#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageLedgerStatus {
+    /// Digests by tag; at most 200 tags.
+    #[schemars(length(max = 200), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["tag"]))]
+    pub tags: Vec<TagEntry>,
+    /// Digests that failed here; at most 256.
+    #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["digest"]))]
+    pub quarantine: Vec<Failure>,
+    /// What is remembered of each track; at most 256.
+    #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["key"]))]
+    pub workloads: Vec<WorkloadMemory>,
+}
+
+/// The digests that a tag named, oldest first.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TagEntry {
+    /// The tag.
+    #[schemars(schema_with = "schema::label_text")]
+    pub tag: String,
+    /// At most 4.
+    #[schemars(length(max = 4))]
+    pub digests: Vec<Sighting>,
+}
+
+/// A digest, and since when this operator knows it under the tag.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sighting {
+    /// The digest.
+    #[schemars(schema_with = "schema::label_text")]
+    pub digest: String,
+    /// When the tag first resolved to it, by this operator's clock.
+    pub first_seen: Time,
+}
+
+/// A digest that failed here.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// The digest.
+    #[schemars(schema_with = "schema::label_text")]
+    pub digest: String,
+    /// The tag it was tried under.
+    #[schemars(schema_with = "schema::label_text")]
+    pub tag: String,
+    /// The cause's code.
+    #[schemars(schema_with = "schema::code_text")]
+    pub reason: String,
+    /// What was observed.
+    #[schemars(schema_with = "schema::line")]
+    pub message: String,
+    /// The run that failed last.
+    #[schemars(schema_with = "schema::name_text")]
+    pub run: String,
+    /// Equal failures so far.
+    pub fails: i32,
+    /// Equal for equal failures.
+    #[schemars(schema_with = "schema::line")]
+    pub signature: String,
+    /// When it failed last.
+    pub since: Time,
+    /// When it is tried again; absent once quarantined.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Time>,
+    /// Whether only a person lets it go on.
+    pub quarantined: bool,
+}
+
+/// What is remembered of a track.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkloadMemory {
+    /// The track's key.
+    #[schemars(schema_with = "schema::label_text")]
+    pub key: String,
+    /// The workload's uid.
+    #[schemars(schema_with = "schema::code_text")]
+    pub uid: String,
+    /// The floor: the highest version that completed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::label_text")]
+    pub completed: Option<String>,
+    /// The image in the template when the memory was last brought up to date.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::image_text")]
+    pub wrote: Option<String>,
+    /// A manual rollback that is respected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub abandoned: Option<Abandoned>,
+}
+
+/// A version that a person went back from.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Abandoned {
+    /// The tag they left.
+    #[schemars(schema_with = "schema::label_text")]
+    pub tag: String,
+    /// When.
+    pub at: Time,
+    /// The field manager that wrote the image.
+    #[schemars(schema_with = "schema::name_text")]
+    pub by: String,
+}

@@ -1,0 +1,496 @@
+//! `UpdatePolicy`: which workloads may move, how far, how sure we must be, and how carefully to go.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use crate::schema::{self, PodsOrShare};
+
+/// Which workloads may move, how far, how sure we must be, and how carefully to go.
+#[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "rollforward.dev",
+    version = "v1alpha1",
+    kind = "UpdatePolicy",
+    plural = "updatepolicies",
+    shortname = "upol",
+    category = "rollforward",
+    namespaced,
+    status = "UpdatePolicyStatus",
+    derive = "PartialEq",
+    doc = "Which workloads may move to newer image versions, how far, how sure we must be, and how carefully to go.",
+    printcolumn = r#"{"name":"Targets","type":"string","jsonPath":".status.targets"}"#,
+    printcolumn = r#"{"name":"Current","type":"string","jsonPath":".status.images[0].current"}"#,
+    printcolumn = r#"{"name":"Latest","type":"string","jsonPath":".status.images[0].latest"}"#,
+    printcolumn = r#"{"name":"State","type":"string","jsonPath":".status.images[0].state"}"#,
+    printcolumn = r#"{"name":"Why","type":"string","jsonPath":".status.conditions[?(@.type==\"UpToDate\")].reason"}"#,
+    printcolumn = r#"{"name":"Until","type":"string","jsonPath":".status.images[0].until"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct UpdatePolicySpec {
+    /// The workloads, 1 to 16. They are moved in this order, then by name; the first is the canary of the rest.
+    #[schemars(length(min = 1, max = 16))]
+    pub targets: Vec<Target>,
+    /// `Enforce` judges and acts; `DryRun` judges and says, and writes nothing to workloads. Without it: `Enforce`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// Stops everything for this policy; an open run is ended and reverted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+    /// Which versions count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<Image>,
+    /// When to look.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
+    /// What to trust. Without a decision nothing moves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
+    /// How carefully to go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
+}
+
+/// Workloads by name or by labels.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(
+    validation = Rule::new("has(self.name) != has(self.selector)").message("expected exactly one of name and selector"),
+    validation = Rule::new("self.apiVersion == 'apps/v1' && self.kind == 'Deployment'")
+        .message(Message::Expression("'expected apiVersion apps/v1 and kind Deployment, the kind that this version moves; got ' + self.apiVersion + ' ' + self.kind".into()))
+)]
+#[serde(rename_all = "camelCase")]
+pub struct Target {
+    /// `apps/v1`.
+    #[schemars(length(max = 64))]
+    pub api_version: String,
+    /// `Deployment`.
+    #[schemars(length(max = 64))]
+    pub kind: String,
+    /// One workload by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub name: Option<String>,
+    /// All workloads with these labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selector: Option<Selector>,
+    /// Only these containers, by name, init containers too; without it all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 63)))]
+    pub containers: Option<Vec<String>>,
+}
+
+/// Labels that a workload must carry.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Selector {
+    /// Label keys and values, all of which must match; 1 to 16.
+    #[schemars(schema_with = "labels")]
+    pub match_labels: BTreeMap<String, String>,
+}
+
+fn labels(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "description": "Label keys and values, all of which must match; 1 to 16.",
+        "minProperties": 1,
+        "maxProperties": 16,
+        "additionalProperties": {"type": "string", "maxLength": 63},
+    })
+}
+
+/// Whether the operator may write.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mode {
+    /// Judge and act.
+    Enforce,
+    /// Judge and say, write nothing to workloads.
+    DryRun,
+    /// Written by a newer version of the schema.
+    #[serde(other)]
+    #[schemars(skip)]
+    Newer,
+}
+
+/// Which versions count.
+#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Image {
+    /// Only containers that run one of these repositories, `*` matches anything: `ghcr.io/acme/*`. Without it whatever the
+    /// matched containers run; each repository is its own track.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 255)))]
+    pub repositories: Option<Vec<String>>,
+    /// The version rule. Without it: `level: Patch`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub select: Option<Select>,
+    /// Whether variants (`-alpine`, `-slim`) may change. Without it: `Keep`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variant: Option<Variant>,
+    /// Which tags count at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Tags>,
+    /// Whether an older version than the floor may be chosen. Without it: `Deny`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub downgrade: Option<Downgrade>,
+    /// What happens when the running version cannot be known. Without it: `Hold`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adopt: Option<Adopt>,
+    /// Secrets with the registry's credential; without them the workload's, then its ServiceAccount's. At most 8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8))]
+    pub image_pull_secrets: Option<Vec<SecretName>>,
+}
+
+/// Names a Secret in the policy's namespace.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretName {
+    /// The Secret's name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// The version rule: exactly one.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("has(self.level) != has(self.semver)").message("expected exactly one of level and semver"))]
+#[serde(rename_all = "camelCase")]
+pub struct Select {
+    /// How far from the running version: `Patch`, `Minor` or `Major`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub level: Option<Level>,
+    /// A range of versions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub semver: Option<Semver>,
+}
+
+/// How far from the running version.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Level {
+    /// The same major and minor version.
+    Patch,
+    /// The same major version.
+    Minor,
+    /// Any newer version.
+    Major,
+    /// Written by a newer version of the schema.
+    #[serde(other)]
+    #[schemars(skip)]
+    Newer,
+}
+
+/// A range of versions.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Semver {
+    /// Masterminds syntax: `~1.4`, `^1.2 || >=3`, `1.2 - 1.4`, `>=1.0.0-0`, `1.x`. A bare `1.2.3` is exact.
+    #[schemars(length(min = 1, max = 256))]
+    pub range: String,
+}
+
+/// Whether variants may change.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Variant {
+    /// `Keep`: a `-alpine` stays a `-alpine`. `Any`: the highest version of any variant.
+    pub mode: VariantMode,
+}
+
+/// Whether variants may change.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VariantMode {
+    /// The running tag's variant only.
+    Keep,
+    /// Any variant.
+    Any,
+    /// Written by a newer version of the schema.
+    #[serde(other)]
+    #[schemars(skip)]
+    Newer,
+}
+
+/// Which tags count at all.
+#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tags {
+    /// Only tags that this matches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::regexp")]
+    pub include: Option<String>,
+    /// No tag that this matches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::regexp")]
+    pub exclude: Option<String>,
+}
+
+/// Whether an older version may be chosen.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Downgrade {
+    /// Never below the floor.
+    Deny,
+    /// The rule alone decides.
+    Allow,
+    /// Written by a newer version of the schema.
+    #[serde(other)]
+    #[schemars(skip)]
+    Newer,
+}
+
+/// What happens when the running version cannot be known.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Adopt {
+    /// Wait for a person.
+    Hold,
+    /// Move to the newest version that the rule allows.
+    Allow,
+    /// Written by a newer version of the schema.
+    #[serde(other)]
+    #[schemars(skip)]
+    Newer,
+}
+
+/// When to look.
+#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// How often the registry is asked. Without it: the operator's default, 5m.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::positive_duration")]
+    pub interval: Option<String>,
+}
+
+/// What to trust.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verification {
+    /// `Allow` has to be written: this version checks no signatures, and silence is not consent.
+    pub unsigned: Unsigned,
+    /// How long a digest must have been known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub soak: Option<Soak>,
+}
+
+/// Whether unsigned images may run.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unsigned {
+    /// They may.
+    Allow,
+    /// Written by a newer version of the schema.
+    #[serde(other)]
+    #[schemars(skip)]
+    Newer,
+}
+
+/// How long a digest must have been known, by this operator's own first sighting.
+#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Soak {
+    /// For unsigned digests. Without it: the operator's default, 72h.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::duration")]
+    pub unsigned: Option<String>,
+}
+
+/// How carefully to go.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(
+    validation = Rule::new("!has(self.bake) || !has(self.deadline) || duration(self.bake) <= duration(self.deadline)")
+        .message(Message::Expression("'expected bake to be at most deadline; got bake ' + self.bake + ' and deadline ' + self.deadline".into())),
+    validation = Rule::new("!has(self.steps) || self.steps[self.steps.size() - 1] == '100%'")
+        .message("expected the last of steps to be \"100%\"")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct Rollout {
+    /// Numbers of new pods, then shares of the replicas; the last is `100%`. Without it: `[1, \"100%\"]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 8))]
+    pub steps: Option<Vec<PodsOrShare>>,
+    /// How long each step is watched. Without it: the operator's default, 10m.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::positive_duration")]
+    pub bake: Option<String>,
+    /// Wall-clock limit of a run. Without it: the operator's default, 60m.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::positive_duration")]
+    pub deadline: Option<String>,
+    /// What happens at the deadline without an answer. Without it: `RollBack`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_deadline: Option<OnDeadline>,
+    /// What happens where no canary fits beside the old pods (strategy Recreate). Without it: `Hold`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when_impossible: Option<WhenImpossible>,
+    /// When a failing digest is given up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<Quarantine>,
+}
+
+/// What happens at the deadline.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnDeadline {
+    /// Restore the old image.
+    RollBack,
+    /// Keep the canary and wait for a person.
+    Hold,
+    /// Written by a newer version of the schema.
+    #[serde(other)]
+    #[schemars(skip)]
+    Newer,
+}
+
+/// What happens where no canary fits.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WhenImpossible {
+    /// Say so and wait.
+    Hold,
+    /// Let the native controller roll, watch, and roll back what fails.
+    RollWithoutCanary,
+    /// Written by a newer version of the schema.
+    #[serde(other)]
+    #[schemars(skip)]
+    Newer,
+}
+
+/// When a failing digest is given up.
+#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Quarantine {
+    /// After how many equal failures, 1 to 10; causes that a second try cannot change count at once. Without it: 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10))]
+    pub after_fails: Option<i32>,
+    /// How long until a failed digest is tried once more. Without it: 30m.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::positive_duration")]
+    pub retry_after: Option<String>,
+}
+
+/// What the operator says about the policy. Written by the operator alone.
+#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UpdatePolicyStatus {
+    /// The generation of the policy that this status is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Blocked`, `UpToDate`, `Ready`, `Stalled`; the first and the last only while they are True.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "conditions")]
+    pub conditions: Option<Vec<Condition>>,
+    /// The workloads, for the TARGETS column.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::label_text")]
+    pub targets: Option<String>,
+    /// One entry a track: a workload's containers that run one repository. At most 64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["track"]))]
+    pub images: Option<Vec<ImageStatus>>,
+    /// How many tracks there are beyond those in `images`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub more_images: Option<i32>,
+    /// The value of the annotation `rollforward.dev/requestedAt` that was handled last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::instant_text")]
+    pub last_handled_request: Option<String>,
+    /// The explanation, line by line; at most 12.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 12), inner(length(max = 512)))]
+    pub why: Option<Vec<String>>,
+}
+
+fn conditions(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "description": "`Blocked`, `UpToDate`, `Ready`, `Stalled`; the first and the last only while they are True.",
+        "maxItems": 8,
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+        "items": {
+            "type": "object",
+            "description": "One condition.",
+            "required": ["type", "status", "lastTransitionTime", "reason", "message"],
+            "properties": {
+                "type": {"type": "string", "maxLength": 64, "description": "Which condition."},
+                "status": {"type": "string", "enum": ["True", "False", "Unknown"], "description": "Whether it holds."},
+                "observedGeneration": {"type": "integer", "format": "int64", "description": "The generation that it is about."},
+                "lastTransitionTime": {"type": "string", "format": "date-time", "description": "When the status changed last."},
+                "reason": {"type": "string", "maxLength": 64, "description": "The code."},
+                "message": {"type": "string", "maxLength": 1024, "description": "Cause, expectation, observation, action, next look."},
+            },
+        },
+    })
+}
+
+/// One track: a workload's containers that run one repository.
+#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageStatus {
+    /// The track's key: kind, workload and first container.
+    #[schemars(schema_with = "schema::label_text")]
+    pub track: String,
+    /// The repository.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::image_text")]
+    pub repository: Option<String>,
+    /// The workload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::name_text")]
+    pub workload: Option<String>,
+    /// The containers, joined by commas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::line")]
+    pub container: Option<String>,
+    /// What runs, with the first eight digits of its digest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::label_text")]
+    pub current: Option<String>,
+    /// The newest that the rule allows, let through or not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::label_text")]
+    pub latest: Option<String>,
+    /// `UpToDate`, `Waiting`, `Blocked`, `Canary`, `Promoting`, `RolledBack`, `Stalled`, `Unknown`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::code_text")]
+    pub state: Option<String>,
+    /// When the state ends by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::instant_text")]
+    pub until: Option<String>,
+    /// The open or the last run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::name_text")]
+    pub run: Option<String>,
+    /// The best candidates; at most 5.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 5))]
+    pub candidates: Option<Vec<Candidate>>,
+    /// What each layer says of the best candidate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "layers")]
+    pub layers: Option<BTreeMap<String, String>>,
+}
+
+fn layers(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "description": "What each layer says of the best candidate.",
+        "maxProperties": 16,
+        "additionalProperties": {"type": "string", "maxLength": 256},
+    })
+}
+
+/// A candidate and what became of it.
+#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Its tag.
+    #[schemars(schema_with = "schema::label_text")]
+    pub tag: String,
+    /// Its digest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::label_text")]
+    pub digest: Option<String>,
+    /// `Pass`, `Fail`, `Absent`, `Unknown`, `Waiting`.
+    #[schemars(schema_with = "schema::code_text")]
+    pub verdict: String,
+    /// The code.
+    #[schemars(schema_with = "schema::code_text")]
+    pub code: String,
+    /// When it passes by time alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::instant_text")]
+    pub until: Option<String>,
+}

@@ -1,0 +1,311 @@
+//! `UpdateRun`: one attempt to move one workload to one digest, with everything that a rollback needs. The audit trail.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{CustomResource, KubeSchema};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use crate::schema::{self, IntOrShare};
+
+/// One attempt to move one workload to one digest. Written by the operator.
+#[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "rollforward.dev",
+    version = "v1alpha1",
+    kind = "UpdateRun",
+    plural = "updateruns",
+    shortname = "urun",
+    category = "rollforward",
+    namespaced,
+    status = "UpdateRunStatus",
+    derive = "PartialEq",
+    doc = "One attempt to move one workload to one digest: trigger, evidence, originals, every write, verdict. Written by the operator.",
+    printcolumn = r#"{"name":"Workload","type":"string","jsonPath":".spec.workload.name"}"#,
+    printcolumn = r#"{"name":"From","type":"string","jsonPath":".spec.fromTag"}"#,
+    printcolumn = r#"{"name":"To","type":"string","jsonPath":".spec.toTag"}"#,
+    printcolumn = r#"{"name":"Phase","type":"string","jsonPath":".status.phase"}"#,
+    printcolumn = r#"{"name":"Result","type":"string","jsonPath":".status.result.reason"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[x_kube(validation = Rule::new("self == oldSelf").message("the spec of an UpdateRun is the record of what was done and does not change"))]
+#[serde(rename_all = "camelCase")]
+pub struct UpdateRunSpec {
+    /// The policy that opened the run, as it was then.
+    pub policy: PolicyRef,
+    /// The workload.
+    pub workload: WorkloadRef,
+    /// The track of the policy's status.
+    #[schemars(schema_with = "schema::label_text")]
+    pub track: String,
+    /// The repository.
+    #[schemars(schema_with = "schema::image_text")]
+    pub repository: String,
+    /// The containers that are moved, 1 to 16.
+    #[schemars(length(min = 1, max = 16))]
+    pub containers: Vec<RunContainer>,
+    /// The tag before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::label_text")]
+    pub from_tag: Option<String>,
+    /// The digest before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::label_text")]
+    pub from_digest: Option<String>,
+    /// The tag that is moved to.
+    #[schemars(schema_with = "schema::label_text")]
+    pub to_tag: String,
+    /// The digest that is moved to: what was verified and what runs.
+    #[schemars(schema_with = "schema::label_text")]
+    pub to_digest: String,
+    /// 1, or more for a retry.
+    #[schemars(range(min = 1, max = 100))]
+    pub attempt: i32,
+    /// What started the run.
+    pub trigger: Trigger,
+    /// What each layer said when it started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "evidence")]
+    pub evidence: Option<BTreeMap<String, String>>,
+    /// The workload's rollout fields before the run: what a rollback restores.
+    pub originals: Originals,
+    /// The values that hold the canary.
+    pub hold: Hold,
+    /// The policy's rollout settings, frozen.
+    pub rollout: Settings,
+    /// False where no canary fits and the policy allows to go without.
+    pub canary: bool,
+}
+
+fn evidence(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "description": "What each layer said when it started.",
+        "maxProperties": 16,
+        "additionalProperties": {"type": "string", "maxLength": 512},
+    })
+}
+
+/// Names a policy as it was.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyRef {
+    /// Its name.
+    #[schemars(schema_with = "schema::name_text")]
+    pub name: String,
+    /// Its uid.
+    #[schemars(schema_with = "schema::code_text")]
+    pub uid: String,
+    /// Its generation: an edit acts on the next run.
+    pub generation: i64,
+}
+
+/// Names a workload as it was.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadRef {
+    /// `apps/v1`.
+    #[schemars(schema_with = "schema::code_text")]
+    pub api_version: String,
+    /// `Deployment`.
+    #[schemars(schema_with = "schema::code_text")]
+    pub kind: String,
+    /// Its name.
+    #[schemars(schema_with = "schema::name_text")]
+    pub name: String,
+    /// Its uid: a recreated workload is another.
+    #[schemars(schema_with = "schema::code_text")]
+    pub uid: String,
+    /// Its generation when the originals were read.
+    pub generation: i64,
+}
+
+/// One container that is moved.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunContainer {
+    /// Its name.
+    #[schemars(schema_with = "schema::code_text")]
+    pub name: String,
+    /// Its index in the pod template.
+    pub index: i32,
+    /// Whether it is an init container.
+    pub init: bool,
+    /// The image before, to the letter.
+    #[schemars(schema_with = "schema::image_text")]
+    pub from: String,
+    /// The image that is written.
+    #[schemars(schema_with = "schema::image_text")]
+    pub to: String,
+}
+
+/// What started a run.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trigger {
+    /// When the digest was first seen under the tag.
+    pub first_seen: Time,
+    /// In words.
+    #[schemars(schema_with = "schema::line")]
+    pub reason: String,
+}
+
+/// The rollout fields of a Deployment.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Originals {
+    /// `spec.minReadySeconds`, seconds; 0 where it was absent.
+    pub min_ready_seconds: i32,
+    /// `spec.progressDeadlineSeconds`, seconds.
+    pub progress_deadline_seconds: i32,
+    /// `spec.strategy`.
+    pub strategy: Strategy,
+}
+
+/// The strategy of a Deployment.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Strategy {
+    /// `RollingUpdate` or `Recreate`.
+    #[serde(rename = "type")]
+    #[schemars(schema_with = "schema::code_text")]
+    pub kind: String,
+    /// Pods above the replicas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_surge: Option<IntOrShare>,
+    /// Pods that may be missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_unavailable: Option<IntOrShare>,
+}
+
+/// The values that hold a canary.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hold {
+    /// `spec.minReadySeconds`, seconds.
+    pub min_ready_seconds: i32,
+    /// `spec.progressDeadlineSeconds`, seconds.
+    pub progress_deadline_seconds: i32,
+}
+
+/// The policy's rollout settings, with the defaults filled in.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Settings {
+    /// Pods, then shares.
+    #[schemars(length(min = 1, max = 8))]
+    pub steps: Vec<IntOrShare>,
+    /// How long each step is watched, seconds.
+    pub bake_seconds: i64,
+    /// The wall-clock limit, seconds.
+    pub deadline_seconds: i64,
+    /// `RollBack` or `Hold`.
+    #[schemars(schema_with = "schema::code_text")]
+    pub on_deadline: String,
+    /// After how many equal failures a digest is quarantined.
+    pub quarantine_after_fails: i32,
+    /// How long until a retry, seconds.
+    pub retry_after_seconds: i64,
+}
+
+/// What has happened to a run since.
+#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UpdateRunStatus {
+    /// `Preparing`, `Canary`, `Promoting`, `Succeeded`, `RolledBack` or `Aborted`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::code_text")]
+    pub phase: Option<String>,
+    /// When the first write to the workload succeeded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+    /// When it ends without an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Time>,
+    /// Index of the step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<i32>,
+    /// New pods of the step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step_pods: Option<i32>,
+    /// When the step was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step_started_at: Option<Time>,
+    /// The end that the run is on the way to; written before the patch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intent: Option<Intent>,
+    /// The cause of a failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+    /// Every write to the workload; at most 24.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 24))]
+    pub writes: Option<Vec<Write>>,
+    /// How it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<Outcome>,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Time>,
+}
+
+/// The end that a run is on the way to.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Intent {
+    /// `RolledBack` or `Aborted`.
+    #[schemars(schema_with = "schema::code_text")]
+    pub action: String,
+    /// The cause's code.
+    #[schemars(schema_with = "schema::code_text")]
+    pub reason: String,
+    /// The cause as a sentence.
+    #[schemars(schema_with = "schema::sentence")]
+    pub message: String,
+    /// When it was decided.
+    pub at: Time,
+}
+
+/// The cause of a failure.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// The code.
+    #[schemars(schema_with = "schema::code_text")]
+    pub reason: String,
+    /// What was wanted.
+    #[schemars(schema_with = "schema::line")]
+    pub expected: String,
+    /// What was seen.
+    #[schemars(schema_with = "schema::line")]
+    pub observed: String,
+    /// The pod that showed it first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::name_text")]
+    pub pod: Option<String>,
+    /// Its node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::name_text")]
+    pub node: Option<String>,
+    /// Equal for equal failures.
+    #[schemars(schema_with = "schema::line")]
+    pub signature: String,
+}
+
+/// One write to the workload.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Write {
+    /// When.
+    pub at: Time,
+    /// What.
+    #[schemars(schema_with = "schema::line")]
+    pub what: String,
+}
+
+/// How a run ended.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The code.
+    #[schemars(schema_with = "schema::code_text")]
+    pub reason: String,
+    /// The sentence.
+    #[schemars(schema_with = "schema::sentence")]
+    pub message: String,
+}

@@ -1,0 +1,133 @@
+//! Pieces of schema that several fields share: bounded texts, durations, numbers of pods or shares.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+/// A schema for a text of at most so many characters.
+fn text(most: u32, description: &str) -> Schema {
+    json_schema!({"type": "string", "maxLength": most, "description": description})
+}
+
+macro_rules! texts {
+    ($($name:ident $most:literal $description:literal;)+) => {
+        $(
+            #[doc = $description]
+            pub fn $name(_: &mut SchemaGenerator) -> Schema {
+                text($most, $description)
+            }
+        )+
+    };
+}
+
+texts! {
+    name_text 253 "A name.";
+    code_text 64 "A code in CamelCase.";
+    label_text 320 "A key or a short text.";
+    image_text 512 "An image reference, as it is written in the workload.";
+    sentence 1024 "A sentence.";
+    line 512 "A line of an explanation.";
+    instant_text 64 "An instant, RFC 3339.";
+}
+
+/// A duration: hours, minutes and seconds, at most 30 days.
+pub fn duration(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 16,
+        "description": "Hours, minutes and seconds, such as `1h30m`, `10m` or `45s`; at most 30 days.",
+        "x-kubernetes-validations": [{
+            "rule": "self.matches('^([0-9]{1,7}h)?([0-9]{1,7}m)?([0-9]{1,7}s)?$') && self != '' && duration(self) <= duration('720h')",
+            "messageExpression": "'expected hours, minutes and seconds such as 1h30m, 10m or 45s, at most 30 days (720h); got ' + self",
+        }],
+    })
+}
+
+/// A duration that may not be zero.
+pub fn positive_duration(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 16,
+        "description": "Hours, minutes and seconds, such as `1h30m`, `10m` or `45s`; at least 1 second, at most 30 days.",
+        "x-kubernetes-validations": [{
+            "rule": "self.matches('^([0-9]{1,7}h)?([0-9]{1,7}m)?([0-9]{1,7}s)?$') && self != '' && duration(self) <= duration('720h') && duration(self) >= duration('1s')",
+            "messageExpression": "'expected hours, minutes and seconds such as 1h30m, 10m or 45s, at least 1s and at most 30 days (720h); got ' + self",
+        }],
+    })
+}
+
+/// A regular expression, compiled by the apiserver before it is accepted.
+pub fn regexp(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 256,
+        "description": "A regular expression of at most 256 characters (RE2 syntax: linear time, no look-around).",
+        // matches() fails to evaluate on an invalid expression, and a rule that fails to evaluate refuses.
+        "x-kubernetes-validations": [{
+            "rule": "''.matches(self) || true",
+            "messageExpression": "'expected a regular expression in RE2 syntax; got ' + self",
+        }],
+    })
+}
+
+/// A number of pods, or a share of the replicas such as `25%`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PodsOrShare {
+    /// A number of pods, 1 or more.
+    Pods(i32),
+    /// A share: a whole number and `%`.
+    Share(String),
+}
+
+impl JsonSchema for PodsOrShare {
+    fn schema_name() -> Cow<'static, str> {
+        "PodsOrShare".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "x-kubernetes-int-or-string": true,
+            "maxLength": 4,
+            "description": "A number of pods (1 to 1000), or a share of the replicas (\"1%\" to \"100%\").",
+            "x-kubernetes-validations": [{
+                "rule": "type(self) == int ? (self >= 1 && self <= 1000) : self.matches('^([1-9][0-9]?|100)%$')",
+                "messageExpression": "'expected a number of pods from 1 to 1000, or a share from \"1%\" to \"100%\"; got ' + string(self)",
+            }],
+        })
+    }
+}
+
+/// A number of pods or a share, as `maxSurge` is written in a Deployment: 0 is allowed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum IntOrShare {
+    /// A number of pods.
+    Pods(i32),
+    /// A share.
+    Share(String),
+}
+
+impl JsonSchema for IntOrShare {
+    fn schema_name() -> Cow<'static, str> {
+        "IntOrShare".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "x-kubernetes-int-or-string": true,
+            "maxLength": 16,
+            "description": "A number of pods, or a share such as `25%`.",
+        })
+    }
+}

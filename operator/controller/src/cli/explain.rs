@@ -1,0 +1,175 @@
+//! `rollforward explain`: a policy told from beginning to end: conditions, why, candidates, runs with every write, settings.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use kube::ResourceExt;
+use kube::api::Api;
+use rollforward_api::policy::{ImageStatus, UpdatePolicy};
+use rollforward_api::run::UpdateRun;
+use rollforward_core::policy::Policy;
+use rollforward_core::text;
+
+use crate::config::Config;
+use crate::convert;
+use crate::kubernetes::store;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The policy.
+    policy: String,
+    /// Its namespace; without it the kubeconfig's.
+    #[arg(short, long)]
+    namespace: Option<String>,
+    /// The operator's configuration file: its defaults fill in what the policy leaves open.
+    #[arg(long)]
+    config: Option<std::path::PathBuf>,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let client = super::client().await?;
+    let namespace = super::namespace(arguments.namespace, &client);
+    let config = Config::load(arguments.config.as_deref())?;
+    let name = &arguments.policy;
+    let policy: UpdatePolicy = Api::namespaced(client.clone(), &namespace)
+        .get(name)
+        .await
+        .with_context(|| format!("no updatepolicy/{name} in namespace {namespace}"))?;
+    let mut runs = store::runs_of(&client, &namespace, name).await?;
+    runs.sort_by_key(|run| std::cmp::Reverse(run.creation_timestamp()));
+    super::tell(&explanation(&policy, &runs, &config));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn explanation(policy: &UpdatePolicy, runs: &[UpdateRun], config: &Config) -> String {
+    let mut lines = vec![format!(
+        "{}/{}",
+        policy.namespace().unwrap_or_default(),
+        policy.name_any()
+    )];
+    let Some(status) = &policy.status else {
+        lines.push("Not looked at yet: no operator has written a status.".to_owned());
+        return lines.join("\n") + "\n";
+    };
+    for condition in status.conditions.iter().flatten() {
+        lines.push(format!(
+            "{:<9} {:<6} {}",
+            condition.type_, condition.status, condition.message
+        ));
+    }
+    for image in status.images.iter().flatten() {
+        track(image, &mut lines);
+    }
+    lines.push(String::new());
+    lines.push("Why".to_owned());
+    lines.extend(status.why.iter().flatten().map(|line| format!("  {line}")));
+    for run in runs {
+        story(run, &mut lines);
+    }
+    lines.push(String::new());
+    match convert::policy::policy(policy, &config.defaults) {
+        Ok(effective) => lines.extend(settings(&effective)),
+        Err(faults) => lines.extend(faults.iter().map(|fault| format!("Not valid: {fault}"))),
+    }
+    // What others wrote into the status was cleaned when it was written; a status can be edited by hand.
+    lines.iter().map(|line| indent_clean(line) + "\n").collect()
+}
+
+fn indent_clean(line: &str) -> String {
+    let indent: String = line.chars().take_while(|letter| *letter == ' ').collect();
+    format!("{indent}{}", text::clean(line, 1200))
+}
+
+fn track(image: &ImageStatus, lines: &mut Vec<String>) {
+    let shown = |text: &Option<String>| text.clone().unwrap_or_default();
+    lines.push(String::new());
+    lines.push(format!("{} ({})", image.track, shown(&image.repository)));
+    lines.push(format!(
+        "  current {}, latest {}, {}",
+        shown(&image.current),
+        shown(&image.latest),
+        shown(&image.state)
+    ));
+    for candidate in image.candidates.iter().flatten() {
+        let until = candidate
+            .until
+            .as_ref()
+            .map_or(String::new(), |until| format!(" until {until}"));
+        lines.push(format!(
+            "  candidate {}: {} {}{until}",
+            candidate.tag, candidate.verdict, candidate.code
+        ));
+    }
+    for (layer, words) in image.layers.iter().flatten() {
+        lines.push(format!("  layer {layer}: {words}"));
+    }
+}
+
+fn story(run: &UpdateRun, lines: &mut Vec<String>) {
+    let spec = &run.spec;
+    let status = run.status.clone().unwrap_or_default();
+    lines.push(String::new());
+    lines.push(format!(
+        "Run {}: {} {} -> {} ({}), attempt {}",
+        run.name_any(),
+        spec.workload.name,
+        spec.from_tag.as_deref().unwrap_or("untagged"),
+        spec.to_tag,
+        status.phase.as_deref().unwrap_or("Preparing"),
+        spec.attempt
+    ));
+    lines.push(format!("  trigger  {}", spec.trigger.reason));
+    lines.extend(
+        spec.evidence
+            .iter()
+            .flatten()
+            .map(|(layer, words)| format!("  evidence {layer}: {words}")),
+    );
+    lines.extend(
+        status
+            .writes
+            .iter()
+            .flatten()
+            .map(|write| format!("  write    {} {}", text::instant_seconds(write.at.0), write.what)),
+    );
+    if let Some(cause) = &status.cause {
+        lines.push(format!(
+            "  cause    {}: expected {}, observed {}",
+            cause.reason, cause.expected, cause.observed
+        ));
+    }
+    if let Some(result) = &status.result {
+        lines.push(format!("  ended    {}: {}", result.reason, result.message));
+    }
+}
+
+fn settings(policy: &Policy) -> Vec<String> {
+    let rollout = &policy.rollout;
+    let trust = policy.trust.as_ref().map_or_else(
+        || "none: nothing moves".to_owned(),
+        |trust| format!("unsigned images, known for {}", text::span(trust.soak_unsigned)),
+    );
+    vec![
+        "Effective settings".to_owned(),
+        format!(
+            "  rule {}, variant {:?}, looked at every {}",
+            policy.rule_text,
+            policy.variant,
+            text::span(policy.interval)
+        ),
+        format!("  trust {trust}"),
+        format!(
+            "  rollout {:?}, each watched {}, deadline {} then {:?}, where impossible {:?}",
+            rollout.steps,
+            text::span(rollout.bake),
+            text::span(rollout.deadline),
+            rollout.on_deadline,
+            rollout.when_impossible
+        ),
+        format!(
+            "  quarantine after {} equal failures, retry after {}",
+            rollout.after_fails,
+            text::span(rollout.retry_after)
+        ),
+    ]
+}

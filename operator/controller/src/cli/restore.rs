@@ -1,0 +1,158 @@
+//! `rollforward restore`: restores every workload that an open run still holds, and lets its objects go. For uninstalling,
+//! and for when the operator is gone.
+//!
+//! A workload whose image is still ours goes back to the image before; one that somebody else changed keeps theirs and gets
+//! its rollout fields back.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use kube::api::{Api, ListParams};
+use kube::core::DeserializeGuard;
+use kube::{Client, ResourceExt};
+use rollforward_api::policy::UpdatePolicy;
+use rollforward_api::run::UpdateRun;
+use rollforward_core::reason::Reason;
+use rollforward_core::rollout::{Patch, Phase, Run, deployment, held_fields};
+
+use crate::clock;
+use crate::convert;
+use crate::kubernetes::{patch, store, workloads};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Every namespace, or those of the configuration.
+    #[arg(long, conflicts_with = "namespace")]
+    all: bool,
+    /// Only this namespace.
+    #[arg(short, long)]
+    namespace: Option<String>,
+    /// The operator's configuration file: names the namespaces that `--all` means.
+    #[arg(long)]
+    config: Option<std::path::PathBuf>,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let client = super::client().await?;
+    let config = crate::config::Config::load(arguments.config.as_deref())?;
+    let spaces: Vec<Option<String>> = match (&arguments.namespace, arguments.all) {
+        (Some(namespace), _) => vec![Some(namespace.clone())],
+        (None, true) if config.watch_namespaces.is_empty() => vec![None],
+        (None, true) => config.watch_namespaces.iter().cloned().map(Some).collect(),
+        (None, false) => bail!("expected --all or --namespace"),
+    };
+    let mut failures: usize = 0;
+    for space in &spaces {
+        for run in runs(&client, space.as_deref()).await? {
+            match restore(&client, &run).await {
+                Ok(words) => super::tell(&format!(
+                    "{}/{}: {words}\n",
+                    run.namespace().unwrap_or_default(),
+                    run.name_any()
+                )),
+                Err(error) => {
+                    failures += 1;
+                    super::tell_error(&format!(
+                        "{}/{}: {error:#}\n",
+                        run.namespace().unwrap_or_default(),
+                        run.name_any()
+                    ));
+                }
+            }
+        }
+        release_policies(&client, space.as_deref()).await?;
+    }
+    if 0 < failures {
+        bail!("{failures} runs could not be restored; they keep their finalizers, so nothing is lost");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+async fn runs(client: &Client, namespace: Option<&str>) -> anyhow::Result<Vec<UpdateRun>> {
+    let api: Api<DeserializeGuard<UpdateRun>> = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let all = api
+        .list(&ListParams::default())
+        .await
+        .context("could not list the UpdateRuns")?;
+    Ok(all
+        .items
+        .into_iter()
+        .filter_map(|run| run.0.ok())
+        .filter(convert::run::is_open)
+        .collect())
+}
+
+async fn restore(client: &Client, object: &UpdateRun) -> anyhow::Result<String> {
+    let run = convert::run::from_api(object).context("the run's record cannot be read")?;
+    let id = &run.workload;
+    let found = workloads::deployment(client, &id.namespace, &id.name).await?;
+    let found = found.filter(|deployment| deployment.uid().as_deref() == Some(&id.uid));
+    let words = match found.as_ref().map(workloads::workload) {
+        None => "its workload is gone".to_owned(),
+        Some(workload) => match restoring(&run, &workload) {
+            None => "held nothing".to_owned(),
+            Some(change) => {
+                patch::apply(client, &change)
+                    .await
+                    .map_err(|refused| anyhow::anyhow!("{}: {}", refused.reason, refused.message))?;
+                format!("Deployment/{} restored", id.name)
+            }
+        },
+    };
+    let mut status = run.status.clone();
+    status.phase = Phase::Aborted;
+    status.result = Some((Reason::Aborted, "restored by `rollforward restore`".to_owned()));
+    status.finished_at = Some(clock::now());
+    store::run_status(
+        client,
+        &id.namespace,
+        &run.name,
+        &convert::run::to_status(&status),
+    )
+    .await?;
+    store::finalizer(client, object, false).await?;
+    Ok(words)
+}
+
+/// The patch that leaves nothing of ours; `None` where nothing is held. A promoted workload keeps what passed.
+fn restoring(run: &Run, workload: &rollforward_core::workload::Workload) -> Option<Patch> {
+    if !held_fields(run, workload).any() {
+        return None;
+    }
+    let is_ours = run.containers.iter().all(|container| {
+        workload
+            .containers
+            .iter()
+            .any(|seen| seen.name == container.name && seen.image == container.to)
+    });
+    Some(if is_ours {
+        deployment::revert(run)
+    } else {
+        deployment::restore_ours(run, workload)
+    })
+}
+
+async fn release_policies(client: &Client, namespace: Option<&str>) -> anyhow::Result<()> {
+    let policies: Api<UpdatePolicy> = api(client, namespace);
+    let all = policies
+        .list(&ListParams::default())
+        .await
+        .context("could not list the UpdatePolicies")?;
+    for policy in &all.items {
+        store::finalizer(client, policy, false).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,278 @@
+//! `rollforward run`: the operator. Wires watches to the walk and serves health and metrics.
+//!
+//! One watch a kind: policies and runs are kept (stripped), Deployments only wake. Our own status writes wake nobody: a
+//! watch passes on an object only when its generation, annotations, finalizers or deletion changed.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash as _, Hasher as _};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures::StreamExt as _;
+use futures::future::{FutureExt as _, Shared};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{Api, ListParams};
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::controller::{Action, Config as ControllerConfig};
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::watcher::{self, watcher};
+use kube::runtime::{Controller, PredicateConfig, WatchStreamExt as _};
+use kube::{Client, Resource, ResourceExt};
+use rollforward_api::policy::UpdatePolicy;
+use rollforward_api::run::UpdateRun;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::Config;
+use crate::kubernetes::events::Events;
+use crate::reconcile::observe::{Stores, matches_labels};
+use crate::reconcile::{Context, Error, gather, reconcile};
+use crate::registry::{self, Registry};
+use crate::scans::Scans;
+use crate::server::{self, Readiness};
+use crate::telemetry::{self, Metrics};
+
+/// How many passes run at once.
+const CONCURRENCY: u16 = 64;
+
+type Policies = Store<DeserializeGuard<UpdatePolicy>>;
+type Stop = Shared<futures::future::BoxFuture<'static, ()>>;
+
+pub(crate) async fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let config = Config::load(config)?;
+    telemetry::start_logs(&config);
+    let (metrics, exported) = Metrics::new();
+    let readiness = Readiness::waiting("starting: the apiserver has not been asked yet");
+    let listener = TcpListener::bind(&config.listen)
+        .await
+        .with_context(|| format!("`listen: {}`: expected a free address and port", config.listen))?;
+    let serving = tokio::spawn(server::serve(listener, readiness.clone(), exported));
+    let stop = stop()?;
+    let client = super::client().await?;
+    let settings = registry::Settings {
+        plain_http: config.plain_http.clone(),
+        timeout: Duration::try_from(config.registry_timeout).unwrap_or(Duration::from_secs(15)),
+        ..registry::Settings::default()
+    };
+    let registry = Registry::new(settings).context("the registry client")?;
+    tokio::select! {
+        () = wait_for_crds(&client, &config, &readiness) => {}
+        () = stop.clone() => return Ok(ExitCode::SUCCESS),
+    }
+    let spaces: Vec<Option<String>> = match config.watch_namespaces.as_slice() {
+        [] => vec![None],
+        named => named.iter().cloned().map(Some).collect(),
+    };
+    let watches: Vec<Watches> = spaces
+        .iter()
+        .map(|space| Watches::new(&client, space.as_deref()))
+        .collect();
+    let stores = Stores::new(
+        watches.iter().map(|watch| watch.policies.clone()).collect(),
+        watches.iter().map(|watch| watch.runs.clone()).collect(),
+    );
+    let events = Events::new(client.clone());
+    let ctx = Arc::new(Context {
+        client,
+        config,
+        registry,
+        scans: Scans::default(),
+        cache: gather::Cache::default(),
+        events,
+        metrics,
+        stores,
+    });
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
+    readiness.set(Ok(()));
+    let controllers = watches
+        .into_iter()
+        .map(|watch| watch.controller.run_until(stop.clone(), Arc::clone(&ctx)));
+    futures::future::join_all(controllers).await;
+    serving.abort();
+    tracing::info!("stopped; open runs stay held and go on after a restart");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Resolves at SIGTERM or SIGINT.
+fn stop() -> anyhow::Result<Stop> {
+    let mut term = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut int = signal(SignalKind::interrupt()).context("SIGINT")?;
+    let stop = async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+    };
+    // Polled in a task of its own, so that a signal counts whoever is listening.
+    let task = tokio::spawn(stop);
+    Ok(async move {
+        let _ = task.await;
+    }
+    .boxed()
+    .shared())
+}
+
+/// Waits until the apiserver serves our kinds; `/ready` says what is missing.
+async fn wait_for_crds(client: &Client, config: &Config, readiness: &Readiness) {
+    let namespace = config.watch_namespaces.first().cloned();
+    loop {
+        let api: Api<DeserializeGuard<UpdatePolicy>> = scoped(client, namespace.as_deref());
+        let Err(error) = api.list(&ListParams::default().limit(1)).await else {
+            return;
+        };
+        let words = match crate::kubernetes::status(&error).map(|status| status.code) {
+            Some(404) => {
+                "the custom resource definitions are missing: kubectl apply -f crds/, or install the chart"
+                    .to_owned()
+            }
+            Some(403) => format!(
+                "no right to list updatepolicies.rollforward.dev: {}",
+                crate::kubernetes::words(&error)
+            ),
+            _ => format!(
+                "the apiserver does not answer: {}",
+                crate::kubernetes::words(&error)
+            ),
+        };
+        tracing::warn!("not ready: {words}");
+        readiness.set(Err(words));
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+}
+
+fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// The watches of one namespace, or of all.
+struct Watches {
+    policies: Policies,
+    runs: Store<DeserializeGuard<UpdateRun>>,
+    controller: Walker,
+}
+
+struct Walker(Controller<DeserializeGuard<UpdatePolicy>>);
+
+impl Watches {
+    fn new(client: &Client, namespace: Option<&str>) -> Self {
+        let (policies, writer) = reflector::store();
+        let api: Api<DeserializeGuard<UpdatePolicy>> = scoped(client, namespace);
+        let changes = watcher(api, watcher::Config::default())
+            .default_backoff()
+            .modify(strip_policy)
+            .reflect(writer)
+            .touched_objects()
+            .predicate_filter(meaning, PredicateConfig::default());
+        let (runs, writer) = reflector::store();
+        let api: Api<DeserializeGuard<UpdateRun>> = scoped(client, namespace);
+        let run_changes = watcher(api, watcher::Config::default())
+            .default_backoff()
+            .reflect(writer)
+            .touched_objects()
+            .predicate_filter(meaning, PredicateConfig::default());
+        let api: Api<PartialObjectMeta<Deployment>> = scoped(client, namespace);
+        let deployments = watcher(api, watcher::Config::default())
+            .default_backoff()
+            .touched_objects();
+        let known = policies.clone();
+        let controller = Controller::for_stream(changes, policies.clone())
+            .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
+            .watches_stream(run_changes, policy_of_run)
+            .watches_stream(deployments, move |deployment| policies_of(&known, &deployment));
+        Self {
+            policies,
+            runs,
+            controller: Walker(controller),
+        }
+    }
+}
+
+impl Walker {
+    async fn run_until(self, stop: Stop, ctx: Arc<Context>) {
+        self.0
+            .graceful_shutdown_on(stop)
+            .run(reconcile, on_error, ctx)
+            .for_each(|result| async move {
+                if let Err(error) = result {
+                    // A policy that was deleted meanwhile is not found: no fault.
+                    tracing::debug!(%error, "pass ended early");
+                }
+            })
+            .await;
+    }
+}
+
+fn on_error(object: Arc<DeserializeGuard<UpdatePolicy>>, error: &Error, ctx: Arc<Context>) -> Action {
+    ctx.metrics.pass_errors.inc();
+    let name = object.meta().name.clone().unwrap_or_default();
+    let namespace = object.meta().namespace.clone().unwrap_or_default();
+    tracing::warn!(policy = %name, %namespace, %error, "the apiserver did not do what was asked; tried again");
+    let Error::Api(cause) = error;
+    // A conflict or a vanished object is read again at once; an apiserver in trouble gets time.
+    let wait = if matches!(cause.code(), Some(404 | 409)) {
+        200
+    } else {
+        2_000
+    };
+    Action::requeue(Duration::from_millis(wait))
+}
+
+/// What decisions never read of a watched policy: a third of its size.
+fn strip_policy(object: &mut DeserializeGuard<UpdatePolicy>) {
+    object.meta_mut().managed_fields = None;
+    if let Ok(policy) = &mut object.0 {
+        policy.status = None;
+        policy
+            .annotations_mut()
+            .remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+}
+
+/// Changes when an object means something else; a status or a bookkeeping field changes nothing.
+fn meaning<K: Resource>(object: &K) -> Option<u64> {
+    let meta = object.meta();
+    let mut hasher = DefaultHasher::new();
+    meta.generation.hash(&mut hasher);
+    meta.annotations.hash(&mut hasher);
+    meta.finalizers.hash(&mut hasher);
+    meta.deletion_timestamp.is_some().hash(&mut hasher);
+    Some(hasher.finish())
+}
+
+fn policy_of_run(run: DeserializeGuard<UpdateRun>) -> Option<ObjectRef<DeserializeGuard<UpdatePolicy>>> {
+    let run = run.0.ok()?;
+    Some(ObjectRef::new(&run.spec.policy.name).within(&run.namespace()?))
+}
+
+/// The policies that mean a Deployment: a change of it wakes them.
+fn policies_of(
+    known: &Policies,
+    deployment: &PartialObjectMeta<Deployment>,
+) -> Vec<ObjectRef<DeserializeGuard<UpdatePolicy>>> {
+    let namespace = deployment.namespace();
+    known
+        .state()
+        .iter()
+        .filter(|policy| policy.meta().namespace == namespace)
+        .filter(|policy| {
+            policy.0.as_ref().is_ok_and(|policy| {
+                let name = deployment.name_any();
+                policy
+                    .spec
+                    .targets
+                    .iter()
+                    .any(|target| matches_labels(target, &name, deployment.labels()))
+            })
+        })
+        .map(|policy| ObjectRef::from_obj(policy.as_ref()))
+        .collect()
+}

@@ -1,0 +1,29 @@
+//! api ↔ core, by hand: the wire form keeps its promises while core moves freely.
+//!
+//! Durations and enums of the policy are checked here once (`policy.rs`); what the operator wrote itself (runs, ledgers) is
+//! read leniently, for an older version of it may have been the writer.
+
+pub mod ledger;
+pub mod policy;
+pub mod run;
+pub mod status;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use rollforward_core::reason::Reason;
+
+/// A core instant on the wire. Whole seconds: what the apiserver keeps, so that a comparison with it holds.
+#[must_use]
+pub fn time(at: Timestamp) -> Time {
+    Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
+}
+
+/// A reason by its code; `Unclassified` for one that this version does not know.
+#[must_use]
+pub fn reason(code: &str) -> Reason {
+    Reason::ALL
+        .iter()
+        .copied()
+        .find(|reason| reason.code() == code)
+        .unwrap_or(Reason::Unclassified)
+}

@@ -1,0 +1,332 @@
+//! `UpdatePolicy` → core's `Policy`: every field checked, every fault told, none hidden by another.
+
+use std::fmt;
+
+use jiff::SignedDuration;
+use kube::ResourceExt;
+use rollforward_api::policy::{
+    Adopt, Downgrade, Level, Mode, OnDeadline, Rollout, Select, Unsigned, UpdatePolicy, VariantMode,
+    Verification, WhenImpossible,
+};
+use rollforward_api::schema::PodsOrShare;
+use rollforward_core::image::Digest;
+use rollforward_core::policy::{self, Policy, PolicyId, RolloutSettings, StepSize, Trust};
+use rollforward_core::reason::Reason;
+use rollforward_core::select::{self, Rule, TagFilter};
+use rollforward_core::version::range::Range;
+
+use crate::config::{Defaults, parse_duration};
+
+/// Asks for a look now; the value is any text that has not been used before, best the time.
+pub const REQUEST_ANNOTATION: &str = "rollforward.dev/requestedAt";
+/// Releases what is held: a digest, or `all`. Carried out and removed by the operator.
+pub const RELEASE_ANNOTATION: &str = "rollforward.dev/release";
+/// How soon a better candidate must pass for a lesser one to be deferred.
+const DEFER_FOR: SignedDuration = SignedDuration::from_hours(1);
+/// How long until a failed digest is tried again, where the policy does not say.
+const RETRY_AFTER: SignedDuration = SignedDuration::from_mins(30);
+
+/// One field that is not valid in a way that the schema cannot see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// `InvalidPolicy`, or `NewerApi` for a value that this version does not know.
+    pub reason: Reason,
+    /// The field's path.
+    pub field: &'static str,
+    /// What was expected and what was found.
+    pub message: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.field, self.message)
+    }
+}
+
+/// What a person asked to be released.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    /// One digest; everything where it is `None`.
+    pub digest: Option<Digest>,
+}
+
+/// The release that the policy's annotation asks for.
+#[must_use]
+pub fn release(object: &UpdatePolicy) -> Option<Release> {
+    let value = object.annotations().get(RELEASE_ANNOTATION)?;
+    if value == "all" {
+        return Some(Release { digest: None });
+    }
+    Some(Release {
+        digest: Some(Digest::parse(value).ok()?),
+    })
+}
+
+/// The value of the request for a look now.
+#[must_use]
+pub fn request(object: &UpdatePolicy) -> Option<String> {
+    object
+        .annotations()
+        .get(REQUEST_ANNOTATION)
+        .map(|value| rollforward_core::text::clean(value, 64))
+}
+
+/// Whether a look was asked for that has not been handled yet.
+#[must_use]
+pub fn requested(object: &UpdatePolicy) -> bool {
+    let handled = object
+        .status
+        .as_ref()
+        .and_then(|status| status.last_handled_request.clone());
+    request(object).is_some_and(|request| Some(request) != handled)
+}
+
+#[derive(Default)]
+struct Faults(Vec<Fault>);
+
+impl Faults {
+    fn invalid(&mut self, field: &'static str, message: impl Into<String>) {
+        self.0.push(Fault {
+            reason: Reason::InvalidPolicy,
+            field,
+            message: message.into(),
+        });
+    }
+
+    fn newer(&mut self, field: &'static str) {
+        let message =
+            "a value that this version does not know; upgrade the operator, or use a value it knows";
+        self.0.push(Fault {
+            reason: Reason::NewerApi,
+            field,
+            message: message.to_owned(),
+        });
+    }
+
+    fn duration(
+        &mut self,
+        field: &'static str,
+        text: Option<&String>,
+        default: SignedDuration,
+    ) -> SignedDuration {
+        let Some(text) = text else { return default };
+        parse_duration(text).unwrap_or_else(|| {
+            let found = rollforward_core::text::clean(text, 40);
+            self.invalid(
+                field,
+                format!("expected hours, minutes and seconds such as 1h30m, at most 30 days; got {found:?}"),
+            );
+            default
+        })
+    }
+}
+
+/// Checks a policy and fills in the defaults.
+///
+/// # Errors
+/// All faults, each with the field's path.
+pub fn policy(object: &UpdatePolicy, defaults: &Defaults) -> Result<Policy, Vec<Fault>> {
+    let mut faults = Faults::default();
+    let spec = &object.spec;
+    let image = spec.image.clone().unwrap_or_default();
+    let (rule, rule_text) = rule(image.select.as_ref(), &mut faults);
+    let tags = image.tags.clone().unwrap_or_default();
+    let filter = TagFilter::parse(tags.include.as_deref(), tags.exclude.as_deref()).unwrap_or_else(|error| {
+        faults.invalid("spec.image.tags", error.to_string());
+        TagFilter::default()
+    });
+    let schedule = spec.schedule.clone().unwrap_or_default();
+    let interval = faults.duration(
+        "spec.schedule.interval",
+        schedule.interval.as_ref(),
+        defaults.interval,
+    );
+    let converted = Policy {
+        id: PolicyId {
+            namespace: object.namespace().unwrap_or_default(),
+            name: object.name_any(),
+            uid: object.uid().unwrap_or_default(),
+        },
+        generation: object.metadata.generation.unwrap_or_default(),
+        deleting: object.metadata.deletion_timestamp.is_some(),
+        mode: mode(spec.mode, &mut faults),
+        suspend: spec.suspend.unwrap_or(false),
+        rule,
+        rule_text,
+        variant: variant(image.variant.map(|variant| variant.mode), &mut faults),
+        filter,
+        allow_downgrade: downgrade(image.downgrade, &mut faults),
+        adopt: adopt(image.adopt, &mut faults),
+        interval: interval.max(SignedDuration::from_secs(1)),
+        trust: trust(spec.verification.as_ref(), defaults, &mut faults),
+        rollout: rollout(&spec.rollout.clone().unwrap_or_default(), defaults, &mut faults),
+        defer_for: DEFER_FOR,
+    };
+    if faults.0.is_empty() {
+        Ok(converted)
+    } else {
+        Err(faults.0)
+    }
+}
+
+fn rule(select: Option<&Select>, faults: &mut Faults) -> (Rule, String) {
+    let patch = || (Rule::Level(select::Level::Patch), "Patch".to_owned());
+    let Some(select) = select else { return patch() };
+    match (&select.level, &select.semver) {
+        (Some(level), None) => {
+            let level = match level {
+                Level::Patch => select::Level::Patch,
+                Level::Minor => select::Level::Minor,
+                Level::Major => select::Level::Major,
+                Level::Newer => {
+                    faults.newer("spec.image.select.level");
+                    select::Level::Patch
+                }
+            };
+            (Rule::Level(level), format!("{level:?}"))
+        }
+        (None, Some(semver)) => match Range::parse(&semver.range) {
+            Ok(range) => (
+                Rule::Semver(range),
+                rollforward_core::text::clean(&semver.range, 100),
+            ),
+            Err(error) => {
+                faults.invalid("spec.image.select.semver.range", error.to_string());
+                patch()
+            }
+        },
+        (None, None) | (Some(_), Some(_)) => {
+            faults.invalid("spec.image.select", "expected exactly one of level and semver");
+            patch()
+        }
+    }
+}
+
+fn mode(mode: Option<Mode>, faults: &mut Faults) -> policy::Mode {
+    match mode {
+        Some(Mode::Enforce) | None => policy::Mode::Enforce,
+        Some(Mode::DryRun) => policy::Mode::DryRun,
+        Some(Mode::Newer) => {
+            faults.newer("spec.mode");
+            policy::Mode::DryRun
+        }
+    }
+}
+
+fn variant(mode: Option<VariantMode>, faults: &mut Faults) -> select::VariantMode {
+    match mode {
+        Some(VariantMode::Keep) | None => select::VariantMode::Keep,
+        Some(VariantMode::Any) => select::VariantMode::Any,
+        Some(VariantMode::Newer) => {
+            faults.newer("spec.image.variant.mode");
+            select::VariantMode::Keep
+        }
+    }
+}
+
+fn downgrade(downgrade: Option<Downgrade>, faults: &mut Faults) -> bool {
+    match downgrade {
+        Some(Downgrade::Deny) | None => false,
+        Some(Downgrade::Allow) => true,
+        Some(Downgrade::Newer) => {
+            faults.newer("spec.image.downgrade");
+            false
+        }
+    }
+}
+
+fn adopt(adopt: Option<Adopt>, faults: &mut Faults) -> bool {
+    match adopt {
+        Some(Adopt::Hold) | None => false,
+        Some(Adopt::Allow) => true,
+        Some(Adopt::Newer) => {
+            faults.newer("spec.image.adopt");
+            false
+        }
+    }
+}
+
+fn trust(verification: Option<&Verification>, defaults: &Defaults, faults: &mut Faults) -> Option<Trust> {
+    let verification = verification?;
+    match verification.unsigned {
+        Unsigned::Allow => {}
+        Unsigned::Newer => {
+            faults.newer("spec.verification.unsigned");
+            return None;
+        }
+    }
+    let text = verification.soak.as_ref().and_then(|soak| soak.unsigned.as_ref());
+    let soak_unsigned = faults.duration("spec.verification.soak.unsigned", text, defaults.soak);
+    Some(Trust { soak_unsigned })
+}
+
+fn rollout(rollout: &Rollout, defaults: &Defaults, faults: &mut Faults) -> RolloutSettings {
+    let quarantine = rollout.quarantine.clone().unwrap_or_default();
+    let bake = faults.duration("spec.rollout.bake", rollout.bake.as_ref(), defaults.bake);
+    let default_deadline = defaults.deadline.max(bake.saturating_mul(2));
+    let deadline = faults.duration(
+        "spec.rollout.deadline",
+        rollout.deadline.as_ref(),
+        default_deadline,
+    );
+    if deadline < bake {
+        faults.invalid(
+            "spec.rollout",
+            "expected bake to be at most deadline; without one of them the operator's default counts",
+        );
+    }
+    RolloutSettings {
+        steps: steps(rollout.steps.as_ref(), faults),
+        bake,
+        deadline,
+        on_deadline: match rollout.on_deadline {
+            Some(OnDeadline::RollBack) | None => policy::OnDeadline::RollBack,
+            Some(OnDeadline::Hold) => policy::OnDeadline::Hold,
+            Some(OnDeadline::Newer) => {
+                faults.newer("spec.rollout.onDeadline");
+                policy::OnDeadline::RollBack
+            }
+        },
+        when_impossible: match rollout.when_impossible {
+            Some(WhenImpossible::Hold) | None => policy::WhenImpossible::Hold,
+            Some(WhenImpossible::RollWithoutCanary) => policy::WhenImpossible::RollWithoutCanary,
+            Some(WhenImpossible::Newer) => {
+                faults.newer("spec.rollout.whenImpossible");
+                policy::WhenImpossible::Hold
+            }
+        },
+        after_fails: quarantine
+            .after_fails
+            .and_then(|fails| u32::try_from(fails).ok())
+            .unwrap_or(2)
+            .max(1),
+        retry_after: faults.duration(
+            "spec.rollout.quarantine.retryAfter",
+            quarantine.retry_after.as_ref(),
+            RETRY_AFTER,
+        ),
+    }
+}
+
+fn steps(steps: Option<&Vec<PodsOrShare>>, faults: &mut Faults) -> Vec<StepSize> {
+    let Some(steps) = steps else {
+        return vec![StepSize::Pods(1), StepSize::Percent(100)];
+    };
+    let mut read = Vec::new();
+    for step in steps {
+        match step {
+            PodsOrShare::Pods(pods) if (1..=1000).contains(pods) => read.push(StepSize::Pods(*pods)),
+            PodsOrShare::Share(text) => match text.strip_suffix('%').and_then(|share| share.parse().ok()) {
+                Some(share @ 1..=100) => read.push(StepSize::Percent(share)),
+                Some(_) | None => {
+                    faults.invalid("spec.rollout.steps", "expected shares from \"1%\" to \"100%\"")
+                }
+            },
+            PodsOrShare::Pods(_) => faults.invalid("spec.rollout.steps", "expected 1 to 1000 pods"),
+        }
+    }
+    if read.last() != Some(&StepSize::Percent(100)) {
+        read.push(StepSize::Percent(100));
+    }
+    read
+}

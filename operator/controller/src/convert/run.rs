@@ -1,0 +1,333 @@
+//! `UpdateRun` ↔ core's `Run`. The spec is written once; the status is written whole.
+
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+use rollforward_api::run::{
+    Cause, Hold, Intent, Originals, Outcome, PolicyRef, RunContainer, Settings, Strategy as ApiStrategy,
+    Trigger, UpdateRun, UpdateRunSpec, UpdateRunStatus, WorkloadRef, Write,
+};
+use rollforward_api::schema::IntOrShare;
+use rollforward_core::image::{Digest, Repository, Tag};
+use rollforward_core::policy::{OnDeadline, PolicyId, RolloutSettings, StepSize, WhenImpossible};
+use rollforward_core::rollout::run::{self, Fields};
+use rollforward_core::rollout::{Phase, Run, RunCause, RunStatus};
+use rollforward_core::text::clean;
+use rollforward_core::workload::{IntOrPercent, Strategy, WorkloadId};
+
+use super::{reason, time};
+
+/// Whether a run has not ended.
+#[must_use]
+pub fn is_open(run: &UpdateRun) -> bool {
+    run.status
+        .as_ref()
+        .is_none_or(|status| status.finished_at.is_none())
+}
+
+/// A run as it is recorded.
+#[must_use]
+pub fn to_spec(run: &Run) -> UpdateRunSpec {
+    let containers = run.containers.iter().map(|container| RunContainer {
+        name: container.name.clone(),
+        index: i32::try_from(container.index).unwrap_or(i32::MAX),
+        init: container.init,
+        from: container.from.clone(),
+        to: container.to.clone(),
+    });
+    UpdateRunSpec {
+        policy: PolicyRef {
+            name: run.policy.name.clone(),
+            uid: run.policy.uid.clone(),
+            generation: run.policy_generation,
+        },
+        workload: WorkloadRef {
+            api_version: "apps/v1".to_owned(),
+            kind: run.workload.kind.clone(),
+            name: run.workload.name.clone(),
+            uid: run.workload.uid.clone(),
+            generation: run.generation,
+        },
+        track: run.track.clone(),
+        repository: run.repository.to_string(),
+        containers: containers.collect(),
+        from_tag: run.from_tag.as_ref().map(ToString::to_string),
+        from_digest: run.from_digest.as_ref().map(ToString::to_string),
+        to_tag: run.to_tag.to_string(),
+        to_digest: run.to_digest.to_string(),
+        attempt: i32::try_from(run.attempt).unwrap_or(1),
+        trigger: Trigger {
+            first_seen: time(run.first_seen),
+            reason: clean(&run.trigger, 500),
+        },
+        evidence: Some(
+            run.evidence
+                .iter()
+                .map(|(layer, words)| (layer.clone(), clean(words, 500)))
+                .collect(),
+        ),
+        originals: Originals {
+            min_ready_seconds: run.originals.min_ready_seconds,
+            progress_deadline_seconds: run.originals.progress_deadline_seconds,
+            strategy: strategy_to_api(&run.originals.strategy),
+        },
+        hold: Hold {
+            min_ready_seconds: run.hold.0,
+            progress_deadline_seconds: run.hold.1,
+        },
+        rollout: settings_to_api(&run.settings),
+        canary: run.canary,
+    }
+}
+
+fn strategy_to_api(strategy: &Strategy) -> ApiStrategy {
+    match strategy {
+        Strategy::Recreate => ApiStrategy {
+            kind: "Recreate".to_owned(),
+            max_surge: None,
+            max_unavailable: None,
+        },
+        Strategy::RollingUpdate {
+            max_surge,
+            max_unavailable,
+        } => ApiStrategy {
+            kind: "RollingUpdate".to_owned(),
+            max_surge: Some(share_to_api(max_surge)),
+            max_unavailable: Some(share_to_api(max_unavailable)),
+        },
+    }
+}
+
+fn share_to_api(share: &IntOrPercent) -> IntOrShare {
+    match share {
+        IntOrPercent::Int(pods) => IntOrShare::Pods(*pods),
+        IntOrPercent::Percent(percent) => IntOrShare::Share(format!("{percent}%")),
+    }
+}
+
+fn share(share: Option<&IntOrShare>) -> IntOrPercent {
+    match share {
+        Some(IntOrShare::Pods(pods)) => IntOrPercent::Int(*pods),
+        Some(IntOrShare::Share(text)) => {
+            IntOrPercent::Percent(text.trim_end_matches('%').parse().unwrap_or(25))
+        }
+        None => IntOrPercent::Percent(25),
+    }
+}
+
+fn settings_to_api(settings: &RolloutSettings) -> Settings {
+    let steps = settings.steps.iter().map(|step| match step {
+        StepSize::Pods(pods) => IntOrShare::Pods(*pods),
+        StepSize::Percent(percent) => IntOrShare::Share(format!("{percent}%")),
+    });
+    Settings {
+        steps: steps.collect(),
+        bake_seconds: settings.bake.as_secs(),
+        deadline_seconds: settings.deadline.as_secs(),
+        on_deadline: match settings.on_deadline {
+            OnDeadline::RollBack => "RollBack".to_owned(),
+            OnDeadline::Hold => "Hold".to_owned(),
+        },
+        quarantine_after_fails: i32::try_from(settings.after_fails).unwrap_or(2),
+        retry_after_seconds: settings.retry_after.as_secs(),
+    }
+}
+
+fn settings(settings: &Settings) -> RolloutSettings {
+    let steps = settings.steps.iter().map(|step| match share(Some(step)) {
+        IntOrPercent::Int(pods) => StepSize::Pods(pods),
+        IntOrPercent::Percent(percent) => StepSize::Percent(percent),
+    });
+    RolloutSettings {
+        steps: steps.collect(),
+        bake: SignedDuration::from_secs(settings.bake_seconds),
+        deadline: SignedDuration::from_secs(settings.deadline_seconds),
+        on_deadline: if settings.on_deadline == "Hold" {
+            OnDeadline::Hold
+        } else {
+            OnDeadline::RollBack
+        },
+        when_impossible: WhenImpossible::Hold,
+        after_fails: u32::try_from(settings.quarantine_after_fails).unwrap_or(2),
+        retry_after: SignedDuration::from_secs(settings.retry_after_seconds),
+    }
+}
+
+/// Reads a run back; `None` where its record is not one that this operator wrote.
+#[must_use]
+pub fn from_api(object: &UpdateRun) -> Option<Run> {
+    let spec = &object.spec;
+    let namespace = object.namespace().unwrap_or_default();
+    let containers = spec.containers.iter().map(|container| run::RunContainer {
+        name: container.name.clone(),
+        index: usize::try_from(container.index).unwrap_or(usize::MAX),
+        init: container.init,
+        from: container.from.clone(),
+        to: container.to.clone(),
+    });
+    let originals = &spec.originals;
+    let strategy = match originals.strategy.kind.as_str() {
+        "Recreate" => Strategy::Recreate,
+        _ => Strategy::RollingUpdate {
+            max_surge: share(originals.strategy.max_surge.as_ref()),
+            max_unavailable: share(originals.strategy.max_unavailable.as_ref()),
+        },
+    };
+    Some(Run {
+        name: object.name_any(),
+        policy: PolicyId {
+            namespace: namespace.clone(),
+            name: spec.policy.name.clone(),
+            uid: spec.policy.uid.clone(),
+        },
+        policy_generation: spec.policy.generation,
+        workload: WorkloadId {
+            kind: spec.workload.kind.clone(),
+            namespace,
+            name: spec.workload.name.clone(),
+            uid: spec.workload.uid.clone(),
+        },
+        generation: spec.workload.generation,
+        track: spec.track.clone(),
+        repository: Repository::parse(&spec.repository).ok()?,
+        containers: containers.collect(),
+        from_tag: spec.from_tag.as_deref().and_then(|tag| Tag::parse(tag).ok()),
+        from_digest: spec
+            .from_digest
+            .as_deref()
+            .and_then(|digest| Digest::parse(digest).ok()),
+        to_tag: Tag::parse(&spec.to_tag).ok()?,
+        to_digest: Digest::parse(&spec.to_digest).ok()?,
+        attempt: u32::try_from(spec.attempt).unwrap_or(1),
+        first_seen: spec.trigger.first_seen.0,
+        trigger: spec.trigger.reason.clone(),
+        evidence: spec.evidence.clone().unwrap_or_default(),
+        originals: Fields {
+            min_ready_seconds: originals.min_ready_seconds,
+            progress_deadline_seconds: originals.progress_deadline_seconds,
+            strategy,
+        },
+        hold: (spec.hold.min_ready_seconds, spec.hold.progress_deadline_seconds),
+        settings: settings(&spec.rollout),
+        canary: spec.canary,
+        created_at: object
+            .creation_timestamp()
+            .map_or(Timestamp::UNIX_EPOCH, |created| created.0),
+        deleting: object.metadata.deletion_timestamp.is_some(),
+        status: object.status.as_ref().map(status).unwrap_or_default(),
+    })
+}
+
+fn status(status: &UpdateRunStatus) -> RunStatus {
+    let writes = status
+        .writes
+        .iter()
+        .flatten()
+        .map(|write| (write.at.0, write.what.clone()));
+    RunStatus {
+        phase: phase(status.phase.as_deref().unwrap_or_default()),
+        started_at: status.started_at.as_ref().map(|at| at.0),
+        deadline: status.deadline.as_ref().map(|at| at.0),
+        step: status
+            .step
+            .and_then(|step| usize::try_from(step).ok())
+            .unwrap_or(0),
+        step_pods: status.step_pods.unwrap_or(0),
+        step_started_at: status.step_started_at.as_ref().map(|at| at.0),
+        intent: status.intent.as_ref().map(|intent| run::Intent {
+            end: reason(&intent.action),
+            reason: reason(&intent.reason),
+            message: intent.message.clone(),
+            at: intent.at.0,
+        }),
+        cause: status.cause.as_ref().map(|cause| RunCause {
+            reason: reason(&cause.reason),
+            expected: cause.expected.clone(),
+            observed: cause.observed.clone(),
+            pod: cause.pod.clone(),
+            node: cause.node.clone(),
+            signature: cause.signature.clone(),
+        }),
+        writes: writes.collect(),
+        result: status
+            .result
+            .as_ref()
+            .map(|result| (reason(&result.reason), result.message.clone())),
+        finished_at: status.finished_at.as_ref().map(|at| at.0),
+    }
+}
+
+fn phase(name: &str) -> Phase {
+    match name {
+        "Canary" => Phase::Canary,
+        "Promoting" => Phase::Promoting,
+        "Succeeded" => Phase::Succeeded,
+        "RolledBack" => Phase::RolledBack,
+        "Aborted" => Phase::Aborted,
+        _ => Phase::Preparing,
+    }
+}
+
+fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Preparing => "Preparing",
+        Phase::Canary => "Canary",
+        Phase::Promoting => "Promoting",
+        Phase::Succeeded => "Succeeded",
+        Phase::RolledBack => "RolledBack",
+        Phase::Aborted => "Aborted",
+    }
+}
+
+/// A run's status on the wire.
+#[must_use]
+pub fn to_status(status: &RunStatus) -> UpdateRunStatus {
+    let RunStatus {
+        phase,
+        started_at,
+        deadline,
+        step,
+        step_pods,
+        step_started_at,
+        intent,
+        cause,
+        writes,
+        result,
+        finished_at,
+    } = status;
+    UpdateRunStatus {
+        phase: Some(phase_name(*phase).to_owned()),
+        started_at: started_at.map(time),
+        deadline: deadline.map(time),
+        step: i32::try_from(*step).ok(),
+        step_pods: Some(*step_pods),
+        step_started_at: step_started_at.map(time),
+        intent: intent.as_ref().map(|intent| Intent {
+            action: intent.end.code().to_owned(),
+            reason: intent.reason.code().to_owned(),
+            message: clean(&intent.message, 1000),
+            at: time(intent.at),
+        }),
+        cause: cause.as_ref().map(|cause| Cause {
+            reason: cause.reason.code().to_owned(),
+            expected: clean(&cause.expected, 500),
+            observed: clean(&cause.observed, 500),
+            pod: cause.pod.clone(),
+            node: cause.node.clone(),
+            signature: clean(&cause.signature, 500),
+        }),
+        writes: Some(
+            writes
+                .iter()
+                .map(|(at, what)| Write {
+                    at: time(*at),
+                    what: clean(what, 500),
+                })
+                .collect(),
+        ),
+        result: result.as_ref().map(|(reason, message)| Outcome {
+            reason: reason.code().to_owned(),
+            message: clean(message, 1000),
+        }),
+        finished_at: finished_at.map(time),
+    }
+}

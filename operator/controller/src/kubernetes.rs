@@ -1,0 +1,68 @@
+//! The door to the apiserver: functions over a client, each one request or one list.
+//!
+//! The only importer of `kube::Api`. Objects become core's types in `workloads.rs`; writes to workloads are JSON patches
+//! (`patch.rs`); Events go out by `events.rs`; pull secrets are read by name (`secrets.rs`).
+
+pub mod events;
+pub mod patch;
+pub mod secrets;
+pub mod store;
+pub mod workloads;
+
+use thiserror::Error;
+
+/// The apiserver did not do what was asked.
+#[derive(Debug, Error)]
+pub enum ApiError {
+    /// A request failed.
+    #[error("{what}: {}", words(.source))]
+    Request {
+        /// What was attempted.
+        what: &'static str,
+        /// The apiserver's answer.
+        #[source]
+        source: kube::Error,
+    },
+}
+
+impl ApiError {
+    /// Wraps a failed request with what was attempted.
+    pub fn of(what: &'static str) -> impl FnOnce(kube::Error) -> Self {
+        move |source| ApiError::Request { what, source }
+    }
+
+    /// The HTTP status, where the apiserver answered at all.
+    #[must_use]
+    pub fn code(&self) -> Option<u16> {
+        let ApiError::Request { source, .. } = self;
+        status(source).map(|status| status.code)
+    }
+}
+
+/// The apiserver's answer to a failed request, where there is one.
+#[must_use]
+pub fn status(error: &kube::Error) -> Option<&kube::core::Status> {
+    if let kube::Error::Api(status) = error {
+        Some(status)
+    } else {
+        None
+    }
+}
+
+/// A failed request in words: the apiserver's own message, or the transport's.
+#[must_use]
+pub fn words(error: &kube::Error) -> String {
+    match status(error) {
+        Some(status) => rollforward_core::text::clean(&status.message, 200),
+        None => rollforward_core::text::clean(&error.to_string(), 200),
+    }
+}
+
+/// `None` for a 404: the object is not there, which is an answer.
+pub(crate) fn optional<T>(result: Result<T, kube::Error>) -> Result<Option<T>, kube::Error> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if status(&error).is_some_and(|status| status.code == 404) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,406 @@
+//! Reads Deployments, ReplicaSets, pods and nodes, and turns them into core's types.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::{self as core_v1, Event, Namespace, Node, PodTemplateSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::util::intstr;
+use kube::api::{Api, ListParams};
+use kube::{Client, ResourceExt};
+use rollforward_core::evidence::Platform;
+use rollforward_core::image::{Digest, ImageRef};
+use rollforward_core::workload::{
+    Container, ContainerState, ContainerStatus, IntOrPercent, Pod, Strategy, Termination, Workload,
+    WorkloadId,
+};
+
+use super::{ApiError, optional};
+
+/// The annotation on a workload that names its open run. Only a pointer: the run itself holds everything.
+pub const RUN_ANNOTATION: &str = "rollforward.dev/run";
+
+/// A Deployment by name.
+///
+/// # Errors
+/// Where the apiserver did not answer.
+pub async fn deployment(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<Deployment>, ApiError> {
+    let api = Api::<Deployment>::namespaced(client.clone(), namespace);
+    optional(api.get(name).await).map_err(ApiError::of("get the Deployment"))
+}
+
+/// The Deployments that a label selector matches, by name.
+///
+/// # Errors
+/// Where the apiserver did not answer.
+pub async fn deployments(
+    client: &Client,
+    namespace: &str,
+    labels: &str,
+) -> Result<Vec<Deployment>, ApiError> {
+    let api = Api::<Deployment>::namespaced(client.clone(), namespace);
+    let list = api.list(&ListParams::default().labels(labels)).await;
+    let mut found = list.map_err(ApiError::of("list the Deployments"))?.items;
+    found.sort_by_key(ResourceExt::name_any);
+    Ok(found)
+}
+
+/// The ReplicaSets and pods of a Deployment, with the newest warnings of pods that are not Ready.
+///
+/// # Errors
+/// Where the apiserver did not answer.
+pub async fn pods(
+    client: &Client,
+    deployment: &Deployment,
+) -> Result<(Vec<rollforward_core::workload::ReplicaSet>, Vec<Pod>), ApiError> {
+    let namespace = deployment.namespace().unwrap_or_default();
+    let Some(labels) = selector(&deployment.spec.selector) else {
+        return Ok((Vec::new(), Vec::new()));
+    };
+    let params = ListParams::default().labels(&labels);
+    let sets = Api::<ReplicaSet>::namespaced(client.clone(), &namespace);
+    let sets = sets
+        .list(&params)
+        .await
+        .map_err(ApiError::of("list the ReplicaSets"))?;
+    let uid = deployment.uid().unwrap_or_default();
+    let owned: Vec<_> = sets
+        .items
+        .iter()
+        .filter(|set| owner(&set.metadata).is_some_and(|owner| owner.1 == uid))
+        .collect();
+    let names: BTreeSet<String> = owned.iter().map(|set| set.name_any()).collect();
+    let listed = Api::<core_v1::Pod>::namespaced(client.clone(), &namespace);
+    let listed = listed
+        .list(&params)
+        .await
+        .map_err(ApiError::of("list the pods"))?;
+    let mut pods = Vec::new();
+    for object in &listed.items {
+        let Some((name, _)) = owner(&object.metadata).filter(|(name, _)| names.contains(name)) else {
+            continue;
+        };
+        let mut pod = pod(object, name);
+        if pod.ready_since.is_none() {
+            pod.warnings = warnings(client, &namespace, &object.uid().unwrap_or_default()).await;
+        }
+        pods.push(pod);
+    }
+    pods.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok((owned.into_iter().map(replica_set).collect(), pods))
+}
+
+/// The newest Warning Events of a pod. Hints only: without the right to read them, or when they have expired, there are none.
+async fn warnings(client: &Client, namespace: &str, uid: &str) -> Vec<(String, String)> {
+    let api = Api::<Event>::namespaced(client.clone(), namespace);
+    let params = ListParams::default()
+        .fields(&format!("involvedObject.uid={uid},type=Warning"))
+        .limit(20);
+    let Ok(list) = api.list(&params).await else {
+        return Vec::new();
+    };
+    let mut events = list.items;
+    events.sort_by_key(|event| std::cmp::Reverse(event.last_timestamp.as_ref().map(|time| time.0)));
+    events
+        .into_iter()
+        .map(|event| {
+            (
+                event.reason.unwrap_or_default(),
+                event.message.unwrap_or_default(),
+            )
+        })
+        .collect()
+}
+
+/// The platforms of the nodes that can take pods.
+///
+/// # Errors
+/// Where the apiserver did not answer.
+pub async fn platforms(client: &Client) -> Result<BTreeSet<Platform>, ApiError> {
+    let nodes = Api::<Node>::all(client.clone())
+        .list(&ListParams::default())
+        .await;
+    let nodes = nodes.map_err(ApiError::of("list the nodes"))?;
+    Ok(nodes
+        .items
+        .into_iter()
+        .filter(|node| {
+            !node
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.unschedulable)
+                .unwrap_or(false)
+        })
+        .filter_map(|node| node.status?.node_info)
+        .map(|info| Platform {
+            os: info.operating_system,
+            architecture: info.architecture,
+        })
+        .collect())
+}
+
+/// Whether a namespace is being deleted, or gone.
+///
+/// # Errors
+/// Where the apiserver did not answer.
+pub async fn namespace_is_deleting(client: &Client, name: &str) -> Result<bool, ApiError> {
+    let found = optional(Api::<Namespace>::all(client.clone()).get(name).await);
+    let found = found.map_err(ApiError::of("get the namespace"))?;
+    Ok(found.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_some()))
+}
+
+fn owner(metadata: &ObjectMeta) -> Option<(String, String)> {
+    let owners = metadata.owner_references.as_ref()?;
+    owners
+        .iter()
+        .find(|owner| owner.controller == Some(true))
+        .map(|owner| (owner.name.clone(), owner.uid.clone()))
+}
+
+/// A label selector in the form that a list takes.
+#[must_use]
+pub fn selector(selector: &LabelSelector) -> Option<String> {
+    let mut parts: Vec<String> = selector
+        .match_labels
+        .iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    for expression in selector.match_expressions.iter().flatten() {
+        let values = expression.values.clone().unwrap_or_default().join(",");
+        let key = &expression.key;
+        parts.push(match expression.operator.as_str() {
+            "In" => format!("{key} in ({values})"),
+            "NotIn" => format!("{key} notin ({values})"),
+            "Exists" => key.clone(),
+            "DoesNotExist" => format!("!{key}"),
+            _ => return None,
+        });
+    }
+    (!parts.is_empty()).then(|| parts.join(","))
+}
+
+/// A Deployment as decisions read it.
+#[must_use]
+pub fn workload(object: &Deployment) -> Workload {
+    let spec = &object.spec;
+    let status = object.status.clone().unwrap_or_default();
+    let annotated = object
+        .annotations()
+        .get(RUN_ANNOTATION)
+        .filter(|name| !name.is_empty());
+    Workload {
+        id: WorkloadId {
+            kind: "Deployment".to_owned(),
+            namespace: object.namespace().unwrap_or_default(),
+            name: object.name_any(),
+            uid: object.uid().unwrap_or_default(),
+        },
+        generation: object.metadata.generation.unwrap_or_default(),
+        observed_generation: status.observed_generation.unwrap_or_default(),
+        deleting: object.metadata.deletion_timestamp.is_some(),
+        paused: spec.paused.unwrap_or(false),
+        replicas: spec.replicas.unwrap_or(1),
+        updated_replicas: status.updated_replicas.unwrap_or_default(),
+        total_replicas: status.replicas.unwrap_or_default(),
+        available_replicas: status.available_replicas.unwrap_or_default(),
+        strategy: strategy(spec.strategy.as_ref()),
+        min_ready_seconds: spec.min_ready_seconds.unwrap_or_default(),
+        progress_deadline_seconds: spec.progress_deadline_seconds.unwrap_or(600),
+        containers: containers(&spec.template),
+        annotated_run: annotated.cloned(),
+        image_writer: image_writer(&object.metadata),
+    }
+}
+
+fn strategy(strategy: Option<&k8s_openapi::api::apps::v1::DeploymentStrategy>) -> Strategy {
+    if strategy.and_then(|strategy| strategy.type_.as_deref()) == Some("Recreate") {
+        return Strategy::Recreate;
+    }
+    let rolling = strategy.and_then(|strategy| strategy.rolling_update.as_ref());
+    let share = |value: Option<&intstr::IntOrString>| match value {
+        Some(intstr::IntOrString::Int(pods)) => IntOrPercent::Int(*pods),
+        Some(intstr::IntOrString::String(text)) => {
+            IntOrPercent::Percent(text.trim_end_matches('%').parse().unwrap_or(25))
+        }
+        None => IntOrPercent::Percent(25),
+    };
+    Strategy::RollingUpdate {
+        max_surge: share(rolling.and_then(|rolling| rolling.max_surge.as_ref())),
+        max_unavailable: share(rolling.and_then(|rolling| rolling.max_unavailable.as_ref())),
+    }
+}
+
+fn containers(template: &PodTemplateSpec) -> Vec<Container> {
+    let Some(spec) = &template.spec else {
+        return Vec::new();
+    };
+    let read = |init: bool| {
+        move |(index, container): (usize, &core_v1::Container)| Container {
+            name: container.name.clone(),
+            index,
+            init,
+            image: container.image.clone().unwrap_or_default(),
+        }
+    };
+    let main = spec.containers.iter().enumerate().map(read(false));
+    main.chain(spec.init_containers.iter().flatten().enumerate().map(read(true)))
+        .collect()
+}
+
+/// Who wrote the pod template's containers last, by the managed fields. `kubectl rollout undo` shows up here by its manager.
+fn image_writer(metadata: &ObjectMeta) -> Option<(String, Timestamp)> {
+    let entries = metadata.managed_fields.as_ref()?;
+    entries
+        .iter()
+        .filter(|entry| entry.subresource.is_none() && writes_template(entry.fields_v1.as_ref()))
+        .filter_map(|entry| Some((entry.manager.clone()?, entry.time.as_ref()?.0)))
+        .max_by_key(|(_, at)| *at)
+}
+
+fn writes_template(fields: Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::FieldsV1>) -> bool {
+    fields.is_some_and(|fields| {
+        fields
+            .0
+            .pointer("/f:spec/f:template/f:spec/f:containers")
+            .is_some()
+    })
+}
+
+fn replica_set(object: &ReplicaSet) -> rollforward_core::workload::ReplicaSet {
+    let template = object.spec.template.as_ref();
+    let images: BTreeMap<String, String> = template
+        .map(containers)
+        .unwrap_or_default()
+        .into_iter()
+        .map(|container| (container.name, container.image))
+        .collect();
+    let conditions = object
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref());
+    let create_failure = conditions
+        .into_iter()
+        .flatten()
+        .find(|condition| {
+            condition.type_.as_deref() == Some("ReplicaFailure")
+                && condition.status.as_deref() == Some("True")
+        })
+        .and_then(|condition| condition.message.clone());
+    let revision = object.annotations().get("deployment.kubernetes.io/revision");
+    rollforward_core::workload::ReplicaSet {
+        name: object.name_any(),
+        revision: revision.and_then(|text| text.parse().ok()).unwrap_or_default(),
+        images,
+        replicas: object.spec.replicas.unwrap_or_default(),
+        create_failure,
+    }
+}
+
+fn pod(object: &core_v1::Pod, owner: String) -> Pod {
+    let status = object.status.clone().unwrap_or_default();
+    let spec = object.spec.clone().unwrap_or_default();
+    let conditions = status.conditions.unwrap_or_default();
+    let condition = |kind: &str, value: &str| {
+        conditions
+            .iter()
+            .find(|condition| condition.type_ == kind && condition.status == value)
+    };
+    let mut containers = Vec::new();
+    let main = status.container_statuses.unwrap_or_default();
+    let init = status.init_container_statuses.unwrap_or_default();
+    for (specs, statuses, init) in [
+        (&spec.containers, main, false),
+        (&spec.init_containers.unwrap_or_default(), init, true),
+    ] {
+        containers.extend(
+            statuses
+                .iter()
+                .map(|status| container_status(specs, status, init)),
+        );
+    }
+    Pod {
+        name: object.name_any(),
+        node: spec.node_name,
+        owner,
+        created_at: object
+            .creation_timestamp()
+            .map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+        ready_since: condition("Ready", "True")
+            .and_then(|ready| ready.last_transition_time.as_ref())
+            .map(|time| time.0),
+        deleting: object.metadata.deletion_timestamp.is_some(),
+        phase: status.phase.unwrap_or_default(),
+        refusal: status
+            .reason
+            .map(|reason| (reason, status.message.unwrap_or_default())),
+        unschedulable: condition("PodScheduled", "False").and_then(|condition| condition.message.clone()),
+        disruption: condition("DisruptionTarget", "True").and_then(|condition| condition.reason.clone()),
+        containers,
+        warnings: Vec::new(),
+    }
+}
+
+fn container_status(
+    specs: &[core_v1::Container],
+    status: &core_v1::ContainerStatus,
+    init: bool,
+) -> ContainerStatus {
+    let spec = specs.iter().find(|spec| spec.name == status.name);
+    let state = status.state.clone().unwrap_or_default();
+    let state = match (state.running, state.terminated) {
+        (Some(running), _) => ContainerState::Running {
+            started_at: running.started_at.map(|time| time.0),
+        },
+        (None, Some(ended)) => ContainerState::Terminated(termination(ended)),
+        (None, None) => {
+            let waiting = state.waiting.unwrap_or_default();
+            ContainerState::Waiting {
+                reason: waiting.reason.unwrap_or_default(),
+                message: waiting.message.unwrap_or_default(),
+            }
+        }
+    };
+    let limits = spec.and_then(|spec| spec.resources.as_ref()?.limits.as_ref());
+    ContainerStatus {
+        name: status.name.clone(),
+        init,
+        image: spec.and_then(|spec| spec.image.clone()).unwrap_or_default(),
+        running_digest: running_digest(&status.image_id),
+        ready: status.ready,
+        restarts: status.restart_count,
+        state,
+        last_end: status
+            .last_state
+            .as_ref()
+            .and_then(|last| last.terminated.clone())
+            .map(termination),
+        memory_limit: limits
+            .and_then(|limits| limits.get("memory"))
+            .map(|limit| limit.0.clone()),
+    }
+}
+
+/// The digest in a node's `imageID`, which is `repository@sha256:…`; a bare config hash is not the digest of a manifest.
+fn running_digest(image_id: &str) -> Option<Digest> {
+    ImageRef::parse(image_id.trim_start_matches("docker-pullable://"))
+        .ok()?
+        .digest
+}
+
+fn termination(ended: core_v1::ContainerStateTerminated) -> Termination {
+    let instant = |time: Option<Time>| time.map(|time| time.0);
+    Termination {
+        exit_code: ended.exit_code,
+        signal: ended.signal,
+        reason: ended.reason.unwrap_or_default(),
+        message: ended.message.unwrap_or_default(),
+        started_at: instant(ended.started_at),
+        finished_at: instant(ended.finished_at),
+    }
+}

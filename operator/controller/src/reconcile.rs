@@ -1,0 +1,91 @@
+//! The walk: one pass over one policy, a stage a line.
+//!
+//! Each stage is one file with one output type that contains what it was made from; a later stage is never called by an
+//! earlier one. `observe` and `gather` read the world, `act` and `publish` write it, everything between is core.
+
+pub mod act;
+pub mod gather;
+pub mod observe;
+pub mod publish;
+
+use std::sync::Arc;
+
+use kube::Client;
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::Action;
+use rollforward_api::policy::UpdatePolicy;
+use rollforward_core::policy::Facts;
+use rollforward_core::{current, decide, report, rollout};
+use thiserror::Error;
+
+use crate::clock;
+use crate::config::Config;
+use crate::convert;
+use crate::kubernetes::ApiError;
+use crate::kubernetes::events::Events;
+use crate::registry::Registry;
+use crate::scans::Scans;
+use crate::telemetry::Metrics;
+
+/// What every pass shares.
+pub struct Context {
+    /// The apiserver.
+    pub client: Client,
+    /// The operator's settings.
+    pub config: Config,
+    /// The registries.
+    pub registry: Registry,
+    /// The newest scans.
+    pub scans: Scans,
+    /// What registries answered before.
+    pub cache: gather::Cache,
+    /// Events.
+    pub events: Events,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Policies and open runs, kept by their watches.
+    pub stores: observe::Stores,
+}
+
+/// Why a pass ended early: only ever the apiserver's fault.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// A request to the apiserver failed.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+}
+
+/// One pass over one policy.
+///
+/// # Errors
+/// Only where the apiserver itself failed; a silent registry or a bad policy is said in the status.
+pub async fn reconcile(
+    object: Arc<DeserializeGuard<UpdatePolicy>>,
+    ctx: Arc<Context>,
+) -> Result<Action, Error> {
+    let now = clock::now(); // read once: a pass has one time
+    ctx.metrics.passes.inc();
+    let object = match observe::whole(&ctx, &object).await? {
+        observe::Whole::Gone => return Ok(Action::await_change()),
+        observe::Whole::Unreadable(name, error) => return publish::unreadable(&ctx, &name, &error).await,
+        observe::Whole::Readable(object) => object,
+    };
+    let policy = match convert::policy::policy(&object, &ctx.config.defaults) {
+        Ok(policy) => policy, // every field checked, once
+        Err(faults) => return publish::stalled(&ctx, &object, &faults).await,
+    };
+    let observed = observe::observe(&ctx, &object, &policy, now).await?; // workloads, pods, scan, ledger, runs
+    let facts = Facts {
+        policy,
+        seen: observed.seen,
+        now,
+    }; // fixed for the rest of the pass
+    let chosen = current::choose(&facts); // candidates, best first; a reason for every other tag
+    let assessment = gather::assess(&ctx, &facts, &observed.credentials, chosen).await; // what each layer says
+    let decision = decide::decide(&facts, assessment); // move, hold, or nothing to do
+    let plan = rollout::plan(&facts, decision); // judges the open run; names the one write that is due
+    let outcome = act::act(&ctx, &object, &facts, &plan).await?; // the only writes to workloads
+    let report = report::report(&facts, &plan, &outcome);
+    publish::publish(&ctx, &object, &report, &facts).await?; // status, Events, metrics: all from one report
+    Ok(publish::action(&report))
+}

@@ -1,0 +1,150 @@
+//! Carries a plan out: ledgers first, then the record of the run, then the patch, then what came of it.
+//!
+//! Nothing is chosen here. The order is what makes a crash harmless: whatever a write leads to is stored before it, and a
+//! result only after it. A refused patch is an outcome that the report tells, not an error.
+
+use kube::ResourceExt;
+use rollforward_api::policy::UpdatePolicy;
+use rollforward_api::run::UpdateRun;
+use rollforward_core::policy::Facts;
+use rollforward_core::reason::Reason;
+use rollforward_core::report::Outcome;
+use rollforward_core::rollout::{Phase, Plan, RunPlan, RunStatus};
+
+use super::{Context, Error};
+use crate::convert;
+use crate::kubernetes::{patch, store};
+use crate::telemetry::ReasonLabel;
+
+/// How many runs of each kind are kept per policy.
+const KEPT_SUCCEEDED: usize = 2;
+const KEPT_FAILED: usize = 3;
+
+/// Carries out what is due.
+///
+/// # Errors
+/// Where the apiserver failed; the next pass begins from what the cluster shows.
+pub async fn act(ctx: &Context, object: &UpdatePolicy, facts: &Facts, plan: &Plan) -> Result<Outcome, Error> {
+    let mut outcome = Outcome::default();
+    store_ledgers(ctx, object, facts, plan).await?;
+    if convert::policy::release(object).is_some() {
+        store::clear_annotation(&ctx.client, object, convert::policy::RELEASE_ANNOTATION).await?;
+    }
+    for run in &plan.runs {
+        act_on_run(ctx, run, &mut outcome).await?;
+    }
+    if let Some(run) = &plan.opening {
+        // The finalizer first: a policy deleted from here on waits until the workload is restored.
+        store::finalizer(&ctx.client, object, true).await?;
+        store::create_run(&ctx.client, object, &run.name, convert::run::to_spec(run)).await?;
+        ctx.metrics.wrote("UpdateRun");
+        tracing::info!(policy = %facts.policy.id.name, namespace = %facts.policy.id.namespace, run = %run.name, tag = %run.to_tag, digest = %run.to_digest, "run opened");
+        outcome.opened = Some(run.name.clone());
+    }
+    let open = plan.opening.is_some() || plan.runs.iter().any(|run| run.after.finished_at.is_none());
+    if !open {
+        prune(ctx, facts).await?;
+        store::finalizer(&ctx.client, object, false).await?;
+    }
+    Ok(outcome)
+}
+
+async fn store_ledgers(
+    ctx: &Context,
+    object: &UpdatePolicy,
+    facts: &Facts,
+    plan: &Plan,
+) -> Result<(), Error> {
+    // A release has changed the ledger before the pass began.
+    let released = convert::policy::release(object).is_some();
+    for (repository, ledger) in &plan.ledgers {
+        let before = facts.seen.repositories.get(repository).map(|seen| &seen.ledger);
+        let ending = facts.seen.namespace_deleting || (facts.policy.deleting && plan.runs.is_empty());
+        if (before == Some(ledger) && !released) || ending {
+            continue;
+        }
+        let new = convert::ledger::to_status(ledger);
+        store::store_ledger(&ctx.client, &facts.policy.id.namespace, repository, &new).await?;
+        ctx.metrics.wrote("ImageLedger");
+    }
+    Ok(())
+}
+
+async fn act_on_run(ctx: &Context, plan: &RunPlan, outcome: &mut Outcome) -> Result<(), Error> {
+    let name = &plan.run.name;
+    record(ctx, plan, &plan.run.status, &plan.before).await?;
+    if let Some((change, what)) = &plan.patch {
+        match patch::apply(&ctx.client, change).await {
+            Ok(()) => {
+                ctx.metrics.wrote("Deployment");
+                tracing::info!(run = %name, workload = %plan.run.workload.name, namespace = %plan.run.workload.namespace, "{what}");
+                record(ctx, plan, &plan.before, &plan.after).await?;
+            }
+            Err(refused) => {
+                tracing::warn!(run = %name, reason = %refused.reason, "{}", refused.message);
+                if refused.reason != Reason::WriteConflict {
+                    outcome
+                        .refused
+                        .push((name.clone(), refused.reason, refused.message));
+                }
+                return Ok(());
+            }
+        }
+    }
+    outcome.done.push(name.clone());
+    if plan.after.finished_at.is_some() {
+        let label = ReasonLabel {
+            reason: plan.after.result.as_ref().map_or("", |result| result.0.code()),
+        };
+        ctx.metrics.runs.get_or_create(&label).inc();
+        release_run(ctx, plan).await?;
+    }
+    Ok(())
+}
+
+async fn record(ctx: &Context, plan: &RunPlan, before: &RunStatus, new: &RunStatus) -> Result<(), Error> {
+    if before == new {
+        return Ok(());
+    }
+    let namespace = &plan.run.workload.namespace;
+    store::run_status(
+        &ctx.client,
+        namespace,
+        &plan.run.name,
+        &convert::run::to_status(new),
+    )
+    .await?;
+    ctx.metrics.wrote("UpdateRun");
+    Ok(())
+}
+
+/// The run has ended and holds nothing: its finalizer goes.
+async fn release_run(ctx: &Context, plan: &RunPlan) -> Result<(), Error> {
+    let namespace = &plan.run.workload.namespace;
+    let runs = store::runs_of(&ctx.client, namespace, &plan.run.policy.name).await?;
+    if let Some(run) = runs.iter().find(|run| run.name_any() == plan.run.name) {
+        store::finalizer(&ctx.client, run, false).await?;
+    }
+    Ok(())
+}
+
+/// Deletes the oldest ended runs beyond what is kept.
+async fn prune(ctx: &Context, facts: &Facts) -> Result<(), Error> {
+    if facts.policy.deleting || facts.seen.last_runs.is_empty() {
+        return Ok(());
+    }
+    let id = &facts.policy.id;
+    let mut runs: Vec<UpdateRun> = store::runs_of(&ctx.client, &id.namespace, &id.name).await?;
+    runs.retain(|run| !convert::run::is_open(run));
+    runs.sort_by_key(|run| std::cmp::Reverse(run.creation_timestamp()));
+    let succeeded = |run: &&UpdateRun| {
+        convert::run::from_api(run).is_some_and(|run| run.status.phase == Phase::Succeeded)
+    };
+    let good = runs.iter().filter(succeeded).skip(KEPT_SUCCEEDED);
+    let bad = runs.iter().filter(|run| !succeeded(run)).skip(KEPT_FAILED);
+    for run in good.chain(bad) {
+        store::delete_run(&ctx.client, &id.namespace, &run.name_any()).await?;
+        ctx.metrics.wrote("UpdateRun");
+    }
+    Ok(())
+}

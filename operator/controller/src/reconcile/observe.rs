@@ -1,0 +1,471 @@
+//! What the world looks like when a pass begins: the policy whole, its workloads and pods, scans, ledgers and runs.
+//!
+//! Nothing is decided here. What does not answer becomes an `Unknown` inside what was seen; only the apiserver's own
+//! failure ends the pass.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::ResourceExt;
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::Store;
+use rollforward_api::policy::{Target, UpdatePolicy};
+use rollforward_api::run::UpdateRun;
+use rollforward_core::evidence::{Answer, Platform, Unknown};
+use rollforward_core::image::{ImageRef, Repository};
+use rollforward_core::ledger::Ledger;
+use rollforward_core::policy::{Concurrency, Policy, RepositorySeen, Seen, Track, Untracked};
+use rollforward_core::reason::Reason;
+use rollforward_core::rollout::{OpenRun, Run};
+use rollforward_core::scan::Scan;
+use rollforward_core::select;
+use rollforward_core::workload::Workload;
+use tokio::sync::Mutex;
+
+use super::{Context, Error};
+use crate::clock;
+use crate::convert;
+use crate::kubernetes::secrets::{self, Trouble};
+use crate::kubernetes::{store, workloads};
+use crate::registry::Credential;
+
+/// How long the list of nodes is believed.
+const NODES_KEPT: SignedDuration = SignedDuration::from_secs(30);
+
+/// What the watches keep: policies without status, and runs. One store a watched namespace, or one for all.
+#[derive(Clone)]
+pub struct Stores {
+    policies: Vec<Store<DeserializeGuard<UpdatePolicy>>>,
+    runs: Vec<Store<DeserializeGuard<UpdateRun>>>,
+    platforms: Arc<Mutex<Option<(BTreeSet<Platform>, Timestamp)>>>,
+}
+
+impl Stores {
+    /// The stores of the watches.
+    #[must_use]
+    pub fn new(
+        policies: Vec<Store<DeserializeGuard<UpdatePolicy>>>,
+        runs: Vec<Store<DeserializeGuard<UpdateRun>>>,
+    ) -> Self {
+        Self {
+            policies,
+            runs,
+            platforms: Arc::default(),
+        }
+    }
+
+    fn open_runs(&self) -> Vec<Arc<DeserializeGuard<UpdateRun>>> {
+        let mut runs: Vec<_> = self.runs.iter().flat_map(Store::state).collect();
+        runs.retain(|run| run.0.as_ref().is_ok_and(convert::run::is_open));
+        runs
+    }
+}
+
+/// A policy as the apiserver has it now.
+pub enum Whole {
+    /// Deleted meanwhile.
+    Gone,
+    /// It cannot be read as a policy: namespace and name, and why.
+    Unreadable((String, String), String),
+    /// Here it is.
+    Readable(Box<UpdatePolicy>),
+}
+
+/// What was observed, and the credentials that it was observed with.
+pub struct Observed {
+    /// What was seen.
+    pub seen: Seen,
+    /// The credential of each repository.
+    pub credentials: BTreeMap<Repository, Credential>,
+}
+
+/// Reads the policy with its status: the watch keeps it stripped.
+///
+/// # Errors
+/// Where the apiserver did not answer.
+pub async fn whole(ctx: &Context, object: &DeserializeGuard<UpdatePolicy>) -> Result<Whole, Error> {
+    let (namespace, name) = match &object.0 {
+        Ok(policy) => (policy.namespace().unwrap_or_default(), policy.name_any()),
+        Err(invalid) => (
+            invalid.metadata.namespace.clone().unwrap_or_default(),
+            invalid.metadata.name.clone().unwrap_or_default(),
+        ),
+    };
+    Ok(match store::policy(&ctx.client, &namespace, &name).await? {
+        None => Whole::Gone,
+        Some(DeserializeGuard(Err(invalid))) => Whole::Unreadable((namespace, name), invalid.error),
+        Some(DeserializeGuard(Ok(policy))) => Whole::Readable(Box::new(policy)),
+    })
+}
+
+/// Observes everything that a pass needs.
+///
+/// # Errors
+/// Where the apiserver did not answer.
+pub async fn observe(
+    ctx: &Context,
+    object: &UpdatePolicy,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<Observed, Error> {
+    let namespace = &policy.id.namespace;
+    let runs = store::runs_of(&ctx.client, namespace, &policy.id.name).await?;
+    let runs: Vec<Run> = runs.iter().filter_map(convert::run::from_api).collect();
+    let (found, mut untracked) = targets(ctx, object, namespace).await?;
+    let mut tracks = Vec::new();
+    let mut credentials = BTreeMap::new();
+    let mut repositories = BTreeMap::new();
+    for (deployment, containers) in &found {
+        let workload = workloads::workload(deployment);
+        let (sets, pods) = workloads::pods(&ctx.client, deployment).await?;
+        for mut track in split(&workload, containers, object, &mut untracked) {
+            track.replica_sets.clone_from(&sets);
+            track.pods.clone_from(&pods);
+            track.conflict = conflict(ctx, object, deployment, &track);
+            track.busy = busy(ctx, policy, &track.workload);
+            let secrets = pull_secrets(object);
+            let (keyring, trouble) = secrets::keyring(&ctx.client, namespace, &secrets, deployment).await;
+            let credential = keyring.credential_for(&track.repository);
+            let repository = track.repository.clone();
+            if !repositories.contains_key(&repository) {
+                let seen =
+                    repository_seen(ctx, object, policy, &repository, credential.as_ref(), now).await?;
+                repositories.insert(repository.clone(), with_trouble(seen, trouble));
+                credentials.extend(credential.map(|credential| (repository, credential)));
+            }
+            tracks.push(track);
+        }
+    }
+    let open_runs = open_runs(ctx, &runs).await?;
+    for open in &open_runs {
+        if !repositories.contains_key(&open.run.repository) {
+            let ledger = ledger(ctx, namespace, &open.run.repository).await?;
+            repositories.insert(
+                open.run.repository.clone(),
+                RepositorySeen {
+                    scan: Answer::Absent,
+                    ledger,
+                },
+            );
+        }
+    }
+    let seen = Seen {
+        tracks,
+        untracked,
+        repositories,
+        platforms: platforms(ctx, now).await?,
+        last_runs: last_runs(&runs),
+        open_runs,
+        concurrency: concurrency(ctx, namespace),
+        namespace_deleting: workloads::namespace_is_deleting(&ctx.client, namespace).await?,
+    };
+    Ok(Observed { seen, credentials })
+}
+
+type Found = Vec<(Deployment, Vec<String>)>;
+
+async fn targets(
+    ctx: &Context,
+    object: &UpdatePolicy,
+    namespace: &str,
+) -> Result<(Found, Vec<Untracked>), Error> {
+    let mut found: Found = Vec::new();
+    let mut untracked = Vec::new();
+    for target in &object.spec.targets {
+        let containers = target.containers.clone().unwrap_or_default();
+        let matched = matching(ctx, target, namespace).await?;
+        if matched.is_empty() {
+            untracked.push(Untracked {
+                reason: Reason::TargetMissing,
+                what: describe(target),
+                observed: "no such workload yet".to_owned(),
+            });
+        }
+        for deployment in matched {
+            if !found.iter().any(|(known, _)| known.uid() == deployment.uid()) {
+                found.push((deployment, containers.clone()));
+            }
+        }
+    }
+    Ok((found, untracked))
+}
+
+fn describe(target: &Target) -> String {
+    match &target.name {
+        Some(name) => format!("{}/{name}", target.kind),
+        None => format!("{} by selector", target.kind),
+    }
+}
+
+async fn matching(ctx: &Context, target: &Target, namespace: &str) -> Result<Vec<Deployment>, Error> {
+    if let Some(name) = &target.name {
+        let found = workloads::deployment(&ctx.client, namespace, name).await?;
+        return Ok(found.into_iter().collect());
+    }
+    let labels: Vec<String> = target
+        .selector
+        .iter()
+        .flat_map(|selector| &selector.match_labels)
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    if labels.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(workloads::deployments(&ctx.client, namespace, &labels.join(",")).await?)
+}
+
+/// Splits a workload into tracks: its containers by the repository that they run.
+fn split(
+    workload: &Workload,
+    wanted: &[String],
+    object: &UpdatePolicy,
+    untracked: &mut Vec<Untracked>,
+) -> Vec<Track> {
+    let patterns = object
+        .spec
+        .image
+        .as_ref()
+        .and_then(|image| image.repositories.clone())
+        .unwrap_or_default();
+    let mut tracks: Vec<Track> = Vec::new();
+    let mut left_out = Vec::new();
+    for container in &workload.containers {
+        if !wanted.is_empty() && !wanted.contains(&container.name) {
+            continue;
+        }
+        let image = match ImageRef::parse(&container.image) {
+            Ok(image) => image,
+            Err(error) => {
+                left_out.push((
+                    Reason::ImageNotReadable,
+                    format!("image of {}: {error}", container.name),
+                ));
+                continue;
+            }
+        };
+        let name = image.repository.to_string();
+        if !patterns.is_empty()
+            && !patterns
+                .iter()
+                .any(|pattern| select::glob_matches(pattern, &name))
+        {
+            continue;
+        }
+        match tracks
+            .iter_mut()
+            .find(|track| track.repository == image.repository)
+        {
+            Some(track) => track.containers.push((container.clone(), image)),
+            None => tracks.push(Track {
+                key: format!("{}/{}/{}", workload.id.kind, workload.id.name, container.name),
+                workload: workload.clone(),
+                repository: image.repository.clone(),
+                containers: vec![(container.clone(), image)],
+                replica_sets: Vec::new(),
+                pods: Vec::new(),
+                conflict: None,
+                busy: None,
+            }),
+        }
+    }
+    if tracks.is_empty() && left_out.is_empty() {
+        left_out.push((
+            Reason::NoContainerMatches,
+            "no container runs a repository of the policy".to_owned(),
+        ));
+    }
+    untracked.extend(left_out.into_iter().map(|(reason, observed)| Untracked {
+        reason,
+        what: format!("{}/{}", workload.id.kind, workload.id.name),
+        observed,
+    }));
+    tracks
+}
+
+/// The older policy that moves one of the track's containers.
+fn conflict(ctx: &Context, own: &UpdatePolicy, deployment: &Deployment, track: &Track) -> Option<String> {
+    let age = |policy: &UpdatePolicy| (policy.creation_timestamp(), policy.name_any());
+    ctx.stores
+        .policies
+        .iter()
+        .flat_map(Store::state)
+        .find_map(|other| {
+            let other = other.0.as_ref().ok()?;
+            let rival = other.namespace() == own.namespace()
+                && other.uid() != own.uid()
+                && age(other) < age(own)
+                && other.metadata.deletion_timestamp.is_none();
+            let patterns = other
+                .spec
+                .image
+                .as_ref()
+                .and_then(|image| image.repositories.clone())
+                .unwrap_or_default();
+            let repository = track.repository.to_string();
+            let wants = |target: &Target| {
+                matches_labels(target, &deployment.name_any(), deployment.labels())
+                    && (patterns.is_empty()
+                        || patterns
+                            .iter()
+                            .any(|pattern| select::glob_matches(pattern, &repository)))
+                    && target.containers.as_ref().is_none_or(|names| {
+                        names.is_empty() || track.containers.iter().any(|(one, _)| names.contains(&one.name))
+                    })
+            };
+            (rival && other.spec.targets.iter().any(wants)).then(|| other.name_any())
+        })
+}
+
+/// Whether a target means the workload of this name and these labels.
+#[must_use]
+pub fn matches_labels(target: &Target, name: &str, labels: &BTreeMap<String, String>) -> bool {
+    if let Some(wanted) = &target.name {
+        return wanted == name;
+    }
+    target.selector.as_ref().is_some_and(|selector| {
+        !selector.match_labels.is_empty()
+            && selector
+                .match_labels
+                .iter()
+                .all(|(key, value)| labels.get(key) == Some(value))
+    })
+}
+
+fn busy(ctx: &Context, policy: &Policy, workload: &Workload) -> Option<String> {
+    ctx.stores.open_runs().iter().find_map(|run| {
+        let run = run.0.as_ref().ok()?;
+        let other = run.spec.workload.uid == workload.id.uid && run.spec.policy.uid != policy.id.uid;
+        other.then(|| run.name_any())
+    })
+}
+
+fn concurrency(ctx: &Context, namespace: &str) -> Concurrency {
+    let open = ctx.stores.open_runs();
+    let here = |run: &&Arc<DeserializeGuard<UpdateRun>>| {
+        run.0
+            .as_ref()
+            .is_ok_and(|run| run.namespace().as_deref() == Some(namespace))
+    };
+    Concurrency {
+        namespace_open: open.iter().filter(here).count(),
+        per_namespace: ctx.config.per_namespace,
+        cluster_open: open.len(),
+        cluster: ctx.config.cluster,
+    }
+}
+
+async fn open_runs(ctx: &Context, runs: &[Run]) -> Result<Vec<OpenRun>, Error> {
+    let mut open = Vec::new();
+    for run in runs.iter().filter(|run| run.status.finished_at.is_none()) {
+        let id = &run.workload;
+        let found = workloads::deployment(&ctx.client, &id.namespace, &id.name).await?;
+        let found = found.filter(|deployment| deployment.uid().as_deref() == Some(&id.uid));
+        let (replica_sets, pods) = match &found {
+            Some(deployment) => workloads::pods(&ctx.client, deployment).await?,
+            None => (Vec::new(), Vec::new()),
+        };
+        let workload = found.as_ref().map(workloads::workload);
+        open.push(OpenRun {
+            run: run.clone(),
+            workload,
+            replica_sets,
+            pods,
+        });
+    }
+    open.sort_by(|one, other| one.run.created_at.cmp(&other.run.created_at));
+    Ok(open)
+}
+
+/// The newest finished run of each track.
+fn last_runs(runs: &[Run]) -> Vec<Run> {
+    let mut newest: BTreeMap<&str, &Run> = BTreeMap::new();
+    for run in runs.iter().filter(|run| run.status.finished_at.is_some()) {
+        let known = newest.entry(&run.track).or_insert(run);
+        if known.status.finished_at < run.status.finished_at {
+            *known = run;
+        }
+    }
+    newest.into_values().cloned().collect()
+}
+
+fn pull_secrets(object: &UpdatePolicy) -> Vec<String> {
+    let named = object
+        .spec
+        .image
+        .as_ref()
+        .and_then(|image| image.image_pull_secrets.as_ref());
+    named
+        .into_iter()
+        .flatten()
+        .map(|secret| secret.name.clone())
+        .collect()
+}
+
+async fn ledger(ctx: &Context, namespace: &str, repository: &Repository) -> Result<Ledger, Error> {
+    let stored = store::ledger(&ctx.client, namespace, repository).await?;
+    Ok(stored.map_or_else(
+        || Ledger::new(repository.clone()),
+        |stored| convert::ledger::from_api(repository, &stored),
+    ))
+}
+
+async fn repository_seen(
+    ctx: &Context,
+    object: &UpdatePolicy,
+    policy: &Policy,
+    repository: &Repository,
+    credential: Option<&Credential>,
+    now: Timestamp,
+) -> Result<RepositorySeen, Error> {
+    let mut ledger = ledger(ctx, &policy.id.namespace, repository).await?;
+    if let Some(release) = convert::policy::release(object) {
+        ledger.release(release.digest.as_ref());
+    }
+    let scheduled = now.checked_sub(policy.interval).unwrap_or(Timestamp::MIN);
+    let not_before = if convert::policy::requested(object) {
+        now
+    } else {
+        scheduled
+    };
+    let (scan, taken) = ctx
+        .scans
+        .latest(&ctx.registry, repository, credential, not_before)
+        .await;
+    if taken {
+        ctx.metrics.scans.inc();
+    }
+    Ok(RepositorySeen { scan, ledger })
+}
+
+/// Where the registry refused and a pull secret could not be used, the secret is the cause.
+fn with_trouble(seen: RepositorySeen, trouble: Option<Trouble>) -> RepositorySeen {
+    let refused = |unknown: &Unknown| {
+        matches!(
+            unknown.reason,
+            Reason::RegistryUnauthorized | Reason::RepositoryNotFound
+        )
+    };
+    let scan: Answer<Scan> = match (seen.scan, trouble) {
+        (Answer::Unknown(unknown), Some(trouble)) if refused(&unknown) => Answer::Unknown(Unknown {
+            reason: trouble.reason,
+            message: format!("{}; {}", trouble.message, unknown.message),
+            retry_at: unknown.retry_at,
+        }),
+        (scan, _) => scan,
+    };
+    RepositorySeen { scan, ..seen }
+}
+
+async fn platforms(ctx: &Context, now: Timestamp) -> Result<BTreeSet<Platform>, Error> {
+    let mut kept = ctx.stores.platforms.lock().await;
+    if let Some((platforms, at)) = kept.as_ref()
+        && clock::now().duration_since(*at) < NODES_KEPT
+    {
+        return Ok(platforms.clone());
+    }
+    let platforms = workloads::platforms(&ctx.client).await?;
+    *kept = Some((platforms.clone(), now));
+    Ok(platforms)
+}

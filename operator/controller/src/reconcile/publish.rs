@@ -1,0 +1,154 @@
+//! Publishes a report: status, Events, logs, all from the same words.
+//!
+//! The status is written only when its meaning has changed. A hold is told by an Event when its code or its candidate has
+//! changed against the stored status, never once a pass.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::controller::Action;
+use kube::{Resource, ResourceExt};
+use rollforward_api::policy::{UpdatePolicy, UpdatePolicyStatus};
+use rollforward_core::policy::Facts;
+use rollforward_core::reason::Reason;
+use rollforward_core::report::{self, ConditionKind, Event, Report};
+
+use super::{Context, Error};
+use crate::clock;
+use crate::convert::policy::Fault;
+use crate::convert::status;
+use crate::kubernetes::store;
+
+/// Publishes the report of a pass.
+///
+/// # Errors
+/// Where the apiserver refused the status.
+pub async fn publish(
+    ctx: &Context,
+    object: &UpdatePolicy,
+    report: &Report,
+    facts: &Facts,
+) -> Result<(), Error> {
+    let policy = object.object_ref(&());
+    for event in report.events.iter().chain(changed_hold(object, report).as_ref()) {
+        tracing::info!(policy = %object.name_any(), namespace = %facts.policy.id.namespace, reason = %event.reason, "{}", event.note);
+        ctx.events.publish(event, &policy).await;
+    }
+    write(ctx, object, report, facts.now).await
+}
+
+/// Publishes that a policy cannot be acted on until a person changes it.
+///
+/// # Errors
+/// Where the apiserver refused the status.
+pub async fn stalled(ctx: &Context, object: &UpdatePolicy, faults: &[Fault]) -> Result<Action, Error> {
+    let reason = faults.first().map_or(Reason::InvalidPolicy, |fault| fault.reason);
+    let words: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    let generation = object.metadata.generation.unwrap_or_default();
+    let report = report::stalled_report(generation, reason, &words.join("; "));
+    if let Some(event) = changed_hold(object, &report) {
+        ctx.events.publish(&event, &object.object_ref(&())).await;
+    }
+    write(ctx, object, &report, clock::now()).await?;
+    Ok(action(&report))
+}
+
+/// Publishes that an object cannot be read as a policy at all. The others go on.
+///
+/// # Errors
+/// Where the apiserver refused the status.
+pub async fn unreadable(
+    ctx: &Context,
+    (namespace, name): &(String, String),
+    error: &str,
+) -> Result<Action, Error> {
+    let message = format!(
+        "{}; correct the field, or upgrade the operator",
+        rollforward_core::text::clean(error, 200)
+    );
+    let report = report::stalled_report(0, Reason::Unreadable, &message);
+    tracing::warn!(policy = %name, %namespace, reason = %Reason::Unreadable, "{message}");
+    let new = status::to_status(None, &report, clock::now());
+    store::policy_status(&ctx.client, namespace, name, &new).await?;
+    ctx.metrics.wrote("UpdatePolicy");
+    // Its next change wakes it; until then there is nothing to look at.
+    Ok(Action::await_change())
+}
+
+async fn write(ctx: &Context, object: &UpdatePolicy, report: &Report, now: Timestamp) -> Result<(), Error> {
+    let mut new: UpdatePolicyStatus = status::to_status(object.status.as_ref(), report, now);
+    new.last_handled_request = crate::convert::policy::request(object).or_else(|| {
+        object
+            .status
+            .as_ref()
+            .and_then(|status| status.last_handled_request.clone())
+    });
+    if object.status.as_ref() == Some(&new) {
+        return Ok(());
+    }
+    let namespace = object.namespace().unwrap_or_default();
+    store::policy_status(&ctx.client, &namespace, &object.name_any(), &new).await?;
+    ctx.metrics.wrote("UpdatePolicy");
+    Ok(())
+}
+
+/// The Event of a hold whose code or candidate is another than the stored status tells.
+fn changed_hold(object: &UpdatePolicy, report: &Report) -> Option<Event> {
+    let find = |kind| report.conditions.iter().find(|condition| condition.kind == kind);
+    let (condition, warning) = find(ConditionKind::Stalled)
+        .or_else(|| find(ConditionKind::Blocked))
+        .map(|condition| (condition, true))
+        .or_else(|| {
+            find(ConditionKind::Ready)
+                .filter(|ready| !ready.is_true)
+                .map(|ready| (ready, true))
+        })
+        .or_else(|| {
+            find(ConditionKind::UpToDate)
+                .filter(|one| !one.is_true)
+                .map(|one| (one, false))
+        })?;
+    // The runs tell their own story.
+    let told = report.events.iter().any(|event| event.reason == condition.reason)
+        || matches!(
+            condition.reason,
+            Reason::CanaryWatching | Reason::Promoting | Reason::Preparing
+        );
+    let latest = report.tracks.first().map(|track| track.latest.clone());
+    let stored = object.status.as_ref();
+    let same = stored.is_some_and(|status| {
+        status
+            .conditions
+            .iter()
+            .flatten()
+            .any(|known| known.type_ == condition.kind.name() && known.reason == condition.reason.code())
+            && status
+                .images
+                .iter()
+                .flatten()
+                .next()
+                .and_then(|image| image.latest.clone())
+                == latest
+    });
+    (!told && !same).then(|| Event {
+        warning,
+        reason: condition.reason,
+        note: condition.message.clone(),
+        workload: None,
+    })
+}
+
+/// When the controller looks again.
+#[must_use]
+pub fn action(report: &Report) -> Action {
+    let wait = Duration::try_from(report.look_again).unwrap_or(Duration::from_secs(1));
+    // A little later for each policy, so that thousands do not ask in step.
+    Action::requeue(wait)
+}
+
+/// The reference of a policy that Events are published on.
+#[must_use]
+pub fn reference(object: &UpdatePolicy) -> ObjectReference {
+    object.object_ref(&())
+}

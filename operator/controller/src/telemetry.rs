@@ -1,0 +1,91 @@
+//! Logs and the metric registry. Labels come from closed lists: never a tag, a digest or foreign text.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::Config;
+
+/// Starts logging to standard error.
+pub fn start_logs(config: &Config) {
+    let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    // A second start in one process (tests) keeps the first.
+    let _ = if config.log_json {
+        logs.json().try_init()
+    } else {
+        logs.with_ansi(false).try_init()
+    };
+}
+
+/// A reason code as a label.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReasonLabel {
+    /// The code.
+    pub reason: &'static str,
+}
+
+/// The kind of object written.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct KindLabel {
+    /// `UpdatePolicy`, `UpdateRun`, `ImageLedger` or `Deployment`.
+    pub kind: &'static str,
+}
+
+/// What the operator counts.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// Passes over a policy.
+    pub passes: Counter,
+    /// Passes that ended in an error of the apiserver.
+    pub pass_errors: Counter,
+    /// Scans of a repository.
+    pub scans: Counter,
+    /// Writes, by kind.
+    pub writes: Family<KindLabel, Counter>,
+    /// Runs that ended, by result.
+    pub runs: Family<ReasonLabel, Counter>,
+    /// Runs that are open.
+    pub open_runs: Gauge,
+}
+
+impl Metrics {
+    /// The metrics and the registry that serves them.
+    #[must_use]
+    pub fn new() -> (Self, Registry) {
+        let metrics = Self {
+            passes: Counter::default(),
+            pass_errors: Counter::default(),
+            scans: Counter::default(),
+            writes: Family::default(),
+            runs: Family::default(),
+            open_runs: Gauge::default(),
+        };
+        let mut registry = Registry::with_prefix("rollforward");
+        registry.register("passes", "Passes over a policy", metrics.passes.clone());
+        registry.register(
+            "pass_errors",
+            "Passes ended by an error of the apiserver",
+            metrics.pass_errors.clone(),
+        );
+        registry.register("scans", "Listings of a repository", metrics.scans.clone());
+        registry.register(
+            "writes",
+            "Writes to the apiserver by kind",
+            metrics.writes.clone(),
+        );
+        registry.register("runs", "Runs ended, by result", metrics.runs.clone());
+        registry.register("open_runs", "Runs open now", metrics.open_runs.clone());
+        (metrics, registry)
+    }
+
+    /// Counts a write.
+    pub fn wrote(&self, kind: &'static str) {
+        self.writes.get_or_create(&KindLabel { kind }).inc();
+    }
+}

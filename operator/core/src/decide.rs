@@ -1,0 +1,374 @@
+//! Move, hold, or nothing to do: for each track, from what the layers said.
+//!
+//! The best candidate that passes now is moved to. A better one that passes soon defers a lesser one; a better one that
+//! only waits long, or is refused, does not stop a lesser one. How a move is made: `rollout.rs`.
+
+use jiff::Timestamp;
+
+use crate::current::{self, Choice, Chosen};
+use crate::gate::{Assessed, Assessment, Verdict, Word};
+use crate::image::{Digest, Tag};
+use crate::policy::{Concurrency, Facts, Mode, Track, WhenImpossible};
+use crate::reason::Reason;
+use crate::workload::Strategy;
+
+/// How a hold stands with the conditions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// It ends by itself: only `UpToDate` says so.
+    Waits,
+    /// A refusal, a failed run or a human hold: `Blocked`.
+    Blocked,
+    /// The policy cannot do its work, by somebody else's fault: `Ready` is False.
+    NotReady,
+    /// A person must change something: `Stalled`.
+    Stalled,
+}
+
+/// Why a track does not move. Every hold names the moment it ends or the person who can end it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// The code.
+    pub reason: Reason,
+    /// How it stands with the conditions.
+    pub standing: Standing,
+    /// The candidate that it is about.
+    pub subject: Option<(Tag, Option<Digest>)>,
+    /// What was wanted.
+    pub expected: String,
+    /// What was seen.
+    pub observed: String,
+    /// What a person can do.
+    pub hint: String,
+    /// When it ends by itself.
+    pub until: Option<Timestamp>,
+}
+
+impl Hold {
+    /// A hold without words yet.
+    #[must_use]
+    pub fn new(reason: Reason, standing: Standing) -> Self {
+        Self {
+            reason,
+            standing,
+            subject: None,
+            expected: String::new(),
+            observed: String::new(),
+            hint: String::new(),
+            until: None,
+        }
+    }
+
+    /// About which candidate.
+    #[must_use]
+    pub fn about(self, tag: &Tag, digest: Option<&Digest>) -> Self {
+        Self {
+            subject: Some((tag.clone(), digest.cloned())),
+            ..self
+        }
+    }
+
+    /// What was wanted.
+    #[must_use]
+    pub fn expected(self, expected: impl Into<String>) -> Self {
+        Self {
+            expected: expected.into(),
+            ..self
+        }
+    }
+
+    /// What was seen.
+    #[must_use]
+    pub fn observed(self, observed: impl Into<String>) -> Self {
+        Self {
+            observed: observed.into(),
+            ..self
+        }
+    }
+
+    /// What a person can do.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: hint.into(),
+            ..self
+        }
+    }
+
+    /// When it ends by itself.
+    #[must_use]
+    pub fn until(self, until: Option<Timestamp>) -> Self {
+        Self { until, ..self }
+    }
+}
+
+/// What is to be done with a track.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "the decision is what is carried out"]
+pub enum Course {
+    /// Open a run to this candidate.
+    Move {
+        /// The candidate.
+        tag: Tag,
+        /// Its digest: what is written.
+        digest: Digest,
+        /// False where no canary fits and the policy allows to go without, or there is nothing to observe.
+        canary: bool,
+    },
+    /// Not now, and why.
+    Hold(Hold),
+    /// An open run goes on; it is finished, not replaced.
+    Continue,
+    /// The newest version that the rule allows runs.
+    Nothing,
+}
+
+/// The decisions of a pass, with what they were made from.
+#[derive(Debug, Clone)]
+pub struct Decision {
+    /// What the layers said.
+    pub assessment: Assessment,
+    /// One for each track.
+    pub tracks: Vec<Course>,
+}
+
+/// Decides for every track.
+#[must_use = "the decision is what is carried out"]
+pub fn decide(facts: &Facts, assessment: Assessment) -> Decision {
+    // One run of a policy at a time: the first target is the canary of the rest.
+    let mut starts = facts.seen.open_runs.len();
+    let mut tracks = Vec::new();
+    for (chosen, candidates) in assessment.chosen.iter().zip(&assessment.candidates) {
+        let Some(track) = facts.seen.tracks.get(chosen.track) else {
+            continue;
+        };
+        let mut verdict = decide_track(facts, track, chosen, candidates);
+        if let Course::Move { tag, digest, .. } = &verdict {
+            if 0 < starts {
+                verdict = Course::Hold(in_line(tag, digest));
+            }
+            starts = starts.saturating_add(1);
+        }
+        tracks.push(verdict);
+    }
+    Decision { assessment, tracks }
+}
+
+fn in_line(tag: &Tag, digest: &Digest) -> Hold {
+    Hold::new(Reason::WorkloadBusy, Standing::Waits)
+        .about(tag, Some(digest))
+        .expected("the run before it in this policy to end")
+        .observed("a run that is still open")
+        .hint("Nothing to do; the targets are moved one after the other.")
+}
+
+fn decide_track(facts: &Facts, track: &Track, chosen: &Chosen, candidates: &[Assessed]) -> Course {
+    if current::open_run(facts, track).is_some() {
+        return Course::Continue;
+    }
+    if facts.policy.suspend {
+        return Course::Hold(
+            Hold::new(Reason::Suspended, Standing::Waits)
+                .expected("a policy that may act")
+                .observed("`spec.suspend: true`")
+                .hint("Set it to false to go on."),
+        );
+    }
+    let selection = match &chosen.choice {
+        Choice::Blocked(hold) => return Course::Hold(hold.clone()),
+        Choice::Candidates(selection) => selection,
+    };
+    let Some(best) = candidates.first() else {
+        let left = chosen.memory.abandoned.as_ref();
+        let held = selection
+            .rejected
+            .iter()
+            .any(|rejected| rejected.reason == Reason::HumanRollback);
+        return match left {
+            Some(left) if held => Course::Hold(human_rollback(facts, chosen, left)),
+            Some(_) | None => Course::Nothing,
+        };
+    };
+    let passing = candidates
+        .iter()
+        .enumerate()
+        .find(|(_, candidate)| candidate.blocking().is_none());
+    let Some((index, passing)) = passing else {
+        return Course::Hold(blocked(best));
+    };
+    let soon = facts
+        .now
+        .checked_add(facts.policy.defer_for)
+        .unwrap_or(Timestamp::MAX);
+    let better = candidates
+        .iter()
+        .take(index)
+        .find_map(|better| better.passes_at().filter(|at| *at <= soon).map(|at| (better, at)));
+    if let Some((better, at)) = better {
+        return Course::Hold(deferred(better, at, passing));
+    }
+    let Some(digest) = &passing.digest else {
+        return Course::Hold(blocked(passing));
+    };
+    start(facts, track, &passing.tag, digest)
+}
+
+fn human_rollback(facts: &Facts, chosen: &Chosen, left: &crate::ledger::Abandoned) -> Hold {
+    let runs = chosen.current.as_ref().and_then(|current| current.tag.as_ref());
+    Hold::new(Reason::HumanRollback, Standing::Blocked)
+        .about(&left.tag, None)
+        .expected(format!("{} to stay", left.tag))
+        .observed(format!(
+            "{} went back{} at {}",
+            crate::text::clean(&left.by, 64),
+            runs.map_or(String::new(), |tag| format!(" to {tag}")),
+            crate::text::instant_seconds(left.at)
+        ))
+        .hint(format!(
+            "Respected: {} and everything below it is held. A newer version goes on by itself, or: kubectl rollforward release {}",
+            left.tag, facts.policy.id.name
+        ))
+}
+
+/// The hold of a candidate that a layer does not let through.
+fn blocked(candidate: &Assessed) -> Hold {
+    let Some((_, verdict)) = candidate.blocking() else {
+        return Hold::new(Reason::RegistryUnavailable, Standing::Waits).about(&candidate.tag, None);
+    };
+    hold_of(candidate, verdict)
+}
+
+fn hold_of(candidate: &Assessed, verdict: &Verdict) -> Hold {
+    let (standing, until) = match verdict.word {
+        Word::Fail | Word::Absent => (Standing::Blocked, None),
+        Word::Waiting(until) => (Standing::Waits, Some(until)),
+        Word::Unknown | Word::Skipped | Word::Pass => (Standing::Waits, None),
+    };
+    Hold::new(verdict.reason, standing)
+        .about(&candidate.tag, candidate.digest.as_ref())
+        .expected(verdict.expected.clone())
+        .observed(verdict.observed.clone())
+        .hint(verdict.hint.clone())
+        .until(until)
+}
+
+fn deferred(better: &Assessed, at: Timestamp, lesser: &Assessed) -> Hold {
+    Hold::new(Reason::Deferred, Standing::Waits)
+        .about(&better.tag, better.digest.as_ref())
+        .expected(format!("{} to pass within the hour", better.tag))
+        .observed(format!(
+            "it passes {}; {} could go now",
+            crate::text::instant_seconds(at),
+            lesser.tag
+        ))
+        .hint("Nothing to do.")
+        .until(Some(at))
+}
+
+/// A candidate passed: may its run start now?
+fn start(facts: &Facts, track: &Track, tag: &Tag, digest: &Digest) -> Course {
+    let hold = match refusal(facts, track) {
+        Some(hold) => hold,
+        None => match canary(facts, track) {
+            Err(hold) => hold,
+            Ok(canary) => {
+                return Course::Move {
+                    tag: tag.clone(),
+                    digest: digest.clone(),
+                    canary,
+                };
+            }
+        },
+    };
+    Course::Hold(hold.about(tag, Some(digest)))
+}
+
+fn refusal(facts: &Facts, track: &Track) -> Option<Hold> {
+    let workload = &track.workload;
+    if workload.deleting || facts.seen.namespace_deleting || facts.policy.deleting {
+        return Some(
+            Hold::new(Reason::TargetDeleting, Standing::Waits)
+                .expected("a workload that stays")
+                .observed("it, its namespace or the policy is being deleted"),
+        );
+    }
+    if workload.paused {
+        return Some(
+            Hold::new(Reason::TargetPaused, Standing::Blocked)
+                .expected("a Deployment that rolls")
+                .observed("`spec.paused: true`")
+                .hint(format!("kubectl rollout resume deployment/{}", workload.id.name)),
+        );
+    }
+    if let Some(other) = &track.busy {
+        return Some(
+            Hold::new(Reason::WorkloadBusy, Standing::Waits)
+                .expected("no open run on the workload")
+                .observed(format!("run {other} of another policy"))
+                .hint("Nothing to do; starts by itself when it ends."),
+        );
+    }
+    let settled = workload.generation <= workload.observed_generation
+        && workload.updated_replicas == workload.replicas
+        && workload.total_replicas == workload.replicas;
+    if !settled {
+        return Some(
+            Hold::new(Reason::AlreadyRolling, Standing::Waits)
+                .expected("a Deployment at rest")
+                .observed(format!(
+                    "{} of {} pods on the newest template, {} in all",
+                    workload.updated_replicas, workload.replicas, workload.total_replicas
+                ))
+                .hint("Nothing to do; starts by itself when that has ended."),
+        );
+    }
+    if facts.policy.mode == Mode::DryRun {
+        return Some(
+            Hold::new(Reason::DryRun, Standing::Waits)
+                .expected("leave to write")
+                .observed("`mode: DryRun`; all gates passed, the run would start now")
+                .hint("Set `mode: Enforce` to go on."),
+        );
+    }
+    limit(facts.seen.concurrency)
+}
+
+fn limit(concurrency: Concurrency) -> Option<Hold> {
+    let Concurrency {
+        namespace_open,
+        per_namespace,
+        cluster_open,
+        cluster,
+    } = concurrency;
+    let observed = if per_namespace <= namespace_open {
+        format!("{namespace_open} open runs in the namespace, {per_namespace} allowed")
+    } else if cluster <= cluster_open {
+        format!("{cluster_open} open runs in the cluster, {cluster} allowed")
+    } else {
+        return None;
+    };
+    Some(
+        Hold::new(Reason::ConcurrencyLimit, Standing::Waits)
+            .expected("a free place")
+            .observed(observed)
+            .hint("Nothing to do; starts by itself when a run ends."),
+    )
+}
+
+/// Whether a canary can run beside the old pods; an error where it cannot and the policy wants one.
+fn canary(facts: &Facts, track: &Track) -> Result<bool, Hold> {
+    if track.workload.replicas == 0 {
+        return Ok(false);
+    }
+    match (&track.workload.strategy, facts.policy.rollout.when_impossible) {
+        (Strategy::RollingUpdate { .. }, _) => Ok(true),
+        (Strategy::Recreate, WhenImpossible::RollWithoutCanary) => Ok(false),
+        (Strategy::Recreate, WhenImpossible::Hold) => Err(Hold::new(
+            Reason::CanaryImpossible,
+            Standing::Blocked,
+        )
+        .expected("room for a canary beside the old pods")
+        .observed("strategy Recreate, which ends all old pods first")
+        .hint("Change the strategy to RollingUpdate, or set `rollout.whenImpossible: RollWithoutCanary`.")),
+    }
+}

@@ -1,0 +1,373 @@
+//! The layers, and what each says of the best candidates.
+//!
+//! No layer is believed alone and none hides another: every one that has its inputs speaks. A layer is a function in
+//! `gate/`, of its inputs and `now`; what it needs from outside is named as a [`Need`] and fetched by the controller.
+
+pub mod ledger;
+pub mod platform;
+pub mod quarantine;
+pub mod resolved;
+pub mod soak;
+pub mod trust;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::current::{Choice, Chosen};
+use crate::evidence::{Answer, Manifest};
+use crate::image::{Digest, Repository, Tag};
+use crate::ledger::Ledger;
+use crate::policy::{Facts, Track};
+use crate::reason::Reason;
+
+/// How many candidates of a track are resolved and judged. Five, so that the soak of each begins when it appears.
+pub const MAX_ASSESSED: usize = 5;
+
+/// One kind of check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Layer {
+    /// Somebody decided what to trust.
+    Trust,
+    /// The tag is resolved to a digest, once.
+    Digest,
+    /// The image runs on the nodes in use.
+    Platform,
+    /// The tag has not moved; the digest is new.
+    Ledger,
+    /// The digest has not failed here.
+    Quarantine,
+    /// The digest has been known for long enough.
+    Soak,
+}
+
+impl Layer {
+    /// The layer's name as it is published.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Layer::Trust => "Trust",
+            Layer::Digest => "Digest",
+            Layer::Platform => "Platform",
+            Layer::Ledger => "Ledger",
+            Layer::Quarantine => "Quarantine",
+            Layer::Soak => "Soak",
+        }
+    }
+}
+
+/// The kind of word that a layer gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// Let through by this layer.
+    Pass,
+    /// Refused.
+    Fail,
+    /// What it looks for is not there.
+    Absent,
+    /// It could not look.
+    Unknown,
+    /// Let through at this moment, by time alone.
+    Waiting(Timestamp),
+    /// Not asked, because a layer before it gave it nothing to look at.
+    Skipped,
+}
+
+/// What one layer says of one candidate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "a verdict that nobody reads lets an image through"]
+pub struct Verdict {
+    /// The kind.
+    pub word: Word,
+    /// The code.
+    pub reason: Reason,
+    /// What the layer wanted to see.
+    pub expected: String,
+    /// What it saw.
+    pub observed: String,
+    /// What a person can do.
+    pub hint: String,
+}
+
+impl Verdict {
+    /// A verdict without a hint.
+    pub fn new(word: Word, reason: Reason, expected: impl Into<String>, observed: impl Into<String>) -> Self {
+        Self {
+            word,
+            reason,
+            expected: expected.into(),
+            observed: observed.into(),
+            hint: String::new(),
+        }
+    }
+
+    /// The same with what a person can do.
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: hint.into(),
+            ..self
+        }
+    }
+
+    /// A layer that had nothing to look at.
+    pub fn skipped(reason: Reason) -> Self {
+        Self::new(Word::Skipped, reason, "", "")
+    }
+
+    /// Whether the candidate may go on.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        self.word == Word::Pass
+    }
+}
+
+/// A question to the outside.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// Which digest a tag names now.
+    Digest(Repository, Tag),
+    /// The manifest of a digest.
+    Manifest(Repository, Digest),
+}
+
+/// What was fetched so far.
+#[derive(Debug, Clone, Default)]
+pub struct Evidence {
+    /// Digests by tag.
+    pub digests: BTreeMap<(Repository, Tag), Answer<Digest>>,
+    /// Manifests by digest.
+    pub manifests: BTreeMap<(Repository, Digest), Answer<Manifest>>,
+}
+
+/// One candidate with the word of every layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assessed {
+    /// The candidate's tag.
+    pub tag: Tag,
+    /// The digest that the tag names now.
+    pub digest: Option<Digest>,
+    /// The layers' words, in their order.
+    pub verdicts: Vec<(Layer, Verdict)>,
+}
+
+impl Assessed {
+    /// The first layer that does not let it through.
+    #[must_use]
+    pub fn blocking(&self) -> Option<(Layer, &Verdict)> {
+        let refusals = || self.verdicts.iter().filter(|(_, verdict)| !verdict.passes());
+        // A refusal says more than a wait: a quarantined digest that also soaks is not "waiting".
+        refusals()
+            .find(|(_, verdict)| matches!(verdict.word, Word::Fail | Word::Absent | Word::Unknown))
+            .or_else(|| refusals().max_by_key(|(_, verdict)| waits_until(verdict)))
+            .map(|(layer, verdict)| (*layer, verdict))
+    }
+
+    /// When it passes by time alone; `None` where it needs more than time.
+    #[must_use]
+    pub fn passes_at(&self) -> Option<Timestamp> {
+        self.verdicts
+            .iter()
+            .try_fold(Timestamp::MIN, |latest, (_, verdict)| match verdict.word {
+                Word::Pass => Some(latest),
+                Word::Waiting(until) => Some(latest.max(until)),
+                Word::Fail | Word::Absent | Word::Unknown | Word::Skipped => None,
+            })
+    }
+}
+
+fn waits_until(verdict: &Verdict) -> Timestamp {
+    match verdict.word {
+        Word::Waiting(until) => until,
+        Word::Pass | Word::Fail | Word::Absent | Word::Unknown | Word::Skipped => Timestamp::MIN,
+    }
+}
+
+/// All that the layers say in a pass.
+#[derive(Debug, Clone)]
+pub struct Assessment {
+    /// The choices that it was made from.
+    pub chosen: Vec<Chosen>,
+    /// The candidates of each track, best first; empty where nothing could be chosen.
+    pub candidates: Vec<Vec<Assessed>>,
+    /// The ledgers as they are after this pass has looked.
+    pub ledgers: BTreeMap<Repository, Ledger>,
+    /// What the running tag names in the registry now, by track: tells a rebuild.
+    pub running_tag: Vec<Option<Digest>>,
+}
+
+/// Judges the best candidates with the evidence at hand, and names what is still needed.
+///
+/// The assessment is complete when the needs are empty; a caller that gives up fetching leaves an `Unknown` in the
+/// evidence, so that the verdict says what could not be asked.
+#[must_use = "the assessment decides"]
+pub fn assess(facts: &Facts, chosen: Vec<Chosen>, evidence: &Evidence) -> (Assessment, Vec<Need>) {
+    let mut ledgers: BTreeMap<Repository, Ledger> = facts
+        .seen
+        .repositories
+        .iter()
+        .map(|(repository, seen)| (repository.clone(), seen.ledger.clone()))
+        .collect();
+    let mut needs = Vec::new();
+    record_sightings(facts, &chosen, evidence, &mut ledgers);
+    let mut candidates = Vec::new();
+    let mut running_tag = Vec::new();
+    for choice in &chosen {
+        let Some(track) = facts.seen.tracks.get(choice.track) else {
+            continue;
+        };
+        let ledger = ledgers.get(&track.repository);
+        candidates.push(assess_track(facts, track, choice, ledger, evidence, &mut needs));
+        running_tag.push(running(track, choice, evidence, &mut needs));
+    }
+    needs.sort();
+    needs.dedup();
+    (
+        Assessment {
+            chosen,
+            candidates,
+            ledgers,
+            running_tag,
+        },
+        needs,
+    )
+}
+
+fn best(choice: &Chosen) -> impl Iterator<Item = &Tag> {
+    let candidates = match &choice.choice {
+        Choice::Candidates(selection) => selection.candidates.as_slice(),
+        Choice::Blocked(_) => &[],
+    };
+    candidates
+        .iter()
+        .take(MAX_ASSESSED)
+        .map(|candidate| &candidate.tag)
+}
+
+fn record_sightings(
+    facts: &Facts,
+    chosen: &[Chosen],
+    evidence: &Evidence,
+    ledgers: &mut BTreeMap<Repository, Ledger>,
+) {
+    for choice in chosen {
+        let Some(track) = facts.seen.tracks.get(choice.track) else {
+            continue;
+        };
+        let Some(ledger) = ledgers.get_mut(&track.repository) else {
+            continue;
+        };
+        ledger.workloads.insert(track.key.clone(), choice.memory.clone());
+        if let Some(current) = &choice.current
+            && let (Some(tag), Some(digest)) = (&current.tag, &current.digest)
+            && !ledger.tags.contains_key(tag)
+        {
+            ledger.saw(tag, digest, facts.now);
+        }
+        for tag in best(choice) {
+            if let Some(Answer::Found(digest)) =
+                evidence.digests.get(&(track.repository.clone(), tag.clone()))
+            {
+                ledger.saw(tag, digest, facts.now);
+            }
+        }
+    }
+}
+
+fn running(track: &Track, choice: &Chosen, evidence: &Evidence, needs: &mut Vec<Need>) -> Option<Digest> {
+    let Choice::Candidates(_) = choice.choice else {
+        return None;
+    };
+    let tag = choice.current.as_ref()?.tag.clone()?;
+    let key = (track.repository.clone(), tag);
+    match evidence.digests.get(&key) {
+        Some(Answer::Found(digest)) => Some(digest.clone()),
+        Some(Answer::Absent | Answer::Unknown(_)) => None,
+        None => {
+            needs.push(Need::Digest(key.0, key.1));
+            None
+        }
+    }
+}
+
+fn assess_track(
+    facts: &Facts,
+    track: &Track,
+    choice: &Chosen,
+    ledger: Option<&Ledger>,
+    evidence: &Evidence,
+    needs: &mut Vec<Need>,
+) -> Vec<Assessed> {
+    let Some(ledger) = ledger else { return Vec::new() };
+    best(choice)
+        .map(|tag| {
+            let repository = &track.repository;
+            let answer = evidence.digests.get(&(repository.clone(), tag.clone()));
+            let digest = match answer {
+                Some(Answer::Found(digest)) => Some(digest),
+                Some(Answer::Absent | Answer::Unknown(_)) => None,
+                None => {
+                    needs.push(Need::Digest(repository.clone(), tag.clone()));
+                    None
+                }
+            };
+            let manifest = digest.and_then(|digest| {
+                let answer = evidence.manifests.get(&(repository.clone(), digest.clone()));
+                if answer.is_none() {
+                    needs.push(Need::Manifest(repository.clone(), digest.clone()));
+                }
+                answer
+            });
+            let subject = Subject {
+                tag,
+                digest,
+                answer,
+                manifest,
+                ledger,
+                running: choice
+                    .current
+                    .as_ref()
+                    .and_then(|current| current.digest.as_ref()),
+            };
+            Assessed {
+                tag: tag.clone(),
+                digest: digest.cloned(),
+                verdicts: verdicts(facts, &subject),
+            }
+        })
+        .collect()
+}
+
+/// One candidate, as the layers read it.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// Its tag.
+    pub tag: &'a Tag,
+    /// The digest that the tag names now, where it is known.
+    pub digest: Option<&'a Digest>,
+    /// What the registry said of the tag; `None` where it was not asked yet.
+    pub answer: Option<&'a Answer<Digest>>,
+    /// What the registry said of the digest; `None` where it was not asked yet.
+    pub manifest: Option<&'a Answer<Manifest>>,
+    /// The memory of the repository.
+    pub ledger: &'a Ledger,
+    /// The digest that runs.
+    pub running: Option<&'a Digest>,
+}
+
+fn verdicts(facts: &Facts, subject: &Subject<'_>) -> Vec<(Layer, Verdict)> {
+    let policy = &facts.policy;
+    vec![
+        (Layer::Trust, trust::judge(policy.trust.as_ref())),
+        (Layer::Digest, resolved::judge(subject)),
+        (Layer::Platform, platform::judge(subject, &facts.seen.platforms)),
+        (Layer::Ledger, ledger::judge(subject)),
+        (
+            Layer::Quarantine,
+            quarantine::judge(subject, &policy.id.name, facts.now),
+        ),
+        (
+            Layer::Soak,
+            soak::judge(subject, policy.trust.as_ref(), facts.now),
+        ),
+    ]
+}

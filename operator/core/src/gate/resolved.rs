@@ -1,0 +1,33 @@
+//! Whether the tag names a digest now. The tag is resolved once; from here on only the digest counts.
+
+use crate::evidence::Answer;
+use crate::gate::{Subject, Verdict, Word};
+use crate::reason::Reason;
+
+/// Passes where the registry names a digest and its manifest is one that can be run.
+pub fn judge(subject: &Subject<'_>) -> Verdict {
+    match (subject.answer, subject.manifest) {
+        (Some(Answer::Unknown(unknown)), _) | (_, Some(Answer::Unknown(unknown))) => Verdict::new(
+            Word::Unknown,
+            unknown.reason,
+            "the manifest of the tag",
+            unknown.message.clone(),
+        ),
+        (Some(Answer::Absent), _) | (_, Some(Answer::Absent)) => Verdict::new(
+            Word::Absent,
+            Reason::TagGone,
+            "the listed tag to exist",
+            "the registry has no manifest for it",
+        )
+        .hint("Push it again, or ignore it; the workload stays."),
+        (Some(Answer::Found(digest)), Some(Answer::Found(_))) => {
+            Verdict::new(Word::Pass, Reason::Resolved, "a digest", digest.short())
+        }
+        (Some(Answer::Found(_)) | None, None) | (None, Some(Answer::Found(_))) => Verdict::new(
+            Word::Unknown,
+            Reason::RegistryUnavailable,
+            "the manifest of the tag",
+            "not asked yet",
+        ),
+    }
+}

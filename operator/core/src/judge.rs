@@ -1,0 +1,373 @@
+//! Pods → judgement: Pass, Fail, Waiting or Unknown, with the cause named at its first sign.
+//!
+//! Only a Fail rolls back. A crash is decided at the third one, or at the second pod; a cause that a second try cannot
+//! change at once; the environment's faults and probes only at the deadline. What a pod shows: `judge/classify.rs`; whose
+//! fault it is: `judge/attribute.rs`.
+
+pub mod attribute;
+pub mod classify;
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+
+pub use classify::{Blame, Finding};
+
+use crate::reason::Reason;
+use crate::text;
+use crate::workload::{ContainerState, Pod};
+
+/// How many crashes of one container decide.
+///
+/// 3: the kubelet restarts at once after the first crash, so the second is the same incident; the third comes 12 to 15 s
+/// after the start of an instant crasher.
+const DECISIVE_CRASHES: u32 = 3;
+/// How long a missing image is given: registries replicate and garbage-collect.
+const PULL_GRACE: SignedDuration = SignedDuration::from_secs(60);
+
+/// The pods of a step, as they are judged.
+#[derive(Debug, Clone)]
+pub struct Observation<'a> {
+    /// The pods of the new template.
+    pub canary: &'a [Pod],
+    /// All others.
+    pub stable: &'a [Pod],
+    /// The containers whose image was changed.
+    pub judged: &'a BTreeSet<String>,
+    /// Why pods of the new template could not be created.
+    pub create_failure: Option<&'a str>,
+    /// How many new pods are wanted.
+    pub expected: u32,
+    /// When the step was written.
+    pub watched_since: Option<Timestamp>,
+    /// How long the new pods must stay Ready.
+    pub bake: SignedDuration,
+    /// When it is decided all the same.
+    pub deadline: Timestamp,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// What the new pods were found to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "a judgement that nobody reads lets a bad image through"]
+pub enum Judgement {
+    /// They stayed Ready for the bake time.
+    Pass {
+        /// How long they were watched.
+        watched: SignedDuration,
+        /// How many.
+        ready: u32,
+    },
+    /// They failed.
+    Fail(Cause),
+    /// Too little is known yet.
+    Waiting {
+        /// When time alone can change the answer.
+        until: Timestamp,
+        /// How many are Ready.
+        ready: u32,
+        /// The cause that shows, before it is decided.
+        suspicion: Option<Cause>,
+    },
+    /// They cannot be judged.
+    Unknown {
+        /// Why.
+        reason: Reason,
+        /// What was observed.
+        message: String,
+    },
+}
+
+/// Why the new pods failed, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    /// The code.
+    pub reason: Reason,
+    /// What was observed: "3 crashes in 14s, exit code 78".
+    pub sentence: String,
+    /// What was expected: "the canary to stay up 10m".
+    pub expected: String,
+    /// Whose fault it is.
+    pub blame: Blame,
+    /// Whether a second try cannot end otherwise.
+    pub deterministic: bool,
+    /// Equal for equal failures.
+    pub signature: String,
+    /// The pods that showed it.
+    pub pods: Vec<String>,
+    /// Their nodes.
+    pub nodes: Vec<String>,
+}
+
+/// Judges the new pods against the old ones.
+pub fn judge(observation: &Observation<'_>) -> Judgement {
+    let live: Vec<&Pod> = observation.canary.iter().filter(|pod| !pod.deleting).collect();
+    let findings: Vec<Finding> = live
+        .iter()
+        .filter_map(|pod| classify::classify_pod(pod, observation.judged))
+        .chain(observation.create_failure.map(classify::classify_create_failure))
+        .collect();
+    let ready = live.iter().filter(|pod| pod.ready_since.is_some()).count();
+    let ready = u32::try_from(ready).unwrap_or(u32::MAX);
+    if let Some(cause) = decided(observation, &live, &findings) {
+        return Judgement::Fail(cause);
+    }
+    let suspicion = findings
+        .iter()
+        .max_by_key(|finding| finding.crashes)
+        .map(|finding| cause(observation, &live, &findings, finding));
+    match baked(observation, &live) {
+        Some(watched) if observation.bake <= watched => Judgement::Pass {
+            watched: observation.bake,
+            ready,
+        },
+        _ if observation.deadline <= observation.now => {
+            Judgement::Fail(at_deadline(observation, suspicion, ready))
+        }
+        Some(_) => Judgement::Waiting {
+            until: bake_end(observation, &live),
+            ready,
+            suspicion,
+        },
+        None => Judgement::Waiting {
+            until: observation.deadline,
+            ready,
+            suspicion,
+        },
+    }
+}
+
+/// The cause that is decided before the deadline, where there is one.
+fn decided(observation: &Observation<'_>, live: &[&Pod], findings: &[Finding]) -> Option<Cause> {
+    let image = |finding: &&Finding| {
+        let blame = attribute::attribute(finding, observation.stable, observation.judged, observation.now);
+        blame == Blame::Image
+    };
+    let finding = findings.iter().filter(image).find(|finding| {
+        finding.deterministic
+            || crashed_enough(finding, findings)
+            || missing_for_long(observation, live, finding)
+    })?;
+    Some(cause(observation, live, findings, finding))
+}
+
+fn crashed_enough(finding: &Finding, findings: &[Finding]) -> bool {
+    let crash = 0 < finding.crashes && is_crash(finding.reason);
+    let pods = findings
+        .iter()
+        .filter(|other| other.reason == finding.reason && is_crash(other.reason))
+        .count();
+    crash && (DECISIVE_CRASHES <= finding.crashes || 2 <= pods)
+}
+
+fn is_crash(reason: Reason) -> bool {
+    [
+        Reason::CrashExit,
+        Reason::CrashSignal,
+        Reason::OutOfMemory,
+        Reason::Completed,
+        Reason::LivenessFailed,
+        Reason::StartFailed,
+        Reason::SeccompKill,
+    ]
+    .contains(&reason)
+}
+
+fn missing_for_long(observation: &Observation<'_>, live: &[&Pod], finding: &Finding) -> bool {
+    [Reason::PullNotFound, Reason::PullInvalid].contains(&finding.reason)
+        && live
+            .iter()
+            .filter(|pod| pod.name == finding.pod)
+            .any(|pod| PULL_GRACE <= observation.now.duration_since(pod.created_at))
+}
+
+/// Since when all wanted pods have been Ready together, as a duration; `None` while one is missing.
+fn baked(observation: &Observation<'_>, live: &[&Pod]) -> Option<SignedDuration> {
+    Some(
+        observation
+            .now
+            .duration_since(ready_together_since(observation, live)?),
+    )
+}
+
+fn bake_end(observation: &Observation<'_>, live: &[&Pod]) -> Timestamp {
+    ready_together_since(observation, live)
+        .and_then(|since| since.checked_add(observation.bake).ok())
+        .map_or(observation.deadline, |end| end.min(observation.deadline))
+}
+
+fn ready_together_since(observation: &Observation<'_>, live: &[&Pod]) -> Option<Timestamp> {
+    let undisrupted: Vec<&&Pod> = live.iter().filter(|pod| pod.disruption.is_none()).collect();
+    if u32::try_from(undisrupted.len()).unwrap_or(u32::MAX) < observation.expected || undisrupted.is_empty() {
+        return None;
+    }
+    let since: Option<Vec<Timestamp>> = undisrupted.iter().map(|pod| pod.ready_since).collect();
+    let last = since?.into_iter().max()?;
+    Some(
+        observation
+            .watched_since
+            .map_or(last, |watched| watched.max(last)),
+    )
+}
+
+fn at_deadline(observation: &Observation<'_>, suspicion: Option<Cause>, ready: u32) -> Cause {
+    suspicion.unwrap_or_else(|| Cause {
+        reason: Reason::DeadlineExceeded,
+        sentence: format!(
+            "{ready} of {} new pods Ready and no answer until {}",
+            observation.expected,
+            text::instant_seconds(observation.deadline)
+        ),
+        expected: format!(
+            "the canary to stay Ready for {} before the deadline",
+            text::span(observation.bake)
+        ),
+        blame: Blame::Image,
+        deterministic: false,
+        signature: Reason::DeadlineExceeded.code().to_owned(),
+        pods: Vec::new(),
+        nodes: Vec::new(),
+    })
+}
+
+fn cause(observation: &Observation<'_>, live: &[&Pod], findings: &[Finding], finding: &Finding) -> Cause {
+    let same: Vec<&Finding> = findings
+        .iter()
+        .filter(|other| other.reason == finding.reason)
+        .collect();
+    let mut pods: Vec<String> = same
+        .iter()
+        .map(|one| one.pod.clone())
+        .filter(|pod| !pod.is_empty())
+        .collect();
+    let mut nodes: Vec<String> = same.iter().filter_map(|one| one.node.clone()).collect();
+    pods.sort();
+    nodes.sort();
+    nodes.dedup();
+    let blame = attribute::attribute(finding, observation.stable, observation.judged, observation.now);
+    let both = finding.blame == Blame::Image && blame == Blame::Environment;
+    let place = if nodes.is_empty() {
+        String::new()
+    } else {
+        format!(", on {}", nodes.join(" and "))
+    };
+    let old = if both {
+        "; the old pods fail the same way, so it is not the image"
+    } else {
+        ""
+    };
+    Cause {
+        reason: finding.reason,
+        sentence: format!("{}{place}{old}", observed(live, &same, finding)),
+        expected: expected(observation, finding.reason),
+        blame,
+        deterministic: finding.deterministic && blame == Blame::Image,
+        signature: finding.signature.clone(),
+        pods,
+        nodes,
+    }
+}
+
+fn observed(live: &[&Pod], same: &[&Finding], finding: &Finding) -> String {
+    if !is_crash(finding.reason) || finding.deterministic {
+        let by = if is_security(finding.reason) {
+            "the security layer refused it, not the application: "
+        } else {
+            ""
+        };
+        return format!("{by}{}", finding.message);
+    }
+    let crashes: u32 = same.iter().map(|one| one.crashes).fold(0, u32::saturating_add);
+    let times = if crashes == 1 {
+        "1 crash".to_owned()
+    } else {
+        format!("{crashes} crashes")
+    };
+    let within = span_of_crashes(live, finding).filter(|_| 1 < crashes);
+    let within = within.map_or(String::new(), |span| format!(" in {}", text::span(span)));
+    format!("{times}{within}, {}", finding.message)
+}
+
+/// From the first start of the crashing pod to its last end.
+fn span_of_crashes(live: &[&Pod], finding: &Finding) -> Option<SignedDuration> {
+    let pod = live.iter().find(|pod| pod.name == finding.pod)?;
+    let last = pod
+        .containers
+        .iter()
+        .flat_map(|container| {
+            let now = match &container.state {
+                ContainerState::Terminated(ended) => ended.finished_at,
+                ContainerState::Waiting { .. } | ContainerState::Running { .. } => None,
+            };
+            [
+                now,
+                container.last_end.as_ref().and_then(|ended| ended.finished_at),
+            ]
+        })
+        .flatten()
+        .max()?;
+    Some(
+        last.duration_since(pod.created_at)
+            .max(SignedDuration::from_secs(1)),
+    )
+}
+
+fn is_security(reason: Reason) -> bool {
+    [
+        Reason::PodSecurity,
+        Reason::AdmissionDenied,
+        Reason::WebhookDenied,
+        Reason::RunAsNonRoot,
+        Reason::SeccompKill,
+        Reason::SecurityProfile,
+    ]
+    .contains(&reason)
+}
+
+fn expected(observation: &Observation<'_>, reason: Reason) -> String {
+    let bake = text::span(observation.bake);
+    if is_crash(reason) && reason != Reason::StartFailed {
+        return format!("the canary to stay up {bake}");
+    }
+    match reason {
+        Reason::PullNotFound
+        | Reason::PullUnauthorized
+        | Reason::PullPlatform
+        | Reason::PullUnavailable
+        | Reason::PullInvalid => "the node to pull the image".to_owned(),
+        Reason::PodSecurity
+        | Reason::AdmissionDenied
+        | Reason::WebhookDenied
+        | Reason::WebhookDown
+        | Reason::QuotaExceeded
+        | Reason::LimitRange
+        | Reason::ServiceAccountMissing
+        | Reason::CreateForbidden => "the canary pod to be created".to_owned(),
+        Reason::Unschedulable | Reason::NodeRefused | Reason::VolumeUnavailable => {
+            "a node to take the canary pod".to_owned()
+        }
+        #[allow(
+            clippy::wildcard_enum_match_arm,
+            reason = "every other cause is one of a started pod"
+        )]
+        _ => format!("the canary to start and stay Ready for {bake}"),
+    }
+}
+
+/// The old pods in words: "4 of 4 old pods Ready with 0 restarts".
+#[must_use]
+pub fn stable_health(stable: &[Pod]) -> String {
+    let live: Vec<&Pod> = stable.iter().filter(|pod| !pod.deleting).collect();
+    let ready = live.iter().filter(|pod| pod.ready_since.is_some()).count();
+    let restarts: i64 = live
+        .iter()
+        .flat_map(|pod| &pod.containers)
+        .fold(0, |sum, container| {
+            sum.saturating_add(i64::from(container.restarts))
+        });
+    format!(
+        "{ready} of {} old pods Ready with {restarts} restarts",
+        live.len()
+    )
+}

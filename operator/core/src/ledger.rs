@@ -1,0 +1,320 @@
+//! The memory of a repository in a namespace: first-seen times, failures, what completed and what a person gave up.
+//!
+//! Bounded, and stored before anything is done on its ground, so that a restart or a restored backup forgets nothing that
+//! matters. A digest that failed is never evicted. Who stores it: the controller, as `ImageLedger`.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::image::{Digest, Repository, Tag};
+use crate::reason::Reason;
+
+/// How many tags are remembered; the oldest go first.
+pub const MAX_TAGS: usize = 200;
+/// How many digests are remembered of one tag.
+pub const MAX_DIGESTS_PER_TAG: usize = 4;
+
+/// A digest under a tag, and since when this operator knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sighting {
+    /// The digest.
+    pub digest: Digest,
+    /// When this operator first resolved the tag to it. Never the image's own `created` field, which its builder writes.
+    pub first_seen: Timestamp,
+}
+
+/// A digest that failed here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The tag it was tried under.
+    pub tag: Tag,
+    /// The cause of the last failure.
+    pub reason: Reason,
+    /// What was observed, cleaned.
+    pub message: String,
+    /// The run that failed last.
+    pub run: String,
+    /// How many failures with this signature were the image's fault.
+    pub fails: u32,
+    /// Equal for equal failures.
+    pub signature: String,
+    /// When the last failure was.
+    pub since: Timestamp,
+    /// When it is tried again; `None` once quarantined.
+    pub retry_at: Option<Timestamp>,
+    /// Whether only a person lets it go on.
+    pub quarantined: bool,
+}
+
+/// A version that a person went back from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Abandoned {
+    /// The tag they left.
+    pub tag: Tag,
+    /// When.
+    pub at: Timestamp,
+    /// The field manager that wrote the image.
+    pub by: String,
+}
+
+/// What is remembered of one track.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkloadMemory {
+    /// The workload's uid: a recreated one begins anew.
+    pub uid: String,
+    /// The highest version that completed: the floor.
+    pub completed: Option<Tag>,
+    /// The image that was in the template when the memory was last brought up to date.
+    pub wrote: Option<String>,
+    /// A manual rollback that is respected.
+    pub abandoned: Option<Abandoned>,
+}
+
+/// The memory of one repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ledger {
+    /// Of which repository.
+    pub repository: Repository,
+    /// Digests by tag, oldest first.
+    pub tags: BTreeMap<Tag, Vec<Sighting>>,
+    /// Failures by digest.
+    pub failures: BTreeMap<Digest, Failure>,
+    /// Memory by track key.
+    pub workloads: BTreeMap<String, WorkloadMemory>,
+}
+
+impl Ledger {
+    /// An empty memory.
+    #[must_use]
+    pub fn new(repository: Repository) -> Self {
+        Self {
+            repository,
+            tags: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            workloads: BTreeMap::new(),
+        }
+    }
+
+    /// Records that a tag resolved to a digest. The first sighting keeps its time; a digest that comes back to a tag after
+    /// another one begins anew, for whoever can move a tag can also move it back.
+    pub fn saw(&mut self, tag: &Tag, digest: &Digest, now: Timestamp) {
+        let sightings = self.tags.entry(tag.clone()).or_default();
+        if sightings.last().is_some_and(|last| last.digest == *digest) {
+            return;
+        }
+        sightings.retain(|sighting| sighting.digest != *digest);
+        sightings.push(Sighting {
+            digest: digest.clone(),
+            first_seen: now,
+        });
+        let surplus = sightings.len().saturating_sub(MAX_DIGESTS_PER_TAG);
+        sightings.drain(..surplus);
+        self.evict();
+    }
+
+    /// When the digest was first seen under the tag, if it is what the tag named last.
+    #[must_use]
+    pub fn first_seen(&self, tag: &Tag, digest: &Digest) -> Option<Timestamp> {
+        self.tags
+            .get(tag)?
+            .iter()
+            .find(|sighting| sighting.digest == *digest)
+            .map(|seen| seen.first_seen)
+    }
+
+    /// What the tag named before the digest, where it moved.
+    #[must_use]
+    pub fn moved_from(&self, tag: &Tag, digest: &Digest) -> Option<&Sighting> {
+        self.tags
+            .get(tag)?
+            .iter()
+            .rev()
+            .find(|sighting| sighting.digest != *digest)
+    }
+
+    /// Another tag under which the digest was seen before.
+    pub fn other_names<'a>(&'a self, tag: &'a Tag, digest: &'a Digest) -> impl Iterator<Item = &'a Tag> {
+        self.tags
+            .iter()
+            .filter(move |(name, seen)| {
+                *name != tag && seen.iter().any(|sighting| sighting.digest == *digest)
+            })
+            .map(|(name, _)| name)
+    }
+
+    /// Records a failed run: counts, and decides whether the digest is tried again or quarantined.
+    pub fn failed(&mut self, digest: &Digest, failure: NewFailure, now: Timestamp) {
+        let before = self.failures.get(digest);
+        let same = before
+            .filter(|before| before.signature == failure.signature)
+            .map_or(0, |before| before.fails);
+        let fails = if failure.blames_image {
+            same.saturating_add(1)
+        } else {
+            same
+        };
+        let quarantined = before.is_some_and(|before| before.quarantined)
+            || (failure.blames_image && (failure.deterministic || failure.after_fails <= fails));
+        let retry_at = now.checked_add(failure.retry_after).unwrap_or(Timestamp::MAX);
+        self.failures.insert(
+            digest.clone(),
+            Failure {
+                tag: failure.tag,
+                reason: failure.reason,
+                message: failure.message,
+                run: failure.run,
+                fails,
+                signature: failure.signature,
+                since: now,
+                retry_at: (!quarantined).then_some(retry_at),
+                quarantined,
+            },
+        );
+    }
+
+    /// Forgets failures and manual rollbacks, as a person asked: all, or those of one digest.
+    pub fn release(&mut self, digest: Option<&Digest>) {
+        match digest {
+            Some(digest) => {
+                self.failures.remove(digest);
+            }
+            None => {
+                self.failures.clear();
+                for memory in self.workloads.values_mut() {
+                    memory.abandoned = None;
+                }
+            }
+        }
+    }
+
+    fn evict(&mut self) {
+        while MAX_TAGS < self.tags.len() {
+            let oldest = self
+                .tags
+                .iter()
+                .filter(|(_, seen)| {
+                    !seen
+                        .iter()
+                        .any(|sighting| self.failures.contains_key(&sighting.digest))
+                })
+                .min_by_key(|(_, seen)| seen.last().map(|sighting| sighting.first_seen))
+                .map(|(tag, _)| tag.clone());
+            match oldest {
+                Some(tag) => self.tags.remove(&tag),
+                None => return,
+            };
+        }
+    }
+}
+
+/// A failed run, as the ledger takes it.
+#[derive(Debug, Clone)]
+pub struct NewFailure {
+    /// The tag it was tried under.
+    pub tag: Tag,
+    /// The cause.
+    pub reason: Reason,
+    /// What was observed, cleaned.
+    pub message: String,
+    /// The run.
+    pub run: String,
+    /// Equal for equal failures.
+    pub signature: String,
+    /// Whether the image is at fault; the environment's faults are tried again without counting.
+    pub blames_image: bool,
+    /// Whether a second try cannot end otherwise.
+    pub deterministic: bool,
+    /// After how many equal failures a digest is quarantined.
+    pub after_fails: u32,
+    /// How long until the retry.
+    pub retry_after: SignedDuration,
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    reason = "a test's row that does not parse is the failure"
+)]
+mod tests {
+    use super::*;
+
+    fn ledger() -> Ledger {
+        Ledger::new(Repository::parse("ghcr.io/acme/web").unwrap())
+    }
+    fn tag(text: &str) -> Tag {
+        Tag::parse(text).unwrap()
+    }
+    fn digest(letter: &str) -> Digest {
+        Digest::parse(&format!("sha256:{}", letter.repeat(64))).unwrap()
+    }
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+    fn failure(signature: &str, blames_image: bool, deterministic: bool) -> NewFailure {
+        NewFailure {
+            tag: tag("1.0.2"),
+            reason: Reason::CrashExit,
+            message: "3 crashes".to_owned(),
+            run: "web-1".to_owned(),
+            signature: signature.to_owned(),
+            blames_image,
+            deterministic,
+            after_fails: 2,
+            retry_after: SignedDuration::from_mins(30),
+        }
+    }
+
+    #[test]
+    fn the_first_sighting_keeps_its_time_and_a_moved_tag_begins_anew_even_when_it_moves_back() {
+        let mut ledger = ledger();
+        ledger.saw(&tag("1.0"), &digest("a"), at(10));
+        ledger.saw(&tag("1.0"), &digest("a"), at(20));
+        assert_eq!(ledger.first_seen(&tag("1.0"), &digest("a")), Some(at(10)));
+        ledger.saw(&tag("1.0"), &digest("b"), at(30));
+        assert_eq!(
+            ledger.moved_from(&tag("1.0"), &digest("b")).unwrap().digest,
+            digest("a")
+        );
+        ledger.saw(&tag("1.0"), &digest("a"), at(40));
+        assert_eq!(ledger.first_seen(&tag("1.0"), &digest("a")), Some(at(40)));
+    }
+
+    #[test]
+    fn the_second_equal_failure_quarantines_and_another_one_begins_to_count_anew() {
+        let mut ledger = ledger();
+        ledger.failed(&digest("a"), failure("exit 1", true, false), at(0));
+        assert_eq!(
+            ledger.failures.get(&digest("a")).unwrap().retry_at,
+            Some(at(1800))
+        );
+        ledger.failed(&digest("a"), failure("exit 2", true, false), at(1800));
+        assert!(!ledger.failures.get(&digest("a")).unwrap().quarantined);
+        ledger.failed(&digest("a"), failure("exit 2", true, false), at(3600));
+        assert!(ledger.failures.get(&digest("a")).unwrap().quarantined);
+    }
+
+    #[test]
+    fn a_deterministic_cause_quarantines_at_once_and_the_environment_never_does() {
+        let mut ledger = ledger();
+        ledger.failed(&digest("a"), failure("platform", true, true), at(0));
+        assert!(ledger.failures.get(&digest("a")).unwrap().quarantined);
+        for second in 0..5 {
+            ledger.failed(&digest("b"), failure("quota", false, false), at(second));
+        }
+        assert!(!ledger.failures.get(&digest("b")).unwrap().quarantined);
+    }
+
+    #[test]
+    fn the_oldest_tags_are_forgotten_but_never_one_whose_digest_failed() {
+        let mut ledger = ledger();
+        ledger.saw(&tag("bad"), &digest("a"), at(0));
+        ledger.failed(&digest("a"), failure("exit 1", true, true), at(1));
+        for number in 0..300 {
+            ledger.saw(&tag(&format!("1.0.{number}")), &digest("b"), at(100 + number));
+        }
+        assert_eq!(ledger.tags.len(), MAX_TAGS);
+        assert!(ledger.tags.contains_key(&tag("bad")));
+        assert!(!ledger.tags.contains_key(&tag("1.0.0")));
+    }
+}

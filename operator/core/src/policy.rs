@@ -1,0 +1,211 @@
+//! An `UpdatePolicy` in its validated form, and the facts of one pass.
+//!
+//! Every field is checked once, by the controller's `convert.rs`; what is here can be trusted. What a pass knows beside the
+//! policy (workloads, scans, ledgers, runs) is gathered in [`Seen`]; nothing is added to it while the pass decides.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::evidence::{Answer, Platform};
+use crate::image::{ImageRef, Repository};
+use crate::ledger::Ledger;
+use crate::rollout::{OpenRun, Run};
+use crate::scan::Scan;
+use crate::select::{Rule, TagFilter, VariantMode};
+use crate::workload::{Container, Pod, ReplicaSet, Workload};
+
+/// Names a policy.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PolicyId {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+}
+
+/// Whether the operator may write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Judge and act.
+    Enforce,
+    /// Judge and say, write nothing to workloads.
+    DryRun,
+}
+
+/// What happens when the deadline comes without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnDeadline {
+    /// Restore the old image.
+    RollBack,
+    /// Keep the canary and wait for a person; the timed hold ends by itself later.
+    Hold,
+}
+
+/// What happens where no canary fits beside the old pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenImpossible {
+    /// Say so and wait.
+    Hold,
+    /// Let the native controller roll, watch, and roll back what fails.
+    RollWithoutCanary,
+}
+
+/// One step of a rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepSize {
+    /// A number of new pods.
+    Pods(i32),
+    /// A share of the replicas, 1 to 100.
+    Percent(i32),
+}
+
+/// How carefully to go. Frozen into the run when it starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RolloutSettings {
+    /// Pods, then shares; the last is 100 %.
+    pub steps: Vec<StepSize>,
+    /// How long each step is watched.
+    pub bake: SignedDuration,
+    /// Wall-clock limit of the whole run, from our first write.
+    pub deadline: SignedDuration,
+    /// What happens then.
+    pub on_deadline: OnDeadline,
+    /// What happens where no canary fits.
+    pub when_impossible: WhenImpossible,
+    /// After how many equal failures a digest is quarantined; deterministic causes at once.
+    pub after_fails: u32,
+    /// How long after a failure the one retry starts.
+    pub retry_after: SignedDuration,
+}
+
+/// What the user decided to trust.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trust {
+    /// How long an unsigned digest must have been known.
+    pub soak_unsigned: SignedDuration,
+}
+
+/// A policy, every field checked.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Which one.
+    pub id: PolicyId,
+    /// The generation that was read.
+    pub generation: i64,
+    /// Whether its deletion was asked for.
+    pub deleting: bool,
+    /// Whether it may write.
+    pub mode: Mode,
+    /// Whether a person paused it.
+    pub suspend: bool,
+    /// The version rule.
+    pub rule: Rule,
+    /// The rule as the user wrote it, for sentences: `Patch` or `~1.4`.
+    pub rule_text: String,
+    /// Whether variants may change.
+    pub variant: VariantMode,
+    /// Which tags count at all.
+    pub filter: TagFilter,
+    /// Whether an older version may be chosen.
+    pub allow_downgrade: bool,
+    /// Whether an unknown current version may be replaced.
+    pub adopt: bool,
+    /// How often the registry is asked.
+    pub interval: SignedDuration,
+    /// The trust decision, where one was made.
+    pub trust: Option<Trust>,
+    /// How carefully to go.
+    pub rollout: RolloutSettings,
+    /// How soon a better candidate must pass for a lesser one to be deferred.
+    pub defer_for: SignedDuration,
+}
+
+/// One workload's containers that run one repository: what moves together.
+#[derive(Debug, Clone)]
+pub struct Track {
+    /// Stable key: `Deployment/web/app`.
+    pub key: String,
+    /// The workload as its object shows it.
+    pub workload: Workload,
+    /// The repository that the containers run.
+    pub repository: Repository,
+    /// The containers, with their images read.
+    pub containers: Vec<(Container, ImageRef)>,
+    /// The workload's ReplicaSets.
+    pub replica_sets: Vec<ReplicaSet>,
+    /// The workload's pods.
+    pub pods: Vec<Pod>,
+    /// The older policy that moves the same container.
+    pub conflict: Option<String>,
+    /// Another policy's open run on this workload.
+    pub busy: Option<String>,
+}
+
+/// What was seen of one repository.
+#[derive(Debug, Clone)]
+pub struct RepositorySeen {
+    /// The newest scan.
+    pub scan: Answer<Scan>,
+    /// The memory of it.
+    pub ledger: Ledger,
+}
+
+/// How many runs are open, and how many may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Concurrency {
+    /// Open in this namespace.
+    pub namespace_open: usize,
+    /// Allowed in a namespace.
+    pub per_namespace: usize,
+    /// Open in the cluster.
+    pub cluster_open: usize,
+    /// Allowed in the cluster.
+    pub cluster: usize,
+}
+
+/// A part of the policy's targets that could not become a track.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Untracked {
+    /// Why.
+    pub reason: crate::reason::Reason,
+    /// The workload or target, as the sentence names it.
+    pub what: String,
+    /// What was observed.
+    pub observed: String,
+}
+
+/// What the world looked like when the pass began.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// The tracks, in the order of the targets, then by name.
+    pub tracks: Vec<Track>,
+    /// What did not become a track.
+    pub untracked: Vec<Untracked>,
+    /// Each repository once, whatever number of tracks runs it. The key carries the credential's identity where two
+    /// tracks of one policy read a repository with different credentials.
+    pub repositories: BTreeMap<Repository, RepositorySeen>,
+    /// The platforms of the nodes in use.
+    pub platforms: BTreeSet<Platform>,
+    /// This policy's open runs, oldest first.
+    pub open_runs: Vec<OpenRun>,
+    /// The newest finished run of each track: tells what happened last.
+    pub last_runs: Vec<Run>,
+    /// Limits on starts.
+    pub concurrency: Concurrency,
+    /// Whether the namespace is being deleted: then nothing is written to workloads.
+    pub namespace_deleting: bool,
+}
+
+/// What a pass knows. Fixed for the rest of the pass.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// What the user wants.
+    pub policy: Policy,
+    /// What was seen.
+    pub seen: Seen,
+    /// The one time of this pass.
+    pub now: Timestamp,
+}

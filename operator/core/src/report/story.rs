@@ -1,0 +1,110 @@
+//! The story of a run: its Events, and its lines under `why`.
+
+use crate::policy::RolloutSettings;
+use crate::reason::Reason;
+use crate::report::{Event, MAX_MESSAGE};
+use crate::rollout::{Phase, Plan, Run, RunPlan};
+use crate::text;
+
+/// What this pass did to a run, told once each.
+#[must_use]
+pub fn events(plan: &RunPlan, whole: &Plan) -> Vec<Event> {
+    let run = &plan.run;
+    let event = |warning, reason, note: String| Event {
+        warning,
+        reason,
+        note: text::clean(&note, MAX_MESSAGE),
+        workload: Some(run.workload.clone()),
+    };
+    let subject = format!("{}@{}", run.to_tag, run.to_digest.short());
+    let mut events = Vec::new();
+    if let Some((_, what)) = &plan.patch {
+        let (warning, reason, note) = match (&plan.before.intent, plan.phase) {
+            (Some(intent), _) if intent.end == Reason::RolledBack => (
+                true,
+                intent.reason,
+                format!("{subject}: {}; rolled back", intent.message),
+            ),
+            (Some(intent), _) => (
+                true,
+                intent.reason,
+                format!("{subject}: {}; {what}", intent.message),
+            ),
+            (None, Phase::Canary) if run.status.started_at.is_none() => {
+                (false, Reason::CanaryStarted, format!("{what}; run {}", run.name))
+            }
+            (None, Phase::Canary) => (false, Reason::StepTaken, format!("{subject}: {what}")),
+            (None, _) => (false, Reason::Promoting, format!("{subject}: {what}")),
+        };
+        events.push(event(warning, reason, note));
+    }
+    if let Some((reason, message)) = plan.after.result.as_ref().filter(|_| run.status.result.is_none()) {
+        match plan.phase {
+            Phase::Succeeded => events.push(event(false, *reason, format!("{subject}: {message}"))),
+            Phase::RolledBack => events
+                .extend(quarantined(plan, whole).map(|note| event(true, Reason::DigestQuarantined, note))),
+            Phase::Aborted if plan.run.status.intent.is_none() => {
+                events.push(event(false, *reason, format!("{subject}: {message}")));
+            }
+            Phase::Aborted | Phase::Preparing | Phase::Canary | Phase::Promoting => {}
+        }
+    }
+    events
+}
+
+fn quarantined(plan: &RunPlan, whole: &Plan) -> Option<String> {
+    let ledger = whole.ledgers.get(&plan.run.repository)?;
+    let failure = ledger.failures.get(&plan.run.to_digest)?;
+    let digest = &plan.run.to_digest;
+    failure.quarantined.then(|| {
+        let failures = if failure.fails == 1 {
+            "1 failure".to_owned()
+        } else {
+            format!("{} equal failures", failure.fails)
+        };
+        format!(
+            "sha256:{} after {failures}; released only by a person",
+            digest.short()
+        )
+    })
+}
+
+/// The lines of a run under `why`: trigger, writes, cause, what became of it.
+#[must_use]
+pub fn lines(run: &Run, stable: &str) -> Vec<String> {
+    let mut lines = vec![format!("Trigger: {}.", run.trigger)];
+    let shown = run.status.writes.len().saturating_sub(5);
+    lines.extend(
+        run.status
+            .writes
+            .iter()
+            .skip(shown)
+            .map(|(at, what)| format!("{} {what}.", text::instant_seconds(*at))),
+    );
+    if let Some(cause) = &run.status.cause {
+        let place = match (&cause.pod, &cause.node) {
+            (Some(pod), Some(node)) => format!(" ({pod} on {node})"),
+            (Some(pod), None) => format!(" ({pod})"),
+            (None, _) => String::new(),
+        };
+        lines.push(format!("{}: {}{place}.", cause.reason, cause.observed));
+    }
+    if !stable.is_empty() {
+        lines.push(format!("Judged against: {stable}."));
+    }
+    if let Some((reason, message)) = &run.status.result {
+        lines.push(format!("Ended {reason}: {message}."));
+    }
+    lines
+}
+
+/// What a run would do, in one line.
+#[must_use]
+pub fn outlook(settings: &RolloutSettings, replicas: i32) -> String {
+    let pods = crate::rollout::deployment::step_pods(settings, 0, replicas).unwrap_or(1);
+    format!(
+        "Then: {pods} canary pod{} beside {replicas}, watched {}, rolled back by itself if it fails.",
+        if pods == 1 { "" } else { "s" },
+        text::span(settings.bake)
+    )
+}

@@ -1,0 +1,608 @@
+//! What is said of one track: state, sentences, candidates and layers.
+
+use crate::current::{Choice, Chosen};
+use crate::decide::{Course, Hold, Standing};
+use crate::gate::{Assessed, Layer, Verdict, Word};
+use crate::judge::Judgement;
+use crate::policy::{Facts, Track};
+use crate::reason::Reason;
+use crate::report::{MAX_MESSAGE, Outcome, TrackReport, hold_sentence, story};
+use crate::rollout::{Phase, Plan, Run, RunPlan};
+use crate::text;
+
+/// Everything that is known about one track after a pass.
+#[derive(Debug)]
+pub struct Line<'a> {
+    /// The track.
+    pub track: &'a Track,
+    /// What was decided.
+    pub course: &'a Course,
+    chosen: &'a Chosen,
+    candidates: &'a [Assessed],
+    running_tag: Option<&'a crate::image::Digest>,
+    run: Option<&'a RunPlan>,
+    last: Option<&'a Run>,
+    /// A write that the apiserver refused.
+    pub refused: Option<(Reason, String)>,
+}
+
+/// One line a track.
+#[must_use]
+pub fn lines<'a>(facts: &'a Facts, plan: &'a Plan, outcome: &'a Outcome) -> Vec<Line<'a>> {
+    let assessment = &plan.decision.assessment;
+    assessment
+        .chosen
+        .iter()
+        .enumerate()
+        .filter_map(|(index, chosen)| {
+            let track = facts.seen.tracks.get(chosen.track)?;
+            let run = plan.runs.iter().find(|run| run.run.track == track.key);
+            let opening = plan.opening.as_ref().filter(|run| run.track == track.key);
+            let names = [run.map(|run| &run.run.name), opening.map(|run| &run.name)];
+            let refused = outcome
+                .refused
+                .iter()
+                .find(|(name, _, _)| names.contains(&Some(name)))
+                .map(|(_, reason, sentence)| (*reason, sentence.clone()));
+            Some(Line {
+                track,
+                course: plan.decision.tracks.get(index)?,
+                chosen,
+                candidates: assessment.candidates.get(index)?,
+                running_tag: assessment.running_tag.get(index)?.as_ref(),
+                run,
+                last: facts.seen.last_runs.iter().find(|run| run.track == track.key),
+                refused,
+            })
+        })
+        .collect()
+}
+
+impl Line<'_> {
+    /// How much the track's state matters to the reader: the weightiest heads the conditions.
+    #[must_use]
+    pub fn weight(&self) -> u8 {
+        match self.course {
+            Course::Continue => 4,
+            Course::Hold(hold) => match hold.standing {
+                Standing::Waits => 2,
+                Standing::Blocked => 5,
+                Standing::NotReady => 6,
+                Standing::Stalled => 7,
+            },
+            Course::Move { .. } => 3,
+            Course::Nothing => 0,
+        }
+    }
+
+    /// Whether the track is refused, failed or held by a person.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        matches!(self.course, Course::Hold(hold) if hold.standing == Standing::Blocked)
+            || self.failed_retry().is_some()
+            || self.run.is_some_and(|run| run.before.intent.is_some())
+    }
+
+    /// The hold of a digest that failed once and is tried again later.
+    fn failed_retry(&self) -> Option<&Hold> {
+        let (_, verdict) = self.layer(Layer::Quarantine)?;
+        match self.course {
+            Course::Hold(hold)
+                if matches!(verdict.word, Word::Waiting(_)) && hold.reason == verdict.reason =>
+            {
+                Some(hold)
+            }
+            Course::Hold(_) | Course::Move { .. } | Course::Continue | Course::Nothing => None,
+        }
+    }
+
+    fn layer(&self, layer: Layer) -> Option<(&Assessed, &Verdict)> {
+        let best = self.candidates.first()?;
+        best.verdicts
+            .iter()
+            .find(|(one, _)| *one == layer)
+            .map(|(_, verdict)| (best, verdict))
+    }
+
+    /// The sentence of the `Blocked` condition.
+    #[must_use]
+    pub fn blocked_sentence(&self, facts: &Facts) -> (Reason, String) {
+        if let Some(intent) = self.run.and_then(|run| run.before.intent.as_ref()) {
+            let body = format!("rolling back for {}: {}.", self.run_subject(), intent.message);
+            return (intent.reason, super::message(intent.reason, &body));
+        }
+        match self.course {
+            Course::Hold(hold) if self.is_failure(hold) => (hold.reason, self.failure_sentence(facts, hold)),
+            Course::Hold(hold) => (hold.reason, hold_sentence(facts, self.track, hold)),
+            Course::Move { .. } | Course::Continue | Course::Nothing => (Reason::Unclassified, String::new()),
+        }
+    }
+
+    fn is_failure(&self, hold: &Hold) -> bool {
+        self.layer(Layer::Quarantine)
+            .is_some_and(|(_, verdict)| !verdict.passes() && verdict.reason == hold.reason)
+    }
+
+    /// The failed run as the `Blocked` condition tells it.
+    fn failure_sentence(&self, facts: &Facts, hold: &Hold) -> String {
+        let Some((run, cause)) = self
+            .last
+            .and_then(|run| run.status.cause.as_ref().map(|cause| (run, cause)))
+        else {
+            return hold_sentence(facts, self.track, hold);
+        };
+        let end = match hold.until {
+            Some(until) => format!("Tried once more {}.", text::instant_seconds(until)),
+            None => "Not retried by itself.".to_owned(),
+        };
+        let hint = hold.hint.replace(" Not retried by itself.", "");
+        let body = format!(
+            "rolled back for {}:{}@{}: expected {}, observed {}. {hint}. {end}",
+            self.track.repository,
+            run.to_tag,
+            run.to_digest.short(),
+            cause.expected,
+            cause.observed,
+            hint = hint.trim_end_matches('.'),
+        );
+        super::message(hold.reason, &body)
+    }
+
+    fn run_subject(&self) -> String {
+        self.run.map_or(String::new(), |run| {
+            format!(
+                "{}:{}@{}",
+                run.run.repository,
+                run.run.to_tag,
+                run.run.to_digest.short()
+            )
+        })
+    }
+
+    fn current_tag(&self) -> &str {
+        let current = self.chosen.current.as_ref();
+        current
+            .and_then(|current| current.tag.as_ref())
+            .map_or("an untagged image", |tag| tag.as_str())
+    }
+
+    /// The `UpToDate` condition: (status, reason, sentence).
+    #[must_use]
+    pub fn up_to_date(&self, facts: &Facts) -> (bool, Reason, String) {
+        match self.course {
+            Course::Nothing => {
+                let mut body = format!("{} runs", self.current_tag());
+                body.push_str(
+                    &self
+                        .outside(facts)
+                        .map_or(String::new(), |outside| format!("; {outside}")),
+                );
+                body.push('.');
+                (
+                    true,
+                    Reason::NewestRuns,
+                    super::message(Reason::NewestRuns, &body),
+                )
+            }
+            Course::Hold(hold) if hold.standing == Standing::Blocked || self.is_failure(hold) => {
+                let body = self.blocked_summary(hold);
+                (false, hold.reason, super::message(hold.reason, &body))
+            }
+            Course::Hold(hold) => (false, hold.reason, hold_sentence(facts, self.track, hold)),
+            Course::Move { tag, digest, .. } => {
+                let body = format!("{tag}@{} passed all gates; the run starts.", digest.short());
+                (false, Reason::Preparing, super::message(Reason::Preparing, &body))
+            }
+            Course::Continue => self.run.map_or_else(
+                || (false, Reason::CanaryWatching, String::new()),
+                |run| running_sentence(facts, run),
+            ),
+        }
+    }
+
+    fn blocked_summary(&self, hold: &Hold) -> String {
+        let current = self.current_tag();
+        let Some((tag, _)) = &hold.subject else {
+            return format!("{current} runs; {}.", hold.observed);
+        };
+        let state = if hold.reason == Reason::HumanRollback {
+            "is held, as a person went back from it"
+        } else if self.is_failure(hold) {
+            if hold.until.is_some() {
+                "failed and is tried once more"
+            } else {
+                "is quarantined"
+            }
+        } else {
+            "is refused"
+        };
+        format!("{current} runs, {tag} {state}; no other candidate is newer.")
+    }
+
+    fn outside(&self, facts: &Facts) -> Option<String> {
+        let Choice::Candidates(selection) = &self.chosen.choice else {
+            return None;
+        };
+        let newest = selection.newest_outside.as_ref()?;
+        Some(format!(
+            "{} exists outside the rule ({})",
+            newest.tag, facts.policy.rule_text
+        ))
+    }
+
+    /// The track as the status shows it.
+    #[must_use]
+    pub fn report(&self, facts: &Facts) -> TrackReport {
+        let current = self.chosen.current.as_ref();
+        let pinned = |tag: &str, digest: Option<&crate::image::Digest>| {
+            digest.map_or_else(
+                || tag.to_owned(),
+                |digest| format!("{tag}@sha256:{}", digest.short()),
+            )
+        };
+        let shown = self
+            .run
+            .filter(|run| run.phase != Phase::Succeeded)
+            .map(|run| &run.run);
+        let (tag, digest) = match shown {
+            Some(run) => (run.from_tag.as_ref(), run.from_digest.as_ref()),
+            None => (
+                current.and_then(|current| current.tag.as_ref()),
+                current.and_then(|current| current.digest.as_ref()),
+            ),
+        };
+        let now = pinned(tag.map_or("untagged", |tag| tag.as_str()), digest);
+        let latest = match (shown, self.candidates.first()) {
+            (Some(run), _) => pinned(run.to_tag.as_str(), Some(&run.to_digest)),
+            (None, Some(best)) => pinned(best.tag.as_str(), best.digest.as_ref()),
+            (None, None) => now.clone(),
+        };
+        let failed = self
+            .last
+            .filter(|_| matches!(self.course, Course::Hold(hold) if self.is_failure(hold)));
+        TrackReport {
+            key: self.track.key.clone(),
+            repository: self.track.repository.to_string(),
+            workload: self.track.workload.id.name.clone(),
+            containers: self
+                .track
+                .containers
+                .iter()
+                .map(|(container, _)| container.name.as_str())
+                .collect::<Vec<_>>()
+                .join(","),
+            current: now,
+            latest,
+            state: self.state(),
+            until: match self.course {
+                Course::Hold(hold) => hold.until,
+                Course::Move { .. } | Course::Continue | Course::Nothing => self.run.and_then(judged_until),
+            },
+            run: self
+                .run
+                .map(|run| run.run.name.clone())
+                .or_else(|| failed.map(|run| run.name.clone())),
+            candidates: self.candidates.iter().map(candidate).collect(),
+            layers: layers(facts, self.candidates),
+        }
+    }
+
+    fn state(&self) -> &'static str {
+        match self.course {
+            Course::Nothing => "UpToDate",
+            Course::Hold(hold) if self.is_failure(hold) => "RolledBack",
+            Course::Hold(hold) => match hold.standing {
+                Standing::Waits => "Waiting",
+                Standing::Blocked => "Blocked",
+                Standing::NotReady => "Unknown",
+                Standing::Stalled => "Stalled",
+            },
+            Course::Move { .. } => "Preparing",
+            Course::Continue => self.run.map_or("Canary", |run| match run.phase {
+                Phase::Preparing => "Preparing",
+                Phase::Canary if run.before.intent.is_some() => "RollingBack",
+                Phase::Canary => "Canary",
+                Phase::Promoting => "Promoting",
+                Phase::Succeeded => "UpToDate",
+                Phase::RolledBack => "RolledBack",
+                Phase::Aborted => "Aborted",
+            }),
+        }
+    }
+
+    /// The explanation, line by line.
+    #[must_use]
+    pub fn why(&self, facts: &Facts, plan: &Plan) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Some((reason, sentence)) = &self.refused {
+            lines.push(format!("{reason}: {sentence}."));
+        }
+        if let Some(run) = self.run {
+            let mut shown = run.run.clone();
+            shown.status = run.after.clone();
+            lines.extend(story::lines(&shown, &run.stable));
+        } else if let (Course::Hold(hold), Some(last)) = (self.course, self.last)
+            && self.is_failure(hold)
+        {
+            lines.extend(story::lines(last, ""));
+            lines.extend(self.quarantine_line(plan));
+        }
+        if self.run.is_none() {
+            lines.extend(self.candidates.iter().take(3).map(|one| candidate_line(one)));
+        }
+        lines.extend(self.human_line(facts));
+        lines.push(self.runs_line());
+        lines.extend(self.rebuild_line());
+        lines.extend(self.cost_line(plan));
+        lines.extend(self.left_out_line(facts));
+        if matches!(self.course, Course::Hold(hold) if hold.standing == Standing::Waits)
+            && !self.candidates.is_empty()
+        {
+            lines.push(story::outlook(
+                &facts.policy.rollout,
+                self.track.workload.replicas,
+            ));
+        }
+        lines
+    }
+
+    fn quarantine_line(&self, plan: &Plan) -> Option<String> {
+        let ledger = plan.ledgers.get(&self.track.repository)?;
+        let digest = self.candidates.first()?.digest.as_ref()?;
+        let failure = ledger.failures.get(digest)?;
+        let space = &self.track.workload.id.namespace;
+        Some(match failure.retry_at {
+            Some(at) => format!(
+                "One retry {}; a newer tag or new digest starts by itself.",
+                text::instant_seconds(at)
+            ),
+            None => format!(
+                "Digest quarantined in namespace {space}. Next: a newer tag or new digest starts by itself."
+            ),
+        })
+    }
+
+    fn human_line(&self, facts: &Facts) -> Option<String> {
+        let left = self.chosen.memory.abandoned.as_ref()?;
+        Some(format!(
+            "A person's choice is respected: {} went back from {} at {}. Newer versions go on; release: kubectl rollforward release {}",
+            text::clean(&left.by, 64),
+            left.tag,
+            text::instant_seconds(left.at),
+            facts.policy.id.name
+        ))
+    }
+
+    fn runs_line(&self) -> String {
+        let workload = &self.track.workload;
+        format!(
+            "{} runs: {} of {} pods available.",
+            self.run
+                .and_then(|run| run.run.from_tag.as_ref())
+                .map_or(self.current_tag(), |tag| tag.as_str()),
+            workload.available_replicas,
+            workload.replicas
+        )
+    }
+
+    fn rebuild_line(&self) -> Option<String> {
+        let current = self.chosen.current.as_ref()?;
+        let (now, runs) = (self.running_tag?, current.digest.as_ref()?);
+        (now != runs).then(|| {
+            format!(
+                "{}: {} was pushed again with other content ({}); the verified digest {} stays.",
+                Reason::TagMoved,
+                self.current_tag(),
+                now.short(),
+                runs.short()
+            )
+        })
+    }
+
+    fn cost_line(&self, plan: &Plan) -> Option<String> {
+        let Course::Hold(_) = self.course else { return None };
+        let best = self.candidates.first()?;
+        let first_seen = plan
+            .ledgers
+            .get(&self.track.repository)?
+            .first_seen(&best.tag, best.digest.as_ref()?)?;
+        let Choice::Candidates(selection) = &self.chosen.choice else {
+            return None;
+        };
+        let behind = selection.candidates.len();
+        Some(format!(
+            "Cost of waiting: {} available since {}, {} behind. Vulnerability data: none configured.",
+            best.tag,
+            text::instant(first_seen),
+            super::count(behind, "version", "versions"),
+        ))
+    }
+
+    fn left_out_line(&self, facts: &Facts) -> Option<String> {
+        let Choice::Candidates(selection) = &self.chosen.choice else {
+            return None;
+        };
+        let groups: Vec<String> = selection
+            .groups()
+            .iter()
+            .map(|group| format!("{} {} ({})", group.count, group.reason, group.example))
+            .collect();
+        let outside = selection.newest_outside.as_ref().map_or(String::new(), |newest| {
+            format!("Outside the rule ({}): {}. ", facts.policy.rule_text, newest.tag)
+        });
+        (!groups.is_empty()).then(|| format!("{outside}Left out: {}.", groups.join(", ")))
+    }
+}
+
+fn judged_until(run: &RunPlan) -> Option<jiff::Timestamp> {
+    match run.judgement.as_ref()? {
+        Judgement::Waiting { until, .. } => Some(*until),
+        Judgement::Pass { .. } | Judgement::Fail(_) | Judgement::Unknown { .. } => None,
+    }
+}
+
+/// The `UpToDate` sentence while a run is open.
+fn running_sentence(facts: &Facts, plan: &RunPlan) -> (bool, Reason, String) {
+    let run = &plan.run;
+    let subject = format!(
+        "{} for {}:{}@{}",
+        run.to_tag,
+        run.repository,
+        run.to_tag,
+        run.to_digest.short()
+    );
+    if let Some((reason, message)) = &plan.after.result {
+        let is_true = plan.phase == Phase::Succeeded;
+        return (
+            is_true,
+            *reason,
+            super::message(*reason, &format!("{subject}: {message}.")),
+        );
+    }
+    if let Some(intent) = &plan.before.intent {
+        let body = format!(
+            "{subject}: {}; the old image and settings are being restored.",
+            intent.message
+        );
+        return (false, intent.reason, super::message(intent.reason, &body));
+    }
+    let bake = text::span(run.settings.bake);
+    let (reason, body) = match (&plan.judgement, plan.phase) {
+        (
+            Some(Judgement::Waiting {
+                ready,
+                suspicion: Some(cause),
+                until,
+            }),
+            _,
+        ) => (
+            cause.reason,
+            format!(
+                "{subject}: expected {}, observed {}; {ready} Ready so far, not decided yet. Judged by {}.",
+                cause.expected,
+                cause.sentence,
+                text::instant_seconds(*until)
+            ),
+        ),
+        (
+            Some(Judgement::Waiting {
+                ready,
+                suspicion: None,
+                until,
+            }),
+            Phase::Canary,
+        ) => (
+            Reason::CanaryWatching,
+            format!(
+                "{subject}: expected {} new to stay Ready for {bake} beside {} old, observed {ready} Ready. Judged by {}.",
+                run.status.step_pods.max(1),
+                plan.stable,
+                text::instant_seconds(*until)
+            ),
+        ),
+        (Some(Judgement::Unknown { reason, message }), _) => (
+            *reason,
+            format!("{subject}: the new pods cannot be judged: {message}. Nothing is rolled back by this."),
+        ),
+        (_, Phase::Promoting) => (
+            Reason::Promoting,
+            format!("{subject}: the new pods passed; the native controller replaces the rest."),
+        ),
+        (_, Phase::Preparing | Phase::Canary | Phase::Succeeded | Phase::RolledBack | Phase::Aborted) => (
+            Reason::Preparing,
+            format!("{subject}: the run is recorded; the canary starts."),
+        ),
+    };
+    let _ = facts;
+    (
+        false,
+        reason,
+        text::clean(&format!("{reason}: {body}"), MAX_MESSAGE),
+    )
+}
+
+fn candidate(one: &Assessed) -> (String, Option<String>, String, String, Option<jiff::Timestamp>) {
+    let digest = one.digest.as_ref().map(ToString::to_string);
+    match one.blocking() {
+        None => (
+            one.tag.to_string(),
+            digest,
+            "Pass".to_owned(),
+            Reason::Resolved.code().to_owned(),
+            None,
+        ),
+        Some((_, verdict)) => {
+            let until = match verdict.word {
+                Word::Waiting(until) => Some(until),
+                Word::Pass | Word::Fail | Word::Absent | Word::Unknown | Word::Skipped => None,
+            };
+            (
+                one.tag.to_string(),
+                digest,
+                word(verdict.word).to_owned(),
+                verdict.reason.code().to_owned(),
+                until,
+            )
+        }
+    }
+}
+
+fn word(word: Word) -> &'static str {
+    match word {
+        Word::Pass => "Pass",
+        Word::Fail => "Fail",
+        Word::Absent => "Absent",
+        Word::Unknown => "Unknown",
+        Word::Waiting(_) => "Waiting",
+        Word::Skipped => "Skipped",
+    }
+}
+
+fn layers(_facts: &Facts, candidates: &[Assessed]) -> Vec<(String, String)> {
+    candidates.first().map_or_else(Vec::new, |best| {
+        best.verdicts
+            .iter()
+            .map(|(layer, verdict)| {
+                let words = match verdict.word {
+                    Word::Pass | Word::Skipped => word(verdict.word).to_owned(),
+                    Word::Fail | Word::Absent | Word::Unknown | Word::Waiting(_) => {
+                        format!("{} {}", word(verdict.word), verdict.reason)
+                    }
+                };
+                (layer.name().to_owned(), words)
+            })
+            .collect()
+    })
+}
+
+fn candidate_line(one: &Assessed) -> String {
+    let passed: Vec<String> = one
+        .verdicts
+        .iter()
+        .filter(|(_, verdict)| verdict.passes())
+        .map(|(layer, _)| layer.name().to_lowercase())
+        .collect();
+    let passed = if passed.is_empty() {
+        String::new()
+    } else {
+        format!(" Passed: {}.", passed.join(", "))
+    };
+    match one.blocking() {
+        None => format!("{} passes.{passed}", one.tag),
+        Some((layer, verdict)) => match verdict.word {
+            Word::Waiting(until) => format!(
+                "{} waits: {} until {}.{passed}",
+                one.tag,
+                layer.name().to_lowercase(),
+                text::instant_seconds(until)
+            ),
+            Word::Pass | Word::Fail | Word::Absent | Word::Unknown | Word::Skipped => format!(
+                "{} refused by {}: {}, {}.{passed}",
+                one.tag,
+                layer.name().to_lowercase(),
+                verdict.reason,
+                verdict.observed
+            ),
+        },
+    }
+}

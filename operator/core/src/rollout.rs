@@ -1,0 +1,748 @@
+//! The run's state machine: from what the cluster shows to the one write that is due, if any.
+//!
+//! The phase is derived, never remembered: image and held fields of the workload, and the intent recorded before a
+//! patch, say where a run is, so that any pass may be the first after a crash. What the pods do: `judge.rs`. The patches
+//! themselves: `rollout/deployment.rs`.
+
+pub mod deployment;
+pub mod run;
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::current;
+use crate::decide::{Course, Decision};
+use crate::image::{Digest, Repository, Tag};
+use crate::judge::{self, Blame, Cause, Judgement, Observation};
+use crate::ledger::{Ledger, NewFailure};
+use crate::policy::{Facts, Mode, OnDeadline, Track};
+use crate::reason::Reason;
+use crate::select::{self, Query};
+use crate::text;
+use crate::workload::{Pod, Workload};
+
+pub use deployment::{Patch, held_fields};
+pub use run::{Intent, OpenRun, Phase, Run, RunCause, RunStatus};
+
+/// What is due after a pass.
+#[derive(Debug, Clone)]
+#[must_use = "the plan is what is carried out"]
+pub struct Plan {
+    /// What it was made from.
+    pub decision: Decision,
+    /// The open runs, each with what is due.
+    pub runs: Vec<RunPlan>,
+    /// A run to record. Its first patch is due in the next pass, which reads it back first.
+    pub opening: Option<Run>,
+    /// The ledgers to store before anything else.
+    pub ledgers: BTreeMap<Repository, Ledger>,
+}
+
+/// What is due for one open run.
+#[derive(Debug, Clone)]
+pub struct RunPlan {
+    /// The run, as it was read.
+    pub run: Run,
+    /// Where it is, by what the cluster shows.
+    pub phase: Phase,
+    /// What the new pods were found to be.
+    pub judgement: Option<Judgement>,
+    /// The old pods, in words.
+    pub stable: String,
+    /// The status to store before the patch: it carries the intent.
+    pub before: RunStatus,
+    /// The patch, with what it does in words.
+    pub patch: Option<(Patch, String)>,
+    /// The status to store when the patch has succeeded.
+    pub after: RunStatus,
+    /// When to look again.
+    pub look_again: SignedDuration,
+}
+
+/// How long an open run waits for the next look when nothing else wakes it.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(1);
+/// The most writes that a run's status keeps.
+const MAX_NOTES: usize = 16;
+
+/// Plans the one write that is due for each open run, and the run to open.
+pub fn plan(facts: &Facts, decision: Decision) -> Plan {
+    let mut ledgers = decision.assessment.ledgers.clone();
+    let runs: Vec<RunPlan> = facts
+        .seen
+        .open_runs
+        .iter()
+        .map(|open| plan_run(facts, open, &mut ledgers))
+        .collect();
+    let opening = decision
+        .tracks
+        .iter()
+        .zip(&decision.assessment.chosen)
+        .enumerate()
+        .find_map(|(index, (course, chosen))| match course {
+            Course::Move { tag, digest, canary } => {
+                let track = facts.seen.tracks.get(chosen.track)?;
+                open(facts, track, &decision, index, (tag, digest, *canary))
+            }
+            Course::Hold(_) | Course::Continue | Course::Nothing => None,
+        });
+    Plan {
+        decision,
+        runs,
+        opening,
+        ledgers,
+    }
+}
+
+/// The record of a run that is about to begin: everything that a rollback needs.
+fn open(
+    facts: &Facts,
+    track: &Track,
+    decision: &Decision,
+    index: usize,
+    (tag, digest, canary): (&Tag, &Digest, bool),
+) -> Option<Run> {
+    let chosen = decision.assessment.chosen.get(index)?;
+    let assessed = decision
+        .assessment
+        .candidates
+        .get(index)?
+        .iter()
+        .find(|one| one.tag == *tag)?;
+    let ledger = decision.assessment.ledgers.get(&track.repository)?;
+    let failure = ledger.failures.get(digest);
+    let first_seen = ledger.first_seen(tag, digest).unwrap_or(facts.now);
+    let originals = deployment::fields(&track.workload);
+    let settings = facts.policy.rollout.clone();
+    let containers = track
+        .containers
+        .iter()
+        .map(|(container, image)| run::RunContainer {
+            name: container.name.clone(),
+            index: container.index,
+            init: container.init,
+            from: container.image.clone(),
+            to: image.pinned(tag, digest).to_string(),
+        })
+        .collect();
+    let evidence = assessed
+        .verdicts
+        .iter()
+        .map(|(layer, verdict)| {
+            (
+                layer.name().to_owned(),
+                format!("{}: {}", verdict.reason, verdict.observed),
+            )
+        })
+        .collect();
+    Some(Run {
+        name: run_name(&facts.policy.id.name, track, tag, digest),
+        policy: facts.policy.id.clone(),
+        policy_generation: facts.policy.generation,
+        workload: track.workload.id.clone(),
+        generation: track.workload.generation,
+        track: track.key.clone(),
+        repository: track.repository.clone(),
+        containers,
+        from_tag: chosen.current.as_ref().and_then(|current| current.tag.clone()),
+        from_digest: chosen.current.as_ref().and_then(|current| current.digest.clone()),
+        to_tag: tag.clone(),
+        to_digest: digest.clone(),
+        attempt: if failure.is_some() { 2 } else { 1 },
+        first_seen,
+        trigger: format!(
+            "tag {tag} first seen {}; all gates passed {}",
+            text::instant_seconds(first_seen),
+            text::instant_seconds(facts.now)
+        ),
+        evidence,
+        hold: deployment::hold_seconds(&settings, &originals),
+        originals,
+        settings,
+        canary,
+        created_at: facts.now,
+        deleting: false,
+        status: RunStatus::new(),
+    })
+}
+
+/// A name that is the same for the same move of the same template, so that two passes cannot open it twice.
+fn run_name(policy: &str, track: &Track, tag: &Tag, digest: &Digest) -> String {
+    let seed = format!(
+        "{}/{}/{digest}/{}",
+        track.workload.id.uid, track.key, track.workload.generation
+    );
+    // FNV-1a, 64 bits: a short name, not a security boundary.
+    let hash = seed.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let plain = |text: &str, most: usize| -> String {
+        let kept: String = text
+            .chars()
+            .map(|letter| {
+                if letter.is_ascii_alphanumeric() {
+                    letter.to_ascii_lowercase()
+                } else {
+                    '-'
+                }
+            })
+            .take(most)
+            .collect();
+        kept.trim_matches('-').to_owned()
+    };
+    let suffix: String = format!("{hash:016x}").chars().take(6).collect();
+    format!("{}-{}-{suffix}", plain(policy, 30), plain(tag.as_str(), 20))
+}
+
+/// What the images of the workload show of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Images {
+    Old,
+    New,
+    Neither,
+}
+
+fn images(run: &Run, workload: &Workload) -> Images {
+    let shows = |wanted: fn(&run::RunContainer) -> &String| {
+        run.containers.iter().all(|container| {
+            workload.containers.iter().any(|seen| {
+                seen.name == container.name && seen.init == container.init && seen.image == *wanted(container)
+            })
+        })
+    };
+    if shows(|container| &container.to) {
+        Images::New
+    } else if shows(|container| &container.from) {
+        Images::Old
+    } else {
+        Images::Neither
+    }
+}
+
+fn plan_run(facts: &Facts, open: &OpenRun, ledgers: &mut BTreeMap<Repository, Ledger>) -> RunPlan {
+    let run = &open.run;
+    let Some(workload) = open.workload.as_ref().filter(|workload| !workload.deleting) else {
+        return finish(
+            facts,
+            run,
+            Phase::Aborted,
+            Reason::WorkloadGone,
+            "the workload was deleted".to_owned(),
+        );
+    };
+    if facts.seen.namespace_deleting {
+        let message = "the namespace is being deleted; nothing is written any more".to_owned();
+        return finish(facts, run, Phase::Aborted, Reason::TargetDeleting, message);
+    }
+    let images = images(run, workload);
+    let held = held_fields(run, workload);
+    match (&run.status.intent, images) {
+        (Some(intent), Images::New) => reverting(facts, run, intent),
+        (Some(intent), Images::Old | Images::Neither) => {
+            if held.any() {
+                return restoring(facts, run, workload, intent.clone());
+            }
+            let phase = if intent.end == Reason::RolledBack {
+                Phase::RolledBack
+            } else {
+                Phase::Aborted
+            };
+            finish(facts, run, phase, intent.reason, intent.message.clone())
+        }
+        (None, Images::Old) if !held.any() && run.status.started_at.is_none() => {
+            preparing(facts, run, workload)
+        }
+        (None, Images::Old | Images::Neither) => human_edit(facts, run, workload, images, ledgers),
+        (None, Images::New) => match abort_cause(facts, run) {
+            Some((reason, message)) => begin_end(facts, run, Reason::Aborted, reason, message),
+            None if held.min_ready => canary(facts, open, workload, ledgers),
+            None if held.any() => {
+                let patch = deployment::restore_ours(run, workload);
+                write(
+                    facts,
+                    run,
+                    Phase::Promoting,
+                    patch,
+                    "restored the rollout settings".to_owned(),
+                )
+            }
+            None => promoting(facts, open, workload, ledgers),
+        },
+    }
+}
+
+fn preparing(facts: &Facts, run: &Run, workload: &Workload) -> RunPlan {
+    if let Some((reason, message)) = abort_cause(facts, run) {
+        return finish(facts, run, Phase::Aborted, reason, message);
+    }
+    if workload.generation != run.generation {
+        let message = "the workload changed before anything was written; decided anew".to_owned();
+        return finish(facts, run, Phase::Aborted, Reason::WriteConflict, message);
+    }
+    let (step, surge) = deployment::next_step(run, 0, 0, workload.replicas).unwrap_or((0, 1));
+    let what = if run.canary {
+        format!(
+            "{} -> {}@{}; {surge} new pod{} beside {} old, held",
+            run.from_tag.as_ref().map_or("untagged", Tag::as_str),
+            run.to_tag,
+            run.to_digest.short(),
+            if surge == 1 { "" } else { "s" },
+            workload.replicas
+        )
+    } else {
+        format!(
+            "image set to {}@{} without a canary",
+            run.to_tag,
+            run.to_digest.short()
+        )
+    };
+    let phase = if run.canary {
+        Phase::Canary
+    } else {
+        Phase::Promoting
+    };
+    let mut plan = write(facts, run, phase, deployment::start(run, surge), what);
+    let deadline = facts
+        .now
+        .checked_add(run.settings.deadline)
+        .unwrap_or(Timestamp::MAX);
+    plan.after.started_at = Some(facts.now);
+    plan.after.deadline = Some(deadline);
+    plan.after.step = step;
+    plan.after.step_pods = surge;
+    plan.after.step_started_at = Some(facts.now);
+    plan
+}
+
+/// Why an open run has to end although nothing is wrong with the image.
+fn abort_cause(facts: &Facts, run: &Run) -> Option<(Reason, String)> {
+    let policy = &facts.policy;
+    let aborted = |what: &str| Some((Reason::Aborted, what.to_owned()));
+    if policy.deleting {
+        return aborted("the policy was deleted");
+    }
+    if run.deleting {
+        return aborted("the run was deleted");
+    }
+    if policy.suspend {
+        return Some((Reason::Suspended, "the policy was suspended".to_owned()));
+    }
+    if policy.generation == run.policy_generation {
+        return None;
+    }
+    if policy.mode == Mode::DryRun {
+        return Some((Reason::DryRun, "the policy was set to DryRun".to_owned()));
+    }
+    if policy.trust.is_none() {
+        return Some((
+            Reason::NoTrustDecision,
+            "the policy's trust decision was taken away".to_owned(),
+        ));
+    }
+    if !facts.seen.tracks.iter().any(|track| track.key == run.track) {
+        return aborted("the policy was edited: the workload is not among its targets any more");
+    }
+    let query = Query {
+        rule: &policy.rule,
+        variant: policy.variant,
+        filter: &policy.filter,
+        current: run.from_tag.as_ref().filter(|tag| select::is_ordered(tag)),
+        floor: None,
+        abandoned: None,
+        allow_downgrade: policy.allow_downgrade,
+    };
+    if select::select(&query, [run.to_tag.as_str()])
+        .candidates
+        .is_empty()
+    {
+        return Some((
+            Reason::Aborted,
+            format!(
+                "the policy was edited: {} is outside the rule {} now",
+                run.to_tag, policy.rule_text
+            ),
+        ));
+    }
+    None
+}
+
+fn observation<'a>(
+    open: &'a OpenRun,
+    pods: &'a Split,
+    judged: &'a BTreeSet<String>,
+    expected: i32,
+    now: Timestamp,
+) -> Observation<'a> {
+    let run = &open.run;
+    let started = run.status.started_at.unwrap_or(run.created_at);
+    Observation {
+        canary: &pods.new,
+        stable: &pods.old,
+        judged,
+        create_failure: pods.create_failure.as_deref(),
+        expected: u32::try_from(expected).unwrap_or(0),
+        watched_since: run.status.step_started_at,
+        bake: run.settings.bake,
+        deadline: started
+            .checked_add(run.settings.deadline)
+            .unwrap_or(Timestamp::MAX),
+        now,
+    }
+}
+
+struct Split {
+    new: Vec<Pod>,
+    old: Vec<Pod>,
+    create_failure: Option<String>,
+}
+
+/// Tells the pods of the new template from those of the old one, by the ReplicaSets' templates.
+fn split(open: &OpenRun) -> Split {
+    let ours: Vec<_> = open
+        .replica_sets
+        .iter()
+        .filter(|set| {
+            open.run
+                .containers
+                .iter()
+                .all(|container| set.images.get(&container.name) == Some(&container.to))
+        })
+        .collect();
+    let (new, old) = open
+        .pods
+        .iter()
+        .cloned()
+        .partition(|pod: &Pod| ours.iter().any(|set| set.name == pod.owner));
+    Split {
+        new,
+        old,
+        create_failure: ours.iter().find_map(|set| set.create_failure.clone()),
+    }
+}
+
+fn judged(run: &Run) -> BTreeSet<String> {
+    run.containers
+        .iter()
+        .map(|container| container.name.clone())
+        .collect()
+}
+
+fn canary(
+    facts: &Facts,
+    open: &OpenRun,
+    workload: &Workload,
+    ledgers: &mut BTreeMap<Repository, Ledger>,
+) -> RunPlan {
+    let run = &open.run;
+    let (pods, judged) = (split(open), judged(run));
+    let expected = run.status.step_pods.max(1);
+    let judgement = judge::judge(&observation(open, &pods, &judged, expected, facts.now));
+    let stable = judge::stable_health(&pods.old);
+    let nothing_to_observe = workload.replicas == 0;
+    let mut plan = match &judgement {
+        Judgement::Fail(cause) => failed(facts, run, cause, ledgers),
+        Judgement::Pass { .. } => passed(facts, run, workload, &judgement),
+        Judgement::Waiting { .. } | Judgement::Unknown { .. } if nothing_to_observe => {
+            passed(facts, run, workload, &judgement)
+        }
+        Judgement::Waiting { suspicion, .. } => {
+            let mut plan = wait(facts, run, Phase::Canary);
+            plan.before.cause = suspicion.as_ref().map(run_cause);
+            plan.after = plan.before.clone();
+            plan
+        }
+        Judgement::Unknown { .. } => wait(facts, run, Phase::Canary),
+    };
+    plan.stable = stable;
+    plan.judgement = Some(judgement);
+    plan
+}
+
+fn passed(facts: &Facts, run: &Run, workload: &Workload, judgement: &Judgement) -> RunPlan {
+    let words = match judgement {
+        Judgement::Pass { watched, ready } => format!("{ready} new Ready for {}", text::span(*watched)),
+        Judgement::Fail(_) | Judgement::Waiting { .. } | Judgement::Unknown { .. } => {
+            "0 replicas: nothing to observe".to_owned()
+        }
+    };
+    let next = deployment::next_step(
+        run,
+        run.status.step.saturating_add(1),
+        run.status.step_pods,
+        workload.replicas,
+    );
+    match next {
+        Some((step, surge)) => {
+            let what = format!("{words}; {surge} new pods beside {} old, held", workload.replicas);
+            let mut plan = write(facts, run, Phase::Canary, deployment::widen(run, surge), what);
+            plan.after.step = step;
+            plan.after.step_pods = surge;
+            plan.after.step_started_at = Some(facts.now);
+            plan
+        }
+        None => {
+            let what = format!("{words}; promoted, rollout settings restored");
+            let mut plan = write(facts, run, Phase::Promoting, deployment::promote(run), what);
+            plan.after.step_started_at = Some(facts.now);
+            plan
+        }
+    }
+}
+
+fn promoting(
+    facts: &Facts,
+    open: &OpenRun,
+    workload: &Workload,
+    ledgers: &mut BTreeMap<Repository, Ledger>,
+) -> RunPlan {
+    let run = &open.run;
+    let (pods, judged) = (split(open), judged(run));
+    let bake = if run.canary {
+        SignedDuration::ZERO
+    } else {
+        run.settings.bake
+    };
+    let seen = Observation {
+        bake,
+        ..observation(open, &pods, &judged, workload.replicas, facts.now)
+    };
+    let judgement = judge::judge(&seen);
+    let complete = workload.generation <= workload.observed_generation
+        && workload.updated_replicas == workload.replicas
+        && workload.total_replicas == workload.replicas
+        && workload.available_replicas == workload.replicas;
+    let passes = matches!(judgement, Judgement::Pass { .. }) || workload.replicas == 0;
+    let mut plan = match &judgement {
+        Judgement::Fail(cause) => failed(facts, run, cause, ledgers),
+        Judgement::Pass { .. } | Judgement::Waiting { .. } | Judgement::Unknown { .. } => {
+            if complete && passes {
+                completed(facts, run, workload, ledgers)
+            } else {
+                wait(facts, run, Phase::Promoting)
+            }
+        }
+    };
+    plan.stable = judge::stable_health(&pods.old);
+    plan.judgement = Some(judgement);
+    plan
+}
+
+fn completed(
+    facts: &Facts,
+    run: &Run,
+    workload: &Workload,
+    ledgers: &mut BTreeMap<Repository, Ledger>,
+) -> RunPlan {
+    if let Some(memory) = ledgers
+        .get_mut(&run.repository)
+        .and_then(|ledger| ledger.workloads.get_mut(&run.track))
+    {
+        memory.completed = Some(run.to_tag.clone());
+        memory.wrote = run.containers.first().map(|container| container.to.clone());
+    }
+    let message = if workload.replicas == 0 {
+        format!("{} is set; 0 replicas: nothing to observe", run.to_tag)
+    } else {
+        format!(
+            "{} of {} pods run {}",
+            workload.updated_replicas, workload.replicas, run.to_tag
+        )
+    };
+    finish(facts, run, Phase::Succeeded, Reason::RolledForward, message)
+}
+
+fn run_cause(cause: &Cause) -> RunCause {
+    RunCause {
+        reason: cause.reason,
+        expected: cause.expected.clone(),
+        observed: cause.sentence.clone(),
+        pod: cause.pods.first().cloned(),
+        node: cause.nodes.first().cloned(),
+        signature: cause.signature.clone(),
+    }
+}
+
+/// The new pods failed: the ledger learns it, the intent is recorded, the revert is due.
+fn failed(facts: &Facts, run: &Run, cause: &Cause, ledgers: &mut BTreeMap<Repository, Ledger>) -> RunPlan {
+    let by_deadline = cause.reason == Reason::DeadlineExceeded;
+    if by_deadline && run.settings.on_deadline == OnDeadline::Hold {
+        let mut plan = wait(facts, run, Phase::Canary);
+        plan.before.cause = Some(run_cause(cause));
+        plan.after = plan.before.clone();
+        return plan;
+    }
+    if let Some(ledger) = ledgers.get_mut(&run.repository) {
+        let failure = NewFailure {
+            tag: run.to_tag.clone(),
+            reason: cause.reason,
+            message: cause.sentence.clone(),
+            run: run.name.clone(),
+            signature: cause.signature.clone(),
+            blames_image: cause.blame != Blame::Environment,
+            deterministic: cause.deterministic,
+            after_fails: run.settings.after_fails,
+            retry_after: run.settings.retry_after,
+        };
+        ledger.failed(&run.to_digest, failure, facts.now);
+    }
+    let message = format!("expected {}, observed {}", cause.expected, cause.sentence);
+    let mut plan = begin_end(facts, run, Reason::RolledBack, cause.reason, message);
+    plan.before.cause = Some(run_cause(cause));
+    plan.after.cause.clone_from(&plan.before.cause);
+    plan
+}
+
+fn begin_end(facts: &Facts, run: &Run, end: Reason, reason: Reason, message: String) -> RunPlan {
+    reverting(
+        facts,
+        run,
+        &Intent {
+            end,
+            reason,
+            message,
+            at: facts.now,
+        },
+    )
+}
+
+fn reverting(facts: &Facts, run: &Run, intent: &Intent) -> RunPlan {
+    let what = format!(
+        "{}: {} and the rollout settings restored",
+        intent.reason,
+        run.from_tag.as_ref().map_or("the old image", Tag::as_str)
+    );
+    let mut plan = write(facts, run, phase_now(run), deployment::revert(run), what);
+    plan.before.intent = Some(intent.clone());
+    plan.after.intent = Some(intent.clone());
+    plan
+}
+
+fn restoring(facts: &Facts, run: &Run, workload: &Workload, intent: Intent) -> RunPlan {
+    let patch = deployment::restore_ours(run, workload);
+    let mut plan = write(
+        facts,
+        run,
+        phase_now(run),
+        patch,
+        "restored the rollout settings".to_owned(),
+    );
+    plan.before.intent = Some(intent.clone());
+    plan.after.intent = Some(intent);
+    plan
+}
+
+fn phase_now(run: &Run) -> Phase {
+    match run.status.phase {
+        Phase::Preparing => Phase::Canary,
+        phase
+        @ (Phase::Canary | Phase::Promoting | Phase::Succeeded | Phase::RolledBack | Phase::Aborted) => phase,
+    }
+}
+
+/// Somebody else wrote the image in mid-run: what we wrote and they left is restored, what they wrote stays.
+fn human_edit(
+    facts: &Facts,
+    run: &Run,
+    workload: &Workload,
+    images: Images,
+    ledgers: &mut BTreeMap<Repository, Ledger>,
+) -> RunPlan {
+    let (by, at) = workload
+        .image_writer
+        .clone()
+        .unwrap_or_else(|| ("somebody".to_owned(), facts.now));
+    let who = text::clean(&by, 64);
+    let (reason, message) = if images == Images::Old {
+        if let Some(memory) = ledgers
+            .get_mut(&run.repository)
+            .and_then(|ledger| ledger.workloads.get_mut(&run.track))
+        {
+            let left = current::abandon(memory.abandoned.as_ref(), &run.to_tag, by, at);
+            memory.abandoned = Some(left);
+        }
+        let from = run.from_tag.as_ref().map_or("the old image", Tag::as_str);
+        (
+            Reason::HumanRollback,
+            format!(
+                "{who} went back to {from} during the run, at {}",
+                text::instant_seconds(at)
+            ),
+        )
+    } else {
+        (
+            Reason::HumanEdit,
+            format!(
+                "{who} changed the image during the run, at {}",
+                text::instant_seconds(at)
+            ),
+        )
+    };
+    let intent = Intent {
+        end: Reason::Aborted,
+        reason,
+        message,
+        at: facts.now,
+    };
+    if held_fields(run, workload).any() {
+        return restoring(facts, run, workload, intent);
+    }
+    finish(facts, run, Phase::Aborted, intent.reason, intent.message)
+}
+
+fn wait(facts: &Facts, run: &Run, phase: Phase) -> RunPlan {
+    let mut status = run.status.clone();
+    status.phase = phase;
+    // A restart between the patch and its record: the watch begins again, the deadline does not.
+    status.started_at = status.started_at.or(Some(run.created_at));
+    status.step_started_at = status.step_started_at.or(Some(facts.now));
+    status.step_pods = status.step_pods.max(1);
+    status.deadline = status
+        .deadline
+        .or_else(|| run.created_at.checked_add(run.settings.deadline).ok());
+    RunPlan {
+        run: run.clone(),
+        phase,
+        judgement: None,
+        stable: String::new(),
+        before: status.clone(),
+        patch: None,
+        after: status,
+        look_again: LOOK_AGAIN,
+    }
+}
+
+fn write(facts: &Facts, run: &Run, phase: Phase, patch: Patch, what: String) -> RunPlan {
+    let mut after = run.status.clone();
+    after.phase = phase;
+    after.writes.push((facts.now, what.clone()));
+    let surplus = after.writes.len().saturating_sub(MAX_NOTES);
+    after.writes.drain(..surplus);
+    RunPlan {
+        run: run.clone(),
+        phase,
+        judgement: None,
+        stable: String::new(),
+        before: run.status.clone(),
+        patch: Some((patch, what)),
+        after,
+        look_again: SignedDuration::ZERO,
+    }
+}
+
+fn finish(facts: &Facts, run: &Run, phase: Phase, reason: Reason, message: String) -> RunPlan {
+    let mut status = run.status.clone();
+    status.phase = phase;
+    status.result = Some((reason, message));
+    status.finished_at = Some(facts.now);
+    RunPlan {
+        run: run.clone(),
+        phase,
+        judgement: None,
+        stable: String::new(),
+        before: status.clone(),
+        patch: None,
+        after: status,
+        look_again: SignedDuration::ZERO,
+    }
+}

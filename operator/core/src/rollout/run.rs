@@ -1,0 +1,203 @@
+//! A run as data: what it was opened with, and what has happened to it since.
+//!
+//! Everything that a rollback needs is in the run before the first write to the workload. The status is evidence, not truth:
+//! the phase is read from the cluster (`rollout.rs`), so that a run whose status was lost goes on all the same.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::image::{Digest, Repository, Tag};
+use crate::policy::{PolicyId, RolloutSettings};
+use crate::reason::Reason;
+use crate::workload::{Pod, ReplicaSet, Strategy, Workload, WorkloadId};
+
+/// One container that a run moves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunContainer {
+    /// Its name.
+    pub name: String,
+    /// Its index in `containers` or `initContainers`.
+    pub index: usize,
+    /// Whether it is an init container.
+    pub init: bool,
+    /// The image field before the run, to the letter: the old ReplicaSet is found again by it.
+    pub from: String,
+    /// The image field that the run writes.
+    pub to: String,
+}
+
+/// The fields of a Deployment that a canary holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fields {
+    /// `spec.minReadySeconds`.
+    pub min_ready_seconds: i32,
+    /// `spec.progressDeadlineSeconds`.
+    pub progress_deadline_seconds: i32,
+    /// `spec.strategy`.
+    pub strategy: Strategy,
+}
+
+/// Where a run is, as people read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Recorded; nothing written to the workload.
+    Preparing,
+    /// New pods beside all old ones.
+    Canary,
+    /// The native controller replaces the rest.
+    Promoting,
+    /// Done.
+    Succeeded,
+    /// The old image and fields are restored.
+    RolledBack,
+    /// Ended without blame.
+    Aborted,
+}
+
+/// What the run has decided to do to its end. Written before the patch, so that a restart knows whose write it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    /// `RolledBack`, or `Aborted`: which end.
+    pub end: Reason,
+    /// The cause.
+    pub reason: Reason,
+    /// The cause as a sentence.
+    pub message: String,
+    /// When it was decided.
+    pub at: Timestamp,
+}
+
+/// What has happened to a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunStatus {
+    /// Where it is.
+    pub phase: Phase,
+    /// When the first write to the workload succeeded.
+    pub started_at: Option<Timestamp>,
+    /// When it ends without an answer.
+    pub deadline: Option<Timestamp>,
+    /// Index of the step.
+    pub step: usize,
+    /// New pods of the step.
+    pub step_pods: i32,
+    /// When the step was written.
+    pub step_started_at: Option<Timestamp>,
+    /// The end that it is on the way to.
+    pub intent: Option<Intent>,
+    /// The named cause: code, observed, pods and nodes.
+    pub cause: Option<RunCause>,
+    /// Every write, as (when, what).
+    pub writes: Vec<(Timestamp, String)>,
+    /// How it ended: code and sentence.
+    pub result: Option<(Reason, String)>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// The cause of a failed run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunCause {
+    /// The code.
+    pub reason: Reason,
+    /// What was wanted.
+    pub expected: String,
+    /// What was seen.
+    pub observed: String,
+    /// The pod that showed it first.
+    pub pod: Option<String>,
+    /// Its node.
+    pub node: Option<String>,
+    /// Equal for equal failures.
+    pub signature: String,
+}
+
+/// One attempt to move one workload to one digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Its name.
+    pub name: String,
+    /// The policy that opened it.
+    pub policy: PolicyId,
+    /// The policy's generation then: edits act on the next run.
+    pub policy_generation: i64,
+    /// The workload.
+    pub workload: WorkloadId,
+    /// The workload's generation when the originals were read. The first patch demands it, so that they are exact.
+    pub generation: i64,
+    /// The track.
+    pub track: String,
+    /// The repository.
+    pub repository: Repository,
+    /// The containers.
+    pub containers: Vec<RunContainer>,
+    /// The tag before.
+    pub from_tag: Option<Tag>,
+    /// The digest before.
+    pub from_digest: Option<Digest>,
+    /// The tag moved to.
+    pub to_tag: Tag,
+    /// The digest moved to.
+    pub to_digest: Digest,
+    /// 1, or 2 for the retry.
+    pub attempt: u32,
+    /// When the candidate was first seen.
+    pub first_seen: Timestamp,
+    /// What started the run, in words.
+    pub trigger: String,
+    /// What each layer said.
+    pub evidence: BTreeMap<String, String>,
+    /// The fields before.
+    pub originals: Fields,
+    /// The values of `minReadySeconds` and `progressDeadlineSeconds` while the canary is held.
+    pub hold: (i32, i32),
+    /// The settings it started with.
+    pub settings: RolloutSettings,
+    /// False where no canary fits.
+    pub canary: bool,
+    /// When it was recorded.
+    pub created_at: Timestamp,
+    /// Whether its deletion was asked for: then it is aborted.
+    pub deleting: bool,
+    /// What has happened since.
+    pub status: RunStatus,
+}
+
+/// An open run with what the cluster shows of its workload now.
+#[derive(Debug, Clone)]
+pub struct OpenRun {
+    /// The run.
+    pub run: Run,
+    /// Its workload; `None` where it is gone or was recreated.
+    pub workload: Option<Workload>,
+    /// The workload's ReplicaSets.
+    pub replica_sets: Vec<ReplicaSet>,
+    /// The workload's pods.
+    pub pods: Vec<Pod>,
+}
+
+impl RunStatus {
+    /// The status of a run that was just recorded.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            phase: Phase::Preparing,
+            started_at: None,
+            deadline: None,
+            step: 0,
+            step_pods: 0,
+            step_started_at: None,
+            intent: None,
+            cause: None,
+            writes: Vec::new(),
+            result: None,
+            finished_at: None,
+        }
+    }
+}
+
+impl Default for RunStatus {
+    fn default() -> Self {
+        Self::new()
+    }
+}

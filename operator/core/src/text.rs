@@ -1,0 +1,106 @@
+//! Words: foreign text made safe, instants and durations as people read them.
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+/// Makes a text that somebody else wrote safe for a terminal and bounded: control, bidirectional and invisible characters are
+/// removed, white space is folded, the rest is cut to `most` characters.
+#[must_use]
+pub fn clean(text: &str, most: usize) -> String {
+    let mut kept = String::new();
+    let mut count: usize = 0;
+    for letter in text.chars() {
+        let letter = if letter.is_whitespace() { ' ' } else { letter };
+        if letter == ' ' && (kept.is_empty() || kept.ends_with(' ')) {
+            continue;
+        }
+        if letter.is_control() || is_invisible(letter) {
+            continue;
+        }
+        if count == most {
+            let shorter: String = kept.chars().take(most.saturating_sub(1)).collect();
+            return format!("{}…", shorter.trim_end());
+        }
+        kept.push(letter);
+        count = count.saturating_add(1);
+    }
+    kept.truncate(kept.trim_end().len());
+    kept
+}
+
+/// Zero-width, bidirectional and other format characters, and the tag and variation blocks.
+fn is_invisible(letter: char) -> bool {
+    matches!(letter,
+        '\u{00ad}' | '\u{034f}' | '\u{061c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// An instant to the minute: `2026-11-25 09:40Z`.
+#[must_use]
+pub fn instant(at: Timestamp) -> String {
+    at.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%MZ").to_string()
+}
+
+/// An instant to the second: `2026-11-25 09:40:12Z`.
+#[must_use]
+pub fn instant_seconds(at: Timestamp) -> String {
+    at.to_zoned(TimeZone::UTC)
+        .strftime("%Y-%m-%d %H:%M:%SZ")
+        .to_string()
+}
+
+/// A duration: `24h`, `1h 30m`, `10m`, `14s`.
+#[must_use]
+pub fn span(duration: SignedDuration) -> String {
+    let seconds = duration.as_secs().max(0);
+    let part = |value: i64, unit: &str| (0 < value).then(|| format!("{value}{unit}"));
+    let hours = seconds.checked_div(3600).unwrap_or(0);
+    let minutes = seconds
+        .checked_rem(3600)
+        .unwrap_or(0)
+        .checked_div(60)
+        .unwrap_or(0);
+    let rest = seconds.checked_rem(60).unwrap_or(0);
+    let parts: Vec<String> = [part(hours, "h"), part(minutes, "m"), part(rest, "s")]
+        .into_iter()
+        .flatten()
+        .take(2)
+        .collect();
+    if parts.is_empty() {
+        "0s".to_owned()
+    } else {
+        parts.join(" ")
+    }
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    reason = "a test's row that does not parse is the failure"
+)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_cannot_move_a_cursor_turn_the_direction_or_fill_a_page() {
+        assert_eq!(clean("exit\u{1b}[2J\u{7}ed\r\n  twice", 200), "exit[2Jed twice");
+        assert_eq!(clean("a\u{202e}b\u{200b}c\u{feff}d", 200), "abcd");
+        assert_eq!(clean(&"x".repeat(300), 5), "xxxx…");
+        assert_eq!(clean("  ", 5), "");
+        assert_eq!(clean("five!", 5), "five!");
+    }
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        let at: Timestamp = "2026-11-25T09:40:12.345Z".parse().unwrap();
+        assert_eq!(instant(at), "2026-11-25 09:40Z");
+        assert_eq!(instant_seconds(at), "2026-11-25 09:40:12Z");
+        let words = |seconds| span(SignedDuration::from_secs(seconds));
+        assert_eq!(
+            (words(86_400), words(5_400), words(14), words(0)),
+            ("24h".into(), "1h 30m".into(), "14s".into(), "0s".into())
+        );
+    }
+}
