@@ -1,0 +1,537 @@
+//! The door to registries: tags, digests and platforms, each as an `Answer`.
+//!
+//! A registry is believed in nothing that can be checked, and its silence is never an absence. This file holds the three
+//! questions; one request is `registry/transport.rs`, credentials and tokens are `registry/token.rs`, pull secrets are
+//! `registry/pull_secret.rs`. What a scan concludes from an answer: `rollforward_core`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{HeaderValue, LOCATION};
+use reqwest::{Method, StatusCode, Url};
+use rollforward_core::evidence::{Answer, Manifest, Unknown};
+use rollforward_core::image::{Digest, Repository, Tag};
+use rollforward_core::reason::Reason;
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+
+mod credential;
+mod listing;
+mod manifest;
+pub mod pull_secret;
+mod token;
+mod transport;
+mod words;
+
+pub use credential::{Credential, CredentialIdentity, Secret};
+pub use listing::TagList;
+pub use transport::Outcome;
+
+use listing::{Listing, next_page, read_page};
+use manifest::{ACCEPTED, Content};
+use token::{Asker, TokenBroker, unauthorized};
+use transport::{Exchange, Request, Transport, authority};
+use words::{Complaint, clean, unknown};
+
+/// How often a blob may redirect: registries send to their object store, once.
+const MAX_BLOB_REDIRECTS: usize = 3;
+
+/// Limits, and the hosts for which an exception was made.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Registries that may be asked over plain http, as references spell them, with the port.
+    pub plain_http: Vec<String>,
+    /// Registries and the foreign host that may be told their credential for a token.
+    pub realms: Vec<(String, String)>,
+    /// For a connection to be made.
+    pub connect_timeout: Duration,
+    /// For one request, until the last byte of its answer.
+    pub timeout: Duration,
+    /// For one question, all pages, tokens and retries included.
+    pub max_time: Duration,
+    /// Pages of one listing.
+    pub max_pages: usize,
+    /// Tags of one listing.
+    pub max_tags: usize,
+    /// Tags asked for in a page; a registry may give fewer.
+    pub page_size: usize,
+    /// Bytes of one page of tags.
+    pub max_page_bytes: usize,
+    /// Bytes of one manifest. 4 MiB is the limit of the distribution specification.
+    pub max_manifest_bytes: usize,
+    /// Bytes of an image's config.
+    pub max_config_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            plain_http: Vec::new(),
+            realms: Vec::new(),
+            connect_timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(30),
+            max_time: Duration::from_secs(120),
+            max_pages: 200,
+            max_tags: 100_000,
+            page_size: 1000,
+            max_page_bytes: 4 * 1024 * 1024,
+            max_manifest_bytes: 4 * 1024 * 1024,
+            max_config_bytes: 4 * 1024 * 1024,
+        }
+    }
+}
+
+/// Why there can be no registry client at all. Each ends with a changed configuration or image, not with time.
+#[derive(Debug, Error)]
+pub enum RegistryError {
+    /// TLS could not be set up.
+    #[error(
+        "the HTTP client for registries could not be made; is there a CA bundle (/etc/ssl/certs, or SSL_CERT_FILE)?"
+    )]
+    Client(#[source] reqwest::Error),
+    /// An entry of `plain_http` is not a registry's name.
+    #[error("entry {index} of the hosts allowed to speak plain http is not a host with an optional port")]
+    PlainHttp {
+        /// Counted from 0.
+        index: usize,
+    },
+}
+
+/// The registries of the world, through one client. Cheap to clone; all clones share tokens, waits and counters.
+#[derive(Clone)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: Settings,
+    transport: Transport,
+    tokens: TokenBroker,
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Registry")
+            .field("settings", &self.inner.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Registry {
+    /// Makes the client.
+    ///
+    /// # Errors
+    /// [`RegistryError`] where TLS cannot be set up or a setting is not valid.
+    pub fn new(settings: Settings) -> Result<Self, RegistryError> {
+        for (index, host) in settings.plain_http.iter().enumerate() {
+            let named = Repository::parse(&format!("{host}/x"));
+            if !named.is_ok_and(|repository| repository.registry() == host) {
+                return Err(RegistryError::PlainHttp { index });
+            }
+        }
+        Ok(Self {
+            inner: Arc::new(Inner {
+                transport: Transport::new(&settings)?,
+                settings,
+                tokens: TokenBroker::default(),
+            }),
+        })
+    }
+
+    /// Every tag of a repository. Never `Absent`: a registry that hides a repository says the same as one without it.
+    ///
+    /// A page that fails makes the whole answer `Unknown(TagListIncomplete)`; a short list would read as a deletion.
+    pub async fn tags(&self, repository: &Repository, credential: Option<&Credential>) -> Answer<TagList> {
+        let asker = Asker {
+            repository,
+            credential,
+        };
+        self.within(repository, self.inner.tags(asker)).await
+    }
+
+    /// The digest that a tag names now. `Absent` where the registry says in words that there is no such tag.
+    ///
+    /// The header of a HEAD is believed in its form only; [`Registry::manifest`] checks it against the bytes.
+    pub async fn resolve(
+        &self,
+        repository: &Repository,
+        tag: &Tag,
+        credential: Option<&Credential>,
+    ) -> Answer<Digest> {
+        let asker = Asker {
+            repository,
+            credential,
+        };
+        self.within(repository, self.inner.resolve(asker, tag)).await
+    }
+
+    /// What a digest holds: hashed, compared, and read. A single image costs a second request, for its config.
+    pub async fn manifest(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        credential: Option<&Credential>,
+    ) -> Answer<Manifest> {
+        let asker = Asker {
+            repository,
+            credential,
+        };
+        self.within(repository, self.inner.manifest(asker, digest)).await
+    }
+
+    /// Requests since the start, by registry and outcome. Tokens and redirects count for the registry that wanted them.
+    #[must_use]
+    pub fn requests(&self) -> BTreeMap<(String, Outcome), u64> {
+        self.inner.transport.requests()
+    }
+
+    async fn within<T>(
+        &self,
+        repository: &Repository,
+        question: impl Future<Output = Result<Option<T>, Unknown>>,
+    ) -> Answer<T> {
+        let limit = self.inner.settings.max_time;
+        match tokio::time::timeout(limit, question).await {
+            Ok(Ok(Some(found))) => Answer::Found(found),
+            Ok(Ok(None)) => Answer::Absent,
+            Ok(Err(unknown)) => Answer::Unknown(unknown),
+            Err(_) => Answer::Unknown(unknown(
+                Reason::RegistryUnavailable,
+                format!(
+                    "{repository}: not answered in full within {} s",
+                    limit.as_secs_f64()
+                ),
+            )),
+        }
+    }
+}
+
+/// `Ok(None)` is `Absent`, `Err` is `Unknown`: so that `?` can be used.
+impl Inner {
+    async fn tags(&self, asker: Asker<'_>) -> Result<Option<TagList>, Unknown> {
+        let mut listing = Listing::default();
+        let mut next = Some(self.first_page(asker.repository)?);
+        let mut visited = BTreeSet::new();
+        let mut n_pages = 0_usize;
+        let mut complete = true;
+        while let Some(url) = next {
+            if n_pages >= self.settings.max_pages {
+                complete = false;
+                break;
+            }
+            visited.insert(url.to_string());
+            let page = self.page(asker, url).await;
+            let (tags, following) = page.map_err(|cause| match n_pages {
+                0 => cause,
+                _ => incomplete(n_pages, cause),
+            })?;
+            n_pages = n_pages.saturating_add(1);
+            if !listing.add(tags, self.settings.max_tags) {
+                complete = false;
+                break;
+            }
+            next = following.map_err(|why| incomplete(n_pages, unknown(Reason::TagListIncomplete, why)))?;
+            if next.as_ref().is_some_and(|url| visited.contains(url.as_str())) {
+                let cause = unknown(Reason::TagListIncomplete, "the pages go round in a circle");
+                return Err(incomplete(n_pages, cause));
+            }
+        }
+        if listing.n_refused > 0 {
+            let (repository, n_refused) = (asker.repository.to_string(), listing.n_refused);
+            tracing::warn!(repository, n_refused, "names in the tag list that are no tags");
+        }
+        Ok(Some(listing.finish(complete)))
+    }
+
+    /// One page: its tags, and where the next one is or why that cannot be believed.
+    async fn page(
+        &self,
+        asker: Asker<'_>,
+        url: Url,
+    ) -> Result<(Vec<String>, Result<Option<Url>, String>), Unknown> {
+        let request = Request {
+            max_bytes: self.settings.max_page_bytes,
+            oversize: Reason::RegistryUnavailable,
+            ..self.request(asker, Method::GET, url, "application/json")
+        };
+        let exchange = self.ask(asker, request).await?;
+        match exchange.status {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND if !Complaint::read(&exchange.body).code.is_empty() => {
+                return Err(exchange.unexpected(Reason::RepositoryNotFound));
+            }
+            _ => return Err(exchange.unexpected(Reason::RegistryUnavailable)),
+        }
+        let kind = exchange.content_type().unwrap_or_default();
+        if !kind.is_empty() && !kind.contains("json") {
+            let message = format!(
+                "{}, a body of type {} instead of a list",
+                exchange.line,
+                clean(&kind)
+            );
+            return Err(unknown(Reason::RegistryUnavailable, message));
+        }
+        let tags = read_page(&exchange.body).ok_or_else(|| {
+            unknown(
+                Reason::RegistryUnavailable,
+                format!("{}, a body that is not a list of tags", exchange.line),
+            )
+        })?;
+        Ok((tags, next_page(&exchange.headers, &exchange.url)))
+    }
+
+    async fn resolve(&self, asker: Asker<'_>, tag: &Tag) -> Result<Option<Digest>, Unknown> {
+        let head = self.get_manifest(asker, Method::HEAD, tag.as_str()).await?;
+        match head.status {
+            StatusCode::OK => {
+                if let Some(digest) = digest_header(&head)? {
+                    return Ok(Some(digest));
+                }
+            }
+            // A HEAD has no words, and a 404 without words may be anyone's: asked again below.
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {}
+            _ => return Err(head.unexpected(Reason::RegistryUnavailable)),
+        }
+        let get = self.get_manifest(asker, Method::GET, tag.as_str()).await?;
+        if !found(&get)? {
+            return Ok(None);
+        }
+        let actual = hash(&get)?;
+        match digest_header(&get)? {
+            Some(named) if named != actual => Err(mismatch(&get, &named, &actual)),
+            _ => Ok(Some(actual)),
+        }
+    }
+
+    async fn manifest(&self, asker: Asker<'_>, digest: &Digest) -> Result<Option<Manifest>, Unknown> {
+        let exchange = self.get_manifest(asker, Method::GET, digest.as_str()).await?;
+        if !found(&exchange)? {
+            return Ok(None);
+        }
+        let actual = hash(&exchange)?;
+        if actual != *digest {
+            return Err(mismatch(&exchange, digest, &actual));
+        }
+        let content_type = exchange.content_type();
+        let invalid = |why: String| unknown(Reason::ManifestInvalid, format!("{}, {why}", exchange.line));
+        let platforms = match manifest::read(&exchange.body, content_type.as_deref()).map_err(invalid)? {
+            Content::Index(platforms) => platforms,
+            Content::Image { config } => {
+                let blob = self.config(asker, &config).await?;
+                let invalid = |why: String| unknown(Reason::ManifestInvalid, format!("{}, {why}", blob.line));
+                manifest::read_config(&blob.body)
+                    .map_err(invalid)?
+                    .into_iter()
+                    .collect()
+            }
+        };
+        Ok(Some(Manifest {
+            digest: actual,
+            platforms,
+        }))
+    }
+
+    async fn get_manifest(
+        &self,
+        asker: Asker<'_>,
+        method: Method,
+        reference: &str,
+    ) -> Result<Exchange, Unknown> {
+        let url = self.url(asker.repository, &format!("manifests/{reference}"))?;
+        let request = Request {
+            max_bytes: self.settings.max_manifest_bytes,
+            oversize: Reason::ManifestInvalid,
+            ..self.request(asker, method, url, ACCEPTED)
+        };
+        self.ask(asker, request).await
+    }
+
+    /// The config blob of an image, hashed and compared. Redirected to an object store, it is asked without credentials.
+    async fn config(&self, asker: Asker<'_>, digest: &Digest) -> Result<Exchange, Unknown> {
+        let url = self.url(asker.repository, &format!("blobs/{digest}"))?;
+        let request = Request {
+            max_bytes: self.settings.max_config_bytes,
+            oversize: Reason::ManifestInvalid,
+            ..self.request(asker, Method::GET, url, "*/*")
+        };
+        let mut exchange = self.ask(asker, request.clone()).await?;
+        let mut n_redirects = 0_usize;
+        while exchange.status.is_redirection() && n_redirects < MAX_BLOB_REDIRECTS {
+            let url = self.redirect(&exchange)?;
+            let bare = Request {
+                url,
+                authorization: None,
+                ..request.clone()
+            };
+            exchange = self.transport.send(bare).await?;
+            n_redirects = n_redirects.saturating_add(1);
+        }
+        // A manifest whose config is missing is a broken push, not an absent image.
+        if exchange.status != StatusCode::OK {
+            return Err(exchange.unexpected(match exchange.status {
+                StatusCode::NOT_FOUND => Reason::ManifestInvalid,
+                _ => Reason::RegistryUnavailable,
+            }));
+        }
+        let actual = hash(&exchange)?;
+        if actual == *digest {
+            Ok(exchange)
+        } else {
+            Err(mismatch(&exchange, digest, &actual))
+        }
+    }
+
+    /// Where a blob is. Never down to http, except to a host that is allowed to speak it.
+    fn redirect(&self, exchange: &Exchange) -> Result<Url, Unknown> {
+        let location = exchange
+            .headers
+            .get(LOCATION)
+            .and_then(|value| value.to_str().ok());
+        let target = location.and_then(|location| exchange.url.join(location).ok());
+        target
+            .filter(|url| match url.scheme() {
+                "https" => true,
+                "http" => self.settings.plain_http.contains(&authority(url)),
+                _ => false,
+            })
+            .ok_or_else(|| exchange.unexpected(Reason::RegistryUnavailable))
+    }
+
+    /// Sends a request with what the registry wants to see, and meets one challenge. 401 and 403 end here.
+    async fn ask(&self, asker: Asker<'_>, request: Request<'_>) -> Result<Exchange, Unknown> {
+        let with = |authorization: Option<HeaderValue>| Request {
+            authorization,
+            ..request.clone()
+        };
+        let known = self
+            .tokens
+            .current(asker, &self.transport, &self.settings)
+            .await?;
+        let mut exchange = self.transport.send(with(known)).await?;
+        if exchange.status == StatusCode::UNAUTHORIZED {
+            let header = self
+                .tokens
+                .answer(asker, &exchange, &self.transport, &self.settings)
+                .await?;
+            exchange = self.transport.send(with(Some(header))).await?;
+        }
+        match exchange.status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                self.tokens.forget(asker);
+                Err(unauthorized(asker, &exchange))
+            }
+            _ => Ok(exchange),
+        }
+    }
+
+    fn request<'a>(&self, asker: Asker<'a>, method: Method, url: Url, accept: &'static str) -> Request<'a> {
+        Request {
+            registry: asker.repository.registry(),
+            method,
+            url,
+            accept,
+            authorization: None,
+            form: None,
+            max_bytes: self.settings.max_manifest_bytes,
+            oversize: Reason::RegistryUnavailable,
+        }
+    }
+
+    fn first_page(&self, repository: &Repository) -> Result<Url, Unknown> {
+        let mut url = self.url(repository, "tags/list")?;
+        let page_size = self.settings.page_size.to_string();
+        url.query_pairs_mut().append_pair("n", &page_size);
+        Ok(url)
+    }
+
+    fn url(&self, repository: &Repository, rest: &str) -> Result<Url, Unknown> {
+        let registry = repository.registry();
+        let scheme = scheme(registry, &self.settings);
+        // Docker Hub's API lives under another name than its references.
+        let host = if registry == "docker.io" {
+            "registry-1.docker.io"
+        } else {
+            registry
+        };
+        let text = format!("{scheme}://{host}/v2/{}/{rest}", repository.path());
+        Url::parse(&text).map_err(|_| {
+            unknown(
+                Reason::RegistryUnavailable,
+                format!("{repository}: no URL can be made of it"),
+            )
+        })
+    }
+}
+
+/// The scheme in which a registry is asked.
+fn scheme(registry: &str, settings: &Settings) -> &'static str {
+    if settings.plain_http.iter().any(|host| host == registry) {
+        "http"
+    } else {
+        "https"
+    }
+}
+
+fn incomplete(n_pages: usize, cause: Unknown) -> Unknown {
+    Unknown {
+        reason: Reason::TagListIncomplete,
+        message: format!("the listing ended after {n_pages} pages: {}", cause.message),
+        retry_at: cause.retry_at,
+    }
+}
+
+/// Whether a GET of a manifest found one. A 404 is an absence only in the registry's own words.
+fn found(exchange: &Exchange) -> Result<bool, Unknown> {
+    match exchange.status {
+        StatusCode::OK => return Ok(true),
+        StatusCode::NOT_FOUND => {}
+        _ => return Err(exchange.unexpected(Reason::RegistryUnavailable)),
+    }
+    let complaint = Complaint::read(&exchange.body);
+    match complaint.code.as_str() {
+        "MANIFEST_UNKNOWN" | "TAG_INVALID" => Ok(false),
+        // Harbor's code for everything; its message names what is missing.
+        "NOT_FOUND" if complaint.message.starts_with("artifact") => Ok(false),
+        "NAME_UNKNOWN" | "NAME_INVALID" | "NOT_FOUND" => Err(exchange.unexpected(Reason::RepositoryNotFound)),
+        _ => Err(exchange.unexpected(Reason::RegistryUnavailable)),
+    }
+}
+
+/// The digest that the registry names, if it names one.
+fn digest_header(exchange: &Exchange) -> Result<Option<Digest>, Unknown> {
+    let Some(value) = exchange.headers.get("docker-content-digest") else {
+        return Ok(None);
+    };
+    let text = String::from_utf8_lossy(value.as_bytes());
+    Digest::parse(&text).map(Some).map_err(|_| {
+        unknown(
+            Reason::ManifestInvalid,
+            format!(
+                "{}, with the digest \"{}\", which is none",
+                exchange.line,
+                clean(&text)
+            ),
+        )
+    })
+}
+
+/// What the body really is.
+fn hash(exchange: &Exchange) -> Result<Digest, Unknown> {
+    let mut text = String::from("sha256:");
+    for byte in Sha256::digest(&exchange.body) {
+        // Writing to a String cannot fail; if it did, the text below would not parse.
+        let _ = write!(text, "{byte:02x}");
+    }
+    Digest::parse(&text)
+        .map_err(|error| unknown(Reason::ManifestInvalid, format!("{}: {error}", exchange.line)))
+}
+
+fn mismatch(exchange: &Exchange, named: &Digest, actual: &Digest) -> Unknown {
+    unknown(
+        Reason::DigestMismatch,
+        format!("{}, named {named}, and the bytes are {actual}", exchange.line),
+    )
+}

@@ -1,0 +1,226 @@
+//! Manifest bytes to what the operator wants to know of them: the platforms, or the config that names one.
+//!
+//! The types are `oci_distribution`'s; the bytes are not fetched by it: it reads a body of any length into memory, keys
+//! its token cache without the credential, and follows a realm to any host (measured, 0.18). The bytes that come here
+//! have already been hashed.
+
+use std::collections::BTreeSet;
+
+use oci_distribution::manifest::{
+    IMAGE_CONFIG_MEDIA_TYPE, IMAGE_DOCKER_CONFIG_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE,
+    IMAGE_MANIFEST_MEDIA_TYPE, ImageIndexEntry, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
+    OciImageIndex, OciImageManifest,
+};
+use rollforward_core::evidence::Platform;
+use rollforward_core::image::Digest;
+use serde::Deserialize;
+
+use super::words::clean;
+
+/// What we ask for: both forms of an image and of an index. Schema 1 is deliberately absent.
+pub(super) const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, \
+     application/vnd.docker.distribution.manifest.list.v2+json, \
+     application/vnd.oci.image.manifest.v1+json, \
+     application/vnd.docker.distribution.manifest.v2+json";
+
+/// What a manifest turned out to be.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// An index, with the platforms of its entries.
+    Index(BTreeSet<Platform>),
+    /// A single image; its config names the platform.
+    Image { config: Digest },
+}
+
+/// The fields that decide what the rest is.
+#[derive(Deserialize)]
+struct Envelope {
+    #[serde(rename = "schemaVersion")]
+    schema_version: u64,
+    #[serde(rename = "mediaType")]
+    media_type: Option<String>,
+    manifests: Option<serde::de::IgnoredAny>,
+    config: Option<serde::de::IgnoredAny>,
+    layers: Option<serde::de::IgnoredAny>,
+}
+
+/// Reads a manifest. `Err` says what is wrong with it, cleaned.
+///
+/// The body's own `mediaType` and the header must agree, and a body that is both index and image is neither: two
+/// programs that read it differently would run different images (CVE-2021-41190).
+pub(super) fn read(body: &[u8], content_type: Option<&str>) -> Result<Content, String> {
+    let envelope: Envelope =
+        serde_json::from_slice(body).map_err(|error| format!("not a manifest: {}", place(&error)))?;
+    if envelope.schema_version != 2 {
+        return Err(format!(
+            "a manifest of schema {}, which cannot be verified; push it again with a current tool",
+            envelope.schema_version
+        ));
+    }
+    let named = content_type.filter(|name| is_manifest_type(name));
+    if let (Some(inner), Some(outer)) = (envelope.media_type.as_deref(), named)
+        && inner != outer
+    {
+        return Err(format!(
+            "a manifest that calls itself {} and is served as {outer}",
+            clean(inner)
+        ));
+    }
+    let has_index = envelope.manifests.is_some();
+    let has_image = envelope.config.is_some() || envelope.layers.is_some();
+    match (envelope.media_type.as_deref().or(named), has_index, has_image) {
+        (_, true, true) => Err("a manifest that is an index and an image at once".to_owned()),
+        (_, false, false) => Err("a manifest without images and without layers".to_owned()),
+        (None | Some(OCI_IMAGE_INDEX_MEDIA_TYPE | IMAGE_MANIFEST_LIST_MEDIA_TYPE), true, false) => {
+            read_index(body)
+        }
+        (None | Some(OCI_IMAGE_MEDIA_TYPE | IMAGE_MANIFEST_MEDIA_TYPE), false, true) => read_image(body),
+        (Some(other), _, _) => Err(format!("a manifest of type {}, with other content", clean(other))),
+    }
+}
+
+fn read_index(body: &[u8]) -> Result<Content, String> {
+    let index: OciImageIndex =
+        serde_json::from_slice(body).map_err(|error| format!("not an image index: {}", place(&error)))?;
+    let platforms = index
+        .manifests
+        .iter()
+        .filter(|entry| is_image(entry))
+        .filter_map(|entry| entry.platform.as_ref())
+        .filter_map(|platform| named(&platform.os.to_string(), &platform.architecture.to_string()))
+        .collect();
+    Ok(Content::Index(platforms))
+}
+
+/// Attestations sit beside the images, as platform unknown/unknown: claims about them, nothing that can run.
+fn is_image(entry: &ImageIndexEntry) -> bool {
+    let is_attestation = entry
+        .annotations
+        .as_ref()
+        .is_some_and(|annotations| annotations.contains_key("vnd.docker.reference.type"));
+    is_manifest_type(&entry.media_type) && !is_attestation
+}
+
+fn read_image(body: &[u8]) -> Result<Content, String> {
+    let image: OciImageManifest =
+        serde_json::from_slice(body).map_err(|error| format!("not an image manifest: {}", place(&error)))?;
+    let kind = image.config.media_type.as_str();
+    if ![IMAGE_CONFIG_MEDIA_TYPE, IMAGE_DOCKER_CONFIG_MEDIA_TYPE].contains(&kind) {
+        return Err(format!(
+            "an artefact with a config of type {}, not an image",
+            clean(kind)
+        ));
+    }
+    let config = Digest::parse(&image.config.digest).map_err(|error| format!("its config: {error}"))?;
+    Ok(Content::Image { config })
+}
+
+/// Reads the platform out of an image's config. `None` where it names none.
+pub(super) fn read_config(body: &[u8]) -> Result<Option<Platform>, String> {
+    // Two fields, not `ConfigFile`: that one refuses a config without them, which old builders wrote.
+    #[derive(Deserialize)]
+    struct Config {
+        #[serde(default)]
+        os: String,
+        #[serde(default)]
+        architecture: String,
+    }
+    let config: Config =
+        serde_json::from_slice(body).map_err(|error| format!("not an image config: {}", place(&error)))?;
+    Ok(named(&config.os, &config.architecture))
+}
+
+fn is_manifest_type(name: &str) -> bool {
+    [
+        OCI_IMAGE_INDEX_MEDIA_TYPE,
+        IMAGE_MANIFEST_LIST_MEDIA_TYPE,
+        OCI_IMAGE_MEDIA_TYPE,
+        IMAGE_MANIFEST_MEDIA_TYPE,
+    ]
+    .contains(&name)
+}
+
+/// A platform that a node could have. Names outside letters, digits and `._-` are nobody's.
+fn named(os: &str, architecture: &str) -> Option<Platform> {
+    let is_name = |text: &str| {
+        (1..=64).contains(&text.len())
+            && text != "unknown"
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+    };
+    (is_name(os) && is_name(architecture)).then(|| Platform {
+        os: os.to_owned(),
+        architecture: architecture.to_owned(),
+    })
+}
+
+/// Where the JSON is wrong. The parser's own words quote the body.
+fn place(error: &serde_json::Error) -> String {
+    format!(
+        "the JSON is not valid at line {}, column {}",
+        error.line(),
+        error.column()
+    )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a row that does not parse is the failure")]
+mod tests {
+    use super::*;
+
+    const HEX: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+    fn refused(body: &str, content_type: Option<&str>, part: &str) {
+        let why = read(body.as_bytes(), content_type).unwrap_err();
+        assert!(why.contains(part), "{body}: {why}");
+    }
+
+    #[test]
+    fn what_can_be_read_in_two_ways_is_refused() {
+        refused("{", None, "not valid at line 1");
+        refused(r#"{"schemaVersion": 1}"#, None, "schema 1");
+        refused(
+            r#"{"schemaVersion": 2, "manifests": [], "layers": []}"#,
+            None,
+            "at once",
+        );
+        refused(r#"{"schemaVersion": 2}"#, None, "without images");
+        let index = format!(
+            r#"{{"schemaVersion": 2, "mediaType": "{OCI_IMAGE_INDEX_MEDIA_TYPE}", "manifests": []}}"#
+        );
+        refused(&index, Some(OCI_IMAGE_MEDIA_TYPE), "is served as");
+        let image = r#"{"schemaVersion": 2, "config": {}, "layers": []}"#;
+        refused(image, Some(OCI_IMAGE_INDEX_MEDIA_TYPE), "with other content");
+        refused(
+            r#"{"schemaVersion": 2, "schemaVersion": 1, "layers": []}"#,
+            None,
+            "not valid",
+        );
+    }
+
+    #[test]
+    fn an_artefact_is_not_an_image() {
+        let body = format!(
+            r#"{{"schemaVersion": 2, "layers": [], "config": {{"size": 2, "digest": "sha256:{HEX}",
+                "mediaType": "application/vnd.cncf.helm.config.v1+json"}}}}"#
+        );
+        refused(&body, None, "helm.config");
+    }
+
+    #[test]
+    fn a_config_without_a_platform_names_none_and_a_hostile_name_is_nobodys() {
+        assert_eq!(read_config(b"{}").unwrap(), None);
+        assert_eq!(
+            read_config(br#"{"os": "linux\u001b", "architecture": "amd64"}"#).unwrap(),
+            None
+        );
+        let found = read_config(br#"{"os": "linux", "architecture": "arm64"}"#)
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (found.os.as_str(), found.architecture.as_str()),
+            ("linux", "arm64")
+        );
+    }
+}
