@@ -1,1 +1,12 @@
-//! Stub.
+//! Test doubles for what the real parts cannot be made to do. Never part of what ships.
+//!
+//! `registry.rs`: a registry on loopback that lies, stalls and redirects on demand; `image.rs`: images as bytes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a fixture that cannot be made is a failed test"
+)]
+
+pub mod image;
+pub mod registry;

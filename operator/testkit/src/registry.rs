@@ -1,0 +1,430 @@
+//! A registry on loopback that answers truthfully until it is told to lie, and remembers what it was asked.
+//!
+//! Faults are placed on requests by a part of their line (`GET /v2/web/tags/list?n=1000`); the switches change the honest
+//! part. A real registry with a proxy before it is the better proof where one can do it; this is for the rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{Response, StatusCode};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures::stream;
+use rollforward_core::image::{Digest, Repository};
+use serde_json::json;
+
+use crate::image::{Image, digest_of};
+
+/// How the registry lets callers in.
+#[derive(Debug, Clone, Default)]
+pub enum Auth {
+    /// Everybody.
+    #[default]
+    Open,
+    /// Whoever is in `Switches::users`, with the Basic scheme.
+    Basic,
+    /// Whoever has a token of `/token`.
+    Bearer {
+        /// The realm to name; the registry's own where `None`.
+        realm: Option<String>,
+        /// What `/token` says of a token's life; nothing where `None`.
+        expires_in: Option<u64>,
+    },
+}
+
+/// The honest part of the registry, as a test wants it.
+#[derive(Debug, Clone, Default)]
+pub struct Switches {
+    /// How callers are let in.
+    pub auth: Auth,
+    /// User to password.
+    pub users: BTreeMap<String, String>,
+    /// Whether `/token` serves callers without a credential.
+    pub anonymous: bool,
+    /// The most tags in a page, whatever the caller asks for; no limit where `None`.
+    pub page_size: Option<usize>,
+    /// Put before the target of each `Link`: `http://other.test` sends callers away.
+    pub link_prefix: String,
+    /// Leaves out `Docker-Content-Digest`.
+    pub without_digest: bool,
+    /// The refresh token that `/token` takes in a posted form.
+    pub refresh_token: Option<String>,
+}
+
+/// A lie, told to each request whose line holds the part it was placed on.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// A status, headers, and a body.
+    Reply {
+        /// The status code.
+        status: u16,
+        /// Names and values.
+        headers: Vec<(String, String)>,
+        /// The bytes.
+        body: Vec<u8>,
+    },
+    /// 200 and bytes without end.
+    Endless,
+    /// No answer at all.
+    Silence,
+}
+
+impl Fault {
+    /// A status without words.
+    #[must_use]
+    pub fn status(status: u16) -> Self {
+        Self::reply(status, &[], "")
+    }
+
+    /// A status with headers and a body.
+    #[must_use]
+    pub fn reply(status: u16, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Self {
+        Fault::Reply {
+            status,
+            headers: headers
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            body: body.into(),
+        }
+    }
+
+    /// A redirect.
+    #[must_use]
+    pub fn redirect(location: &str) -> Self {
+        Self::reply(307, &[("location", location)], "")
+    }
+
+    /// The error form of the distribution specification.
+    #[must_use]
+    pub fn error(status: u16, code: &str, message: &str) -> Self {
+        Self::reply(
+            status,
+            &[("content-type", "application/json")],
+            error_body(code, message),
+        )
+    }
+}
+
+/// One request, as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// Method, path and query: `GET /v2/web/tags/list?n=1000`.
+    pub line: String,
+    /// The `Authorization` header.
+    pub authorization: Option<String>,
+}
+
+#[derive(Default)]
+struct Store {
+    switches: Switches,
+    faults: Vec<(String, Fault)>,
+    /// Tags in the order of their pushes.
+    repositories: BTreeMap<String, Vec<(String, Digest)>>,
+    manifests: BTreeMap<(String, Digest), Image>,
+    blobs: BTreeMap<Digest, Vec<u8>>,
+    tokens: BTreeSet<String>,
+    received: Vec<Received>,
+    address: String,
+}
+
+/// The registry; it ends when this is dropped.
+pub struct HostileRegistry {
+    address: SocketAddr,
+    store: Arc<Mutex<Store>>,
+    server: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for HostileRegistry {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl HostileRegistry {
+    /// Starts an open, honest, empty registry on a free port of 127.0.0.1.
+    pub async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let store = Arc::new(Mutex::new(Store {
+            address: address.to_string(),
+            ..Store::default()
+        }));
+        let router = Router::new().fallback(serve).with_state(store.clone());
+        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self {
+            address,
+            store,
+            server,
+        }
+    }
+
+    /// Host and port: the registry's name in references and settings.
+    #[must_use]
+    pub fn host(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// A repository of this registry.
+    #[must_use]
+    pub fn repository(&self, path: &str) -> Repository {
+        Repository::parse(&format!("{}/{path}", self.address)).unwrap()
+    }
+
+    /// Changes the honest part.
+    pub fn switch(&self, change: impl FnOnce(&mut Switches)) {
+        change(&mut self.store.lock().unwrap().switches);
+    }
+
+    /// Places a fault on every request whose line holds `part`. The first that fits is told.
+    pub fn fault(&self, part: &str, fault: Fault) {
+        self.store.lock().unwrap().faults.push((part.to_owned(), fault));
+    }
+
+    /// Takes all faults away.
+    pub fn heal(&self) {
+        self.store.lock().unwrap().faults.clear();
+    }
+
+    /// Stores an image under a tag, which may be any text.
+    pub fn push(&self, path: &str, tag: &str, image: &Image) -> Digest {
+        let mut store = self.store.lock().unwrap();
+        let digest = image.digest();
+        if let Some(config) = &image.config {
+            store.blobs.insert(digest_of(config), config.clone());
+        }
+        store
+            .manifests
+            .insert((path.to_owned(), digest.clone()), image.clone());
+        let tags = store.repositories.entry(path.to_owned()).or_default();
+        tags.retain(|(name, _)| name != tag);
+        tags.push((tag.to_owned(), digest.clone()));
+        digest
+    }
+
+    /// Every request so far, in order.
+    #[must_use]
+    pub fn received(&self) -> Vec<Received> {
+        self.store.lock().unwrap().received.clone()
+    }
+
+    /// The lines of all requests so far, in order.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        self.received()
+            .into_iter()
+            .map(|received| received.line)
+            .collect()
+    }
+
+    /// How many requests there were whose line holds `part`.
+    #[must_use]
+    pub fn count(&self, part: &str) -> usize {
+        self.lines().iter().filter(|line| line.contains(part)).count()
+    }
+
+    /// Forgets the requests so far.
+    pub fn forget_requests(&self) {
+        self.store.lock().unwrap().received.clear();
+    }
+}
+
+async fn serve(State(store): State<Arc<Mutex<Store>>>, request: Request) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let line = format!("{} {}", parts.method, parts.uri);
+    let header = parts.headers.get("authorization");
+    let authorization = header.map(|value| value.to_str().unwrap().to_owned());
+    let form = axum::body::to_bytes(body, 64 * 1024).await.unwrap();
+    let fault = {
+        let mut store = store.lock().unwrap();
+        store.received.push(Received {
+            line: line.clone(),
+            authorization: authorization.clone(),
+        });
+        let placed = store.faults.iter().find(|(part, _)| line.contains(part));
+        placed.map(|(_, fault)| fault.clone())
+    };
+    match fault {
+        Some(Fault::Reply {
+            status,
+            headers,
+            body,
+        }) => reply(status, &headers, body),
+        Some(Fault::Endless) => {
+            let chunks = stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 64 * 1024]));
+            Response::new(Body::from_stream(chunks))
+        }
+        Some(Fault::Silence) => std::future::pending().await,
+        None => {
+            let query = parts.uri.query().unwrap_or_default();
+            let path = parts.uri.path();
+            let form = String::from_utf8_lossy(&form);
+            store
+                .lock()
+                .unwrap()
+                .honest(path, query, authorization.as_deref(), &form)
+        }
+    }
+}
+
+impl Store {
+    fn honest(&mut self, path: &str, query: &str, authorization: Option<&str>, form: &str) -> Response<Body> {
+        if path == "/token" {
+            return self.token(query, authorization, form);
+        }
+        if let Some(challenge) = self.challenge(authorization) {
+            let json = ("content-type".to_owned(), "application/json".to_owned());
+            let headers = [("www-authenticate".to_owned(), challenge), json];
+            return reply(
+                401,
+                &headers,
+                error_body("UNAUTHORIZED", "authentication required"),
+            );
+        }
+        let rest = path.strip_prefix("/v2/").unwrap_or_default();
+        if let Some(name) = rest.strip_suffix("/tags/list") {
+            return self.list(name, query);
+        }
+        if let Some((name, reference)) = rest.split_once("/manifests/") {
+            return self.manifest(name, reference);
+        }
+        let blob = rest
+            .split_once("/blobs/")
+            .and_then(|(_, digest)| Digest::parse(digest).ok())
+            .and_then(|digest| self.blobs.get(&digest));
+        match blob {
+            Some(bytes) => reply(200, &[], bytes.clone()),
+            None => error(404, "BLOB_UNKNOWN", "blob unknown to registry"),
+        }
+    }
+
+    fn challenge(&self, authorization: Option<&str>) -> Option<String> {
+        match &self.switches.auth {
+            Auth::Open => None,
+            Auth::Basic => {
+                let is_known = self.user(authorization).is_some();
+                (!is_known).then(|| "Basic realm=\"here\"".to_owned())
+            }
+            Auth::Bearer { realm, .. } => {
+                let token = authorization.and_then(|value| value.strip_prefix("Bearer "));
+                if token.is_some_and(|token| self.tokens.contains(token)) {
+                    return None;
+                }
+                let own = format!("http://{}/token", self.address);
+                let realm = realm.as_ref().unwrap_or(&own);
+                Some(format!("Bearer realm=\"{realm}\",service=\"{}\"", self.address))
+            }
+        }
+    }
+
+    fn user(&self, authorization: Option<&str>) -> Option<String> {
+        let encoded = authorization?.strip_prefix("Basic ")?;
+        let pair = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
+        let (user, password) = pair.split_once(':')?;
+        (self.switches.users.get(user)? == password).then(|| user.to_owned())
+    }
+
+    /// Tokens are `token-<user>-<number>`, so that a test sees whose was used.
+    fn token(&mut self, query: &str, authorization: Option<&str>, form: &str) -> Response<Body> {
+        let refresh = self.switches.refresh_token.as_ref();
+        let user = match authorization {
+            Some(_) => self.user(authorization),
+            None if refresh.is_some_and(|token| form.contains(&format!("refresh_token={token}"))) => {
+                Some("refreshed".to_owned())
+            }
+            None => self.switches.anonymous.then(|| "anonymous".to_owned()),
+        };
+        let asks_to_pull = format!("{query}{form}").contains("scope=repository%3A");
+        let Some(user) = user.filter(|_| asks_to_pull) else {
+            return error(401, "UNAUTHORIZED", "incorrect username or password");
+        };
+        let token = format!("token-{user}-{}", self.tokens.len());
+        self.tokens.insert(token.clone());
+        let mut body = json!({"token": token});
+        if let Auth::Bearer {
+            expires_in: Some(seconds),
+            ..
+        } = self.switches.auth
+        {
+            body["expires_in"] = seconds.into();
+        }
+        json_reply(&body)
+    }
+
+    fn list(&self, name: &str, query: &str) -> Response<Body> {
+        let Some(tags) = self.repositories.get(name) else {
+            return error(404, "NAME_UNKNOWN", "repository name not known to registry");
+        };
+        let parameter = |wanted: &str| {
+            query
+                .split('&')
+                .filter_map(|pair| pair.split_once('='))
+                .find_map(|(name, value)| (name == wanted).then_some(value))
+        };
+        let asked = parameter("n").and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
+        let n = asked.min(self.switches.page_size.unwrap_or(usize::MAX));
+        let from = parameter("from").and_then(|n| n.parse().ok()).unwrap_or(0_usize);
+        let page: Vec<&str> = tags
+            .iter()
+            .skip(from)
+            .take(n)
+            .map(|(tag, _)| tag.as_str())
+            .collect();
+        let body = json!({"name": name, "tags": page}).to_string();
+        let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+        let next = from + page.len();
+        if next < tags.len() {
+            let prefix = &self.switches.link_prefix;
+            let link = format!("<{prefix}/v2/{name}/tags/list?n={n}&from={next}>; rel=\"next\"");
+            headers.push(("link".to_owned(), link));
+        }
+        reply(200, &headers, body.into_bytes())
+    }
+
+    fn manifest(&self, name: &str, reference: &str) -> Response<Body> {
+        let Some(tags) = self.repositories.get(name) else {
+            return error(404, "NAME_UNKNOWN", "repository name not known to registry");
+        };
+        let by_tag = tags.iter().find(|(tag, _)| tag == reference);
+        let digest = by_tag.map(|(_, digest)| digest.clone());
+        let digest = digest.or_else(|| Digest::parse(reference).ok());
+        let Some(image) = digest.and_then(|digest| self.manifests.get(&(name.to_owned(), digest))) else {
+            return error(404, "MANIFEST_UNKNOWN", "manifest unknown");
+        };
+        let mut headers = vec![("content-type".to_owned(), image.media_type.clone())];
+        if !self.switches.without_digest {
+            headers.push(("docker-content-digest".to_owned(), image.digest().to_string()));
+        }
+        reply(200, &headers, image.manifest.clone())
+    }
+}
+
+fn reply(status: u16, headers: &[(String, String)], body: Vec<u8>) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap();
+    for (name, value) in headers {
+        let name: axum::http::HeaderName = name.parse().unwrap();
+        response.headers_mut().append(name, value.parse().unwrap());
+    }
+    response
+}
+
+fn json_reply(body: &serde_json::Value) -> Response<Body> {
+    let headers = [("content-type".to_owned(), "application/json".to_owned())];
+    reply(200, &headers, body.to_string().into_bytes())
+}
+
+fn error(status: u16, code: &str, message: &str) -> Response<Body> {
+    let headers = [("content-type".to_owned(), "application/json".to_owned())];
+    reply(status, &headers, error_body(code, message))
+}
+
+fn error_body(code: &str, message: &str) -> Vec<u8> {
+    json!({"errors": [{"code": code, "message": message}]})
+        .to_string()
+        .into_bytes()
+}
