@@ -94,7 +94,7 @@ pub struct Failure {
     /// When it failed last.
     pub since: Time,
     /// When it is tried again; absent once quarantined.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<Time>,
     /// Whether only a person lets it go on.
     pub quarantined: bool,
@@ -110,15 +110,15 @@ pub struct WorkloadMemory {
     #[schemars(schema_with = "schema::code_text")]
     pub uid: String,
     /// The floor: the highest version that completed.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::label_text")]
     pub completed: Option<String>,
     /// The image in the template when the memory was last brought up to date.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::image_text")]
     pub wrote: Option<String>,
     /// A manual rollback that is respected.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub abandoned: Option<Abandoned>,
 }
 

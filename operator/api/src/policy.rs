@@ -36,22 +36,22 @@ pub struct UpdatePolicySpec {
     #[schemars(length(min = 1, max = 16))]
     pub targets: Vec<Target>,
     /// `Enforce` judges and acts; `DryRun` judges and says, and writes nothing to workloads. Without it: `Enforce`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
     /// Stops everything for this policy; an open run is ended and reverted.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
     /// Which versions count.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Image>,
     /// When to look.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
     /// What to trust. Without a decision nothing moves.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification: Option<Verification>,
     /// How carefully to go.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
 }
 
@@ -71,14 +71,14 @@ pub struct Target {
     #[schemars(length(max = 64))]
     pub kind: String,
     /// One workload by name.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub name: Option<String>,
     /// All workloads with these labels.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<Selector>,
     /// Only these containers, by name, init containers too; without it all.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 63)))]
     pub containers: Option<Vec<String>>,
 }
@@ -121,26 +121,26 @@ pub enum Mode {
 pub struct Image {
     /// Only containers that run one of these repositories, `*` matches anything: `ghcr.io/acme/*`. Without it whatever the
     /// matched containers run; each repository is its own track.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 255)))]
     pub repositories: Option<Vec<String>>,
     /// The version rule. Without it: `level: Patch`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub select: Option<Select>,
     /// Whether variants (`-alpine`, `-slim`) may change. Without it: `Keep`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<Variant>,
     /// Which tags count at all.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<Tags>,
     /// Whether an older version than the floor may be chosen. Without it: `Deny`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub downgrade: Option<Downgrade>,
     /// What happens when the running version cannot be known. Without it: `Hold`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopt: Option<Adopt>,
     /// Secrets with the registry's credential; without them the workload's, then its ServiceAccount's. At most 8.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8))]
     pub image_pull_secrets: Option<Vec<SecretName>>,
 }
@@ -159,10 +159,10 @@ pub struct SecretName {
 #[serde(rename_all = "camelCase")]
 pub struct Select {
     /// How far from the running version: `Patch`, `Minor` or `Major`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<Level>,
     /// A range of versions.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub semver: Option<Semver>,
 }
 
@@ -213,11 +213,11 @@ pub enum VariantMode {
 #[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tags {
     /// Only tags that this matches.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::regexp")]
     pub include: Option<String>,
     /// No tag that this matches.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::regexp")]
     pub exclude: Option<String>,
 }
@@ -252,7 +252,7 @@ pub enum Adopt {
 #[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schedule {
     /// How often the registry is asked. Without it: the operator's default, 5m.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::positive_duration")]
     pub interval: Option<String>,
 }
@@ -263,7 +263,7 @@ pub struct Verification {
     /// `Allow` has to be written: this version checks no signatures, and silence is not consent.
     pub unsigned: Unsigned,
     /// How long a digest must have been known.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub soak: Option<Soak>,
 }
 
@@ -282,7 +282,7 @@ pub enum Unsigned {
 #[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Soak {
     /// For unsigned digests. Without it: the operator's default, 72h.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::duration")]
     pub unsigned: Option<String>,
 }
@@ -298,25 +298,25 @@ pub struct Soak {
 #[serde(rename_all = "camelCase")]
 pub struct Rollout {
     /// Numbers of new pods, then shares of the replicas; the last is `100%`. Without it: `[1, \"100%\"]`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 8))]
     pub steps: Option<Vec<PodsOrShare>>,
     /// How long each step is watched. Without it: the operator's default, 10m.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::positive_duration")]
     pub bake: Option<String>,
     /// Wall-clock limit of a run. Without it: the operator's default, 60m.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::positive_duration")]
     pub deadline: Option<String>,
     /// What happens at the deadline without an answer. Without it: `RollBack`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_deadline: Option<OnDeadline>,
     /// What happens where no canary fits beside the old pods (strategy Recreate). Without it: `Hold`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when_impossible: Option<WhenImpossible>,
     /// When a failing digest is given up.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<Quarantine>,
 }
 
@@ -351,11 +351,11 @@ pub enum WhenImpossible {
 #[serde(rename_all = "camelCase")]
 pub struct Quarantine {
     /// After how many equal failures, 1 to 10; causes that a second try cannot change count at once. Without it: 2.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10))]
     pub after_fails: Option<i32>,
     /// How long until a failed digest is tried once more. Without it: 30m.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::positive_duration")]
     pub retry_after: Option<String>,
 }
@@ -365,29 +365,29 @@ pub struct Quarantine {
 #[serde(rename_all = "camelCase")]
 pub struct UpdatePolicyStatus {
     /// The generation of the policy that this status is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// `Blocked`, `UpToDate`, `Ready`, `Stalled`; the first and the last only while they are True.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "conditions")]
     pub conditions: Option<Vec<Condition>>,
     /// The workloads, for the TARGETS column.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::label_text")]
     pub targets: Option<String>,
     /// One entry a track: a workload's containers that run one repository. At most 64.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["track"]))]
     pub images: Option<Vec<ImageStatus>>,
     /// How many tracks there are beyond those in `images`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub more_images: Option<i32>,
     /// The value of the annotation `rollforward.dev/requestedAt` that was handled last.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::instant_text")]
     pub last_handled_request: Option<String>,
     /// The explanation, line by line; at most 12.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 12), inner(length(max = 512)))]
     pub why: Option<Vec<String>>,
 }
@@ -423,43 +423,43 @@ pub struct ImageStatus {
     #[schemars(schema_with = "schema::label_text")]
     pub track: String,
     /// The repository.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::image_text")]
     pub repository: Option<String>,
     /// The workload.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::name_text")]
     pub workload: Option<String>,
     /// The containers, joined by commas.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::line")]
     pub container: Option<String>,
     /// What runs, with the first eight digits of its digest.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::label_text")]
     pub current: Option<String>,
     /// The newest that the rule allows, let through or not.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::label_text")]
     pub latest: Option<String>,
     /// `UpToDate`, `Waiting`, `Blocked`, `Canary`, `Promoting`, `RolledBack`, `Stalled`, `Unknown`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::code_text")]
     pub state: Option<String>,
     /// When the state ends by itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::instant_text")]
     pub until: Option<String>,
     /// The open or the last run.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::name_text")]
     pub run: Option<String>,
     /// The best candidates; at most 5.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 5))]
     pub candidates: Option<Vec<Candidate>>,
     /// What each layer says of the best candidate.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "layers")]
     pub layers: Option<BTreeMap<String, String>>,
 }
@@ -480,7 +480,7 @@ pub struct Candidate {
     #[schemars(schema_with = "schema::label_text")]
     pub tag: String,
     /// Its digest.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::label_text")]
     pub digest: Option<String>,
     /// `Pass`, `Fail`, `Absent`, `Unknown`, `Waiting`.
@@ -490,7 +490,7 @@ pub struct Candidate {
     #[schemars(schema_with = "schema::code_text")]
     pub code: String,
     /// When it passes by time alone.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::instant_text")]
     pub until: Option<String>,
 }

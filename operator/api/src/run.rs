@@ -46,11 +46,11 @@ pub struct UpdateRunSpec {
     #[schemars(length(min = 1, max = 16))]
     pub containers: Vec<RunContainer>,
     /// The tag before.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::label_text")]
     pub from_tag: Option<String>,
     /// The digest before.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::label_text")]
     pub from_digest: Option<String>,
     /// The tag that is moved to.
@@ -65,7 +65,7 @@ pub struct UpdateRunSpec {
     /// What started the run.
     pub trigger: Trigger,
     /// What each layer said when it started.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "evidence")]
     pub evidence: Option<BTreeMap<String, String>>,
     /// The workload's rollout fields before the run: what a rollback restores.
@@ -170,10 +170,10 @@ pub struct Strategy {
     #[schemars(schema_with = "schema::code_text")]
     pub kind: String,
     /// Pods above the replicas.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_surge: Option<IntOrShare>,
     /// Pods that may be missing.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_unavailable: Option<IntOrShare>,
 }
 
@@ -212,39 +212,39 @@ pub struct Settings {
 #[serde(rename_all = "camelCase")]
 pub struct UpdateRunStatus {
     /// `Preparing`, `Canary`, `Promoting`, `Succeeded`, `RolledBack` or `Aborted`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::code_text")]
     pub phase: Option<String>,
     /// When the first write to the workload succeeded.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,
     /// When it ends without an answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Time>,
     /// Index of the step.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<i32>,
     /// New pods of the step.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_pods: Option<i32>,
     /// When the step was written.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_started_at: Option<Time>,
     /// The end that the run is on the way to; written before the patch.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent: Option<Intent>,
     /// The cause of a failure.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
     /// Every write to the workload; at most 24.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 24))]
     pub writes: Option<Vec<Write>>,
     /// How it ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Outcome>,
     /// When it ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
 }
 
@@ -277,11 +277,11 @@ pub struct Cause {
     #[schemars(schema_with = "schema::line")]
     pub observed: String,
     /// The pod that showed it first.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::name_text")]
     pub pod: Option<String>,
     /// Its node.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::name_text")]
     pub node: Option<String>,
     /// Equal for equal failures.

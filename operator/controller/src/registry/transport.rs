@@ -20,8 +20,8 @@ use super::{RegistryError, Settings};
 /// How much of an error's body is read: enough for its words.
 const ERROR_BODY_BYTES: usize = 64 * 1024;
 
-/// How many hosts are counted by name; further ones are counted as `other`. Workloads name hosts, so they are foreign.
-const MAX_COUNTED_HOSTS: usize = 256;
+/// How many counters there are before further hosts are counted as `other`. Workloads name hosts, so they are foreign.
+const MAX_COUNTERS: usize = 1024;
 
 /// How many hosts' waits are remembered.
 const MAX_WAITING_HOSTS: usize = 1024;
@@ -265,7 +265,7 @@ impl Transport {
     fn count(&self, registry: &str, outcome: Outcome) {
         let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
         let known = counters.keys().any(|(host, _)| host == registry);
-        let is_full = counters.len() >= MAX_COUNTED_HOSTS;
+        let is_full = counters.len() >= MAX_COUNTERS;
         let host = if known || !is_full { registry } else { "other" };
         let counter = counters.entry((host.to_owned(), outcome)).or_default();
         *counter = counter.saturating_add(1);

@@ -1,0 +1,231 @@
+//! The demo: the operator's main job, live, on a real cluster, told in the words that `kubectl describe` gives.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use crate::cluster::{Cluster, Options};
+use crate::image::Image;
+use crate::operator::{self, Operator};
+use crate::wait::{Seen, wait_until};
+
+/// What the demo is asked to do at its end.
+#[derive(Debug, Clone, Copy)]
+pub struct Wishes {
+    /// End after the last step instead of waiting for Ctrl-C.
+    pub exit: bool,
+}
+
+const NAMESPACE: &str = "shop";
+
+/// Shows the main job.
+pub async fn run(wishes: Wishes) -> anyhow::Result<()> {
+    let started = Instant::now();
+    say("Building what is missing (the Kubernetes parts once, about 13 minutes on 2 cores)");
+    operator::binary()?;
+    let cluster = Cluster::start(Options { nodes: 1 }).await?;
+    say(&format!(
+        "A real Kubernetes is up: 1 node, 1 registry ({:.0} s)",
+        started.elapsed().as_secs_f64()
+    ));
+    let result = steps(&cluster, started).await;
+    if let Err(error) = &result {
+        println!("\nThe demo failed: {error:#}");
+    }
+    if !wishes.exit {
+        println!("\nLook around in another terminal:");
+        println!("  export KUBECONFIG={}", cluster.kubeconfig().display());
+        println!(
+            "  {} -n {NAMESPACE} get updatepolicies,updateruns,imageledgers,pods",
+            cluster.parts.program("kubectl").display()
+        );
+        println!("Ctrl-C removes everything that was started.");
+        tokio::signal::ctrl_c().await?;
+    }
+    let left = cluster.stop();
+    if left.is_empty() {
+        println!("\nEverything that was started is removed.");
+    } else {
+        println!("\nLeft behind: {}", left.join(", "));
+    }
+    result
+}
+
+async fn steps(cluster: &Cluster, started: Instant) -> anyhow::Result<()> {
+    install(cluster).await?;
+    let push =
+        |tag: &'static str, image: Image| async move { cluster.pusher().push("shop/web", tag, &image).await };
+    push("1.0.0", Image::new("1.0.0")).await?;
+    cluster.apply(NAMESPACE, &workload(cluster.registry_host()))?;
+    wait_state(cluster, "the workload to run", |deployment| {
+        deployment.contains("4/4")
+    })
+    .await?;
+    let operator = Operator::start(cluster, "operator", "").await?;
+    cluster.apply(NAMESPACE, POLICY)?;
+    say("A Deployment of 4 pods runs 1.0.0; the policy watches it");
+    wait_column(cluster, "UpToDate").await?;
+    show_get(cluster)?;
+
+    say("1. 1.0.1 is pushed: found, checked, one canary beside all old pods, watched, rolled forward");
+    push("1.0.1", Image::new("1.0.1")).await?;
+    wait_column(cluster, "Canary").await?;
+    println!("{}", cluster.kubectl(&["-n", NAMESPACE, "get", "pods"])?);
+    wait_image(cluster, ":1.0.1@sha256:").await?;
+    wait_column(cluster, "UpToDate").await?;
+    say(&format!(
+        "1.0.1 runs, {:.0} s after the start of the demo",
+        started.elapsed().as_secs_f64()
+    ));
+    show(cluster)?;
+
+    say("2. 1.0.2 crashes at start: the canary alone, the cause named, rolled back, the digest quarantined");
+    push("1.0.2", Image::new("1.0.2").arguments(&["--exit", "78"])).await?;
+    wait_column(cluster, "RolledBack").await?;
+    show(cluster)?;
+
+    say("3. 1.0.3 is fine: the workload moves on past the bad one");
+    push("1.0.3", Image::new("1.0.3")).await?;
+    wait_image(cluster, ":1.0.3@sha256:").await?;
+    wait_column(cluster, "UpToDate").await?;
+    show(cluster)?;
+
+    say("4. A person runs `kubectl rollout undo`: the operator respects it and says so");
+    cluster.kubectl(&["-n", NAMESPACE, "rollout", "undo", "deployment/web"])?;
+    wait_column(cluster, "Blocked").await?;
+    show(cluster)?;
+
+    say("   1.0.4 is pushed; a person undoes it in the middle of the canary");
+    push("1.0.4", Image::new("1.0.4")).await?;
+    wait_column(cluster, "Canary").await?;
+    cluster.kubectl(&["-n", NAMESPACE, "rollout", "undo", "deployment/web"])?;
+    wait_column(cluster, "Blocked").await?;
+    show(cluster)?;
+    let explained = operator.command(&["explain", "web", "-n", NAMESPACE])?;
+    say("`rollforward explain web` tells it all");
+    println!("{}", String::from_utf8_lossy(&explained.stdout));
+    println!("{}", cluster.kubectl(&["-n", NAMESPACE, "get", "updateruns"])?);
+    Ok(())
+}
+
+/// Applies the custom resource definitions and waits until they are served.
+pub async fn install(cluster: &Cluster) -> anyhow::Result<()> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../crds");
+    for kind in ["updatepolicies", "updateruns", "imageledgers"] {
+        let file = folder.join(format!("{kind}.yaml"));
+        cluster.kubectl(&["apply", "--server-side", "-f", &file.display().to_string()])?;
+    }
+    let kinds =
+        ["updatepolicies", "updateruns", "imageledgers"].map(|kind| format!("crd/{kind}.rollforward.dev"));
+    let wait = [
+        "wait",
+        "--for=condition=Established",
+        "--timeout=30s",
+        &kinds[0],
+        &kinds[1],
+        &kinds[2],
+    ];
+    cluster.kubectl(&wait)?;
+    cluster.namespace(NAMESPACE).await.context("the namespace")
+}
+
+fn workload(registry: &str) -> String {
+    format!(
+        "apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: web}}
+spec:
+  replicas: 4
+  selector: {{matchLabels: {{app: web}}}}
+  template:
+    metadata: {{labels: {{app: web}}}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: app
+        image: {registry}/shop/web:1.0.0
+        readinessProbe: {{httpGet: {{path: /ready, port: 8080}}, periodSeconds: 1}}
+"
+    )
+}
+
+const POLICY: &str = "apiVersion: rollforward.dev/v1alpha1
+kind: UpdatePolicy
+metadata: {name: web}
+spec:
+  targets:
+  - {apiVersion: apps/v1, kind: Deployment, name: web}
+  schedule: {interval: 1s}
+  verification: {unsigned: Allow, soak: {unsigned: 2s}}
+  rollout: {bake: 5s, deadline: 2m, quarantine: {afterFails: 1}}
+";
+
+fn say(text: &str) {
+    println!("\n== {text}");
+}
+
+fn show_get(cluster: &Cluster) -> anyhow::Result<()> {
+    println!(
+        "{}",
+        cluster.kubectl(&["-n", NAMESPACE, "get", "updatepolicies"])?
+    );
+    Ok(())
+}
+
+/// `get`, and the part of `describe` that tells the state.
+fn show(cluster: &Cluster) -> anyhow::Result<()> {
+    show_get(cluster)?;
+    let described = cluster.kubectl(&["-n", NAMESPACE, "describe", "updatepolicy", "web"])?;
+    let from = described.find("Status:").unwrap_or(0);
+    println!("{}", &described[from..]);
+    Ok(())
+}
+
+async fn wait_state(cluster: &Cluster, what: &str, holds: impl Fn(&str) -> bool) -> anyhow::Result<()> {
+    wait_until(what, Duration::from_secs(120), || async {
+        let seen = cluster.kubectl(&["-n", NAMESPACE, "get", "deployment", "web"])?;
+        Ok(if holds(&seen) {
+            Seen::Yes(())
+        } else {
+            Seen::NotYet(seen)
+        })
+    })
+    .await
+}
+
+async fn wait_column(cluster: &Cluster, state: &str) -> anyhow::Result<()> {
+    let path = "jsonpath={.status.images[0].state}";
+    wait_until(
+        &format!("the state {state}"),
+        Duration::from_secs(120),
+        || async {
+            let seen = cluster.kubectl(&["-n", NAMESPACE, "get", "updatepolicy", "web", "-o", path])?;
+            Ok(if seen == state {
+                Seen::Yes(())
+            } else {
+                Seen::NotYet(seen)
+            })
+        },
+    )
+    .await
+    .with_context(|| {
+        cluster
+            .kubectl(&["-n", NAMESPACE, "describe", "updatepolicy", "web"])
+            .unwrap_or_default()
+    })
+    .with_context(|| cluster.log_tails(&["operator"]))
+}
+
+async fn wait_image(cluster: &Cluster, part: &str) -> anyhow::Result<()> {
+    let path = "jsonpath={.spec.template.spec.containers[0].image}";
+    wait_until(&format!("the image {part}"), Duration::from_secs(120), || async {
+        let seen = cluster.kubectl(&["-n", NAMESPACE, "get", "deployment", "web", "-o", path])?;
+        Ok(if seen.contains(part) {
+            Seen::Yes(())
+        } else {
+            Seen::NotYet(seen)
+        })
+    })
+    .await
+}
