@@ -133,11 +133,7 @@ impl Cluster {
     pub fn kubectl(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let output = self.kubectl_output(arguments)?;
         if !output.status.success() {
-            bail!(
-                "kubectl {}: {}",
-                arguments.join(" "),
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
+            bail!("kubectl {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
@@ -145,11 +141,7 @@ impl Cluster {
     /// Runs the real kubectl as administrator.
     pub fn kubectl_output(&self, arguments: &[&str]) -> anyhow::Result<Output> {
         let mut command = Command::new(self.parts.program("kubectl"));
-        command
-            .env("KUBECONFIG", &self.kubeconfig)
-            .args(arguments)
-            .output()
-            .context("kubectl")
+        command.env("KUBECONFIG", &self.kubeconfig).args(arguments).output().context("kubectl")
     }
 
     /// `kubectl apply -f -` of a text; the refusal's words where it is refused.
@@ -193,30 +185,14 @@ impl Cluster {
     /// Makes a namespace and waits until pods can be created in it.
     pub async fn namespace(&self, name: &str) -> anyhow::Result<()> {
         let client = self.client().await?;
-        let metadata = ObjectMeta {
-            name: Some(name.to_owned()),
-            ..ObjectMeta::default()
-        };
-        let object = Namespace {
-            metadata,
-            ..Namespace::default()
-        };
-        Api::<Namespace>::all(client.clone())
-            .create(&PostParams::default(), &object)
-            .await?;
+        let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+        let object = Namespace { metadata, ..Namespace::default() };
+        Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &object).await?;
         let accounts = Api::<ServiceAccount>::namespaced(client, name);
-        wait_until(
-            "the namespace's default ServiceAccount",
-            Duration::from_secs(20),
-            || async {
-                let found = accounts.get_opt("default").await?;
-                Ok(if found.is_some() {
-                    Seen::Yes(())
-                } else {
-                    Seen::NotYet("none".to_owned())
-                })
-            },
-        )
+        wait_until("the namespace's default ServiceAccount", Duration::from_secs(20), || async {
+            let found = accounts.get_opt("default").await?;
+            Ok(if found.is_some() { Seen::Yes(()) } else { Seen::NotYet("none".to_owned()) })
+        })
         .await
     }
 
@@ -254,12 +230,7 @@ impl Cluster {
             ),
         )?;
         let file = file.display().to_string();
-        self.spawn(
-            "registry",
-            &self.parts.program("registry"),
-            &["serve", &file],
-            &[],
-        )
+        self.spawn("registry", &self.parts.program("registry"), &["serve", &file], &[])
     }
 
     fn start_control_plane(&self) -> anyhow::Result<()> {
@@ -280,18 +251,10 @@ impl Cluster {
             "apiserver",
             "kube-apiserver",
             &[],
-            &[
-                &self.address,
-                "127.0.0.1",
-                "10.96.0.1",
-                "localhost",
-                "kubernetes",
-                "kubernetes.default.svc",
-            ],
+            &[&self.address, "127.0.0.1", "10.96.0.1", "localhost", "kubernetes", "kubernetes.default.svc"],
         )?;
         let (kubelet_certificate, kubelet_key) =
-            self.authority
-                .issue("apiserver-kubelet", "apiserver-kubelet", &["system:masters"], &[])?;
+            self.authority.issue("apiserver-kubelet", "apiserver-kubelet", &["system:masters"], &[])?;
         let apiserver = [
             format!("--etcd-servers=http://127.0.0.1:{client}"),
             format!("--bind-address={}", self.address),
@@ -331,11 +294,7 @@ impl Cluster {
     }
 
     fn component(&self, name: &str, user: &str) -> anyhow::Result<String> {
-        Ok(self
-            .authority
-            .kubeconfig(name, user, &[], &self.server())?
-            .display()
-            .to_string())
+        Ok(self.authority.kubeconfig(name, user, &[], &self.server())?.display().to_string())
     }
 
     fn spawn_all(&self, name: &str, arguments: &[String]) -> anyhow::Result<()> {
@@ -382,10 +341,7 @@ impl Cluster {
         let tail = |name: &&str| {
             let text = fs::read_to_string(self.folder.join(format!("{name}.log"))).unwrap_or_default();
             let lines: Vec<&str> = text.lines().collect();
-            format!(
-                "--- {name}\n{}",
-                lines[lines.len().saturating_sub(8)..].join("\n")
-            )
+            format!("--- {name}\n{}", lines[lines.len().saturating_sub(8)..].join("\n"))
         };
         names.iter().map(tail).collect::<Vec<_>>().join("\n")
     }
@@ -452,10 +408,7 @@ fn claim() -> anyhow::Result<(String, PathBuf)> {
             continue;
         }
         let pid = std::process::id();
-        fs::write(
-            folder.join("owner"),
-            format!("{pid} {}", keeper::start_time(pid).unwrap_or_default()),
-        )?;
+        fs::write(folder.join("owner"), format!("{pid} {}", keeper::start_time(pid).unwrap_or_default()))?;
         return Ok((number.to_string(), folder));
     }
     bail!("no free cluster number: 150 clusters are up")
@@ -467,16 +420,9 @@ fn free_port(address: &str) -> anyhow::Result<u16> {
 
 /// Runs a short command to its end.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> anyhow::Result<()> {
-    let output = Command::new(program)
-        .args(arguments)
-        .output()
-        .with_context(|| program.to_owned())?;
+    let output = Command::new(program).args(arguments).output().with_context(|| program.to_owned())?;
     if !output.status.success() {
-        bail!(
-            "{program} {}: {}",
-            arguments.join(" "),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        bail!("{program} {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(())
 }

@@ -25,10 +25,7 @@ pub async fn run(wishes: Wishes) -> anyhow::Result<()> {
     say("Building what is missing (the Kubernetes parts once, about 13 minutes on 2 cores)");
     operator::binary()?;
     let cluster = Cluster::start(Options { nodes: 1 }).await?;
-    say(&format!(
-        "A real Kubernetes is up: 1 node, 1 registry ({:.0} s)",
-        started.elapsed().as_secs_f64()
-    ));
+    say(&format!("A real Kubernetes is up: 1 node, 1 registry ({:.0} s)", started.elapsed().as_secs_f64()));
     let result = steps(&cluster, started).await;
     if let Err(error) = &result {
         println!("\nThe demo failed: {error:#}");
@@ -53,15 +50,13 @@ pub async fn run(wishes: Wishes) -> anyhow::Result<()> {
 }
 
 async fn steps(cluster: &Cluster, started: Instant) -> anyhow::Result<()> {
-    install(cluster).await?;
+    install_kinds(cluster)?;
+    cluster.namespace(NAMESPACE).await.context("the namespace")?;
     let push =
         |tag: &'static str, image: Image| async move { cluster.pusher().push("shop/web", tag, &image).await };
     push("1.0.0", Image::new("1.0.0")).await?;
     cluster.apply(NAMESPACE, &workload(cluster.registry_host()))?;
-    wait_state(cluster, "the workload to run", |deployment| {
-        deployment.contains("4/4")
-    })
-    .await?;
+    wait_state(cluster, "the workload to run", |deployment| deployment.contains("4/4")).await?;
     let operator = Operator::start(cluster, "operator", "").await?;
     cluster.apply(NAMESPACE, POLICY)?;
     say("A Deployment of 4 pods runs 1.0.0; the policy watches it");
@@ -74,10 +69,7 @@ async fn steps(cluster: &Cluster, started: Instant) -> anyhow::Result<()> {
     println!("{}", cluster.kubectl(&["-n", NAMESPACE, "get", "pods"])?);
     wait_image(cluster, ":1.0.1@sha256:").await?;
     wait_column(cluster, "UpToDate").await?;
-    say(&format!(
-        "1.0.1 runs, {:.0} s after the start of the demo",
-        started.elapsed().as_secs_f64()
-    ));
+    say(&format!("1.0.1 runs, {:.0} s after the start of the demo", started.elapsed().as_secs_f64()));
     show(cluster)?;
 
     say("2. 1.0.2 crashes at start: the canary alone, the cause named, rolled back, the digest quarantined");
@@ -110,7 +102,7 @@ async fn steps(cluster: &Cluster, started: Instant) -> anyhow::Result<()> {
 }
 
 /// Applies the custom resource definitions and waits until they are served.
-pub async fn install(cluster: &Cluster) -> anyhow::Result<()> {
+pub fn install_kinds(cluster: &Cluster) -> anyhow::Result<()> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../crds");
     for kind in ["updatepolicies", "updateruns", "imageledgers"] {
         let file = folder.join(format!("{kind}.yaml"));
@@ -118,16 +110,9 @@ pub async fn install(cluster: &Cluster) -> anyhow::Result<()> {
     }
     let kinds =
         ["updatepolicies", "updateruns", "imageledgers"].map(|kind| format!("crd/{kind}.rollforward.dev"));
-    let wait = [
-        "wait",
-        "--for=condition=Established",
-        "--timeout=30s",
-        &kinds[0],
-        &kinds[1],
-        &kinds[2],
-    ];
+    let wait = ["wait", "--for=condition=Established", "--timeout=30s", &kinds[0], &kinds[1], &kinds[2]];
     cluster.kubectl(&wait)?;
-    cluster.namespace(NAMESPACE).await.context("the namespace")
+    Ok(())
 }
 
 fn workload(registry: &str) -> String {
@@ -166,10 +151,7 @@ fn say(text: &str) {
 }
 
 fn show_get(cluster: &Cluster) -> anyhow::Result<()> {
-    println!(
-        "{}",
-        cluster.kubectl(&["-n", NAMESPACE, "get", "updatepolicies"])?
-    );
+    println!("{}", cluster.kubectl(&["-n", NAMESPACE, "get", "updatepolicies"])?);
     Ok(())
 }
 
@@ -185,34 +167,20 @@ fn show(cluster: &Cluster) -> anyhow::Result<()> {
 async fn wait_state(cluster: &Cluster, what: &str, holds: impl Fn(&str) -> bool) -> anyhow::Result<()> {
     wait_until(what, Duration::from_secs(120), || async {
         let seen = cluster.kubectl(&["-n", NAMESPACE, "get", "deployment", "web"])?;
-        Ok(if holds(&seen) {
-            Seen::Yes(())
-        } else {
-            Seen::NotYet(seen)
-        })
+        Ok(if holds(&seen) { Seen::Yes(()) } else { Seen::NotYet(seen) })
     })
     .await
 }
 
 async fn wait_column(cluster: &Cluster, state: &str) -> anyhow::Result<()> {
     let path = "jsonpath={.status.images[0].state}";
-    wait_until(
-        &format!("the state {state}"),
-        Duration::from_secs(120),
-        || async {
-            let seen = cluster.kubectl(&["-n", NAMESPACE, "get", "updatepolicy", "web", "-o", path])?;
-            Ok(if seen == state {
-                Seen::Yes(())
-            } else {
-                Seen::NotYet(seen)
-            })
-        },
-    )
+    wait_until(&format!("the state {state}"), Duration::from_secs(120), || async {
+        let seen = cluster.kubectl(&["-n", NAMESPACE, "get", "updatepolicy", "web", "-o", path])?;
+        Ok(if seen == state { Seen::Yes(()) } else { Seen::NotYet(seen) })
+    })
     .await
     .with_context(|| {
-        cluster
-            .kubectl(&["-n", NAMESPACE, "describe", "updatepolicy", "web"])
-            .unwrap_or_default()
+        cluster.kubectl(&["-n", NAMESPACE, "describe", "updatepolicy", "web"]).unwrap_or_default()
     })
     .with_context(|| cluster.log_tails(&["operator"]))
 }
@@ -221,11 +189,7 @@ async fn wait_image(cluster: &Cluster, part: &str) -> anyhow::Result<()> {
     let path = "jsonpath={.spec.template.spec.containers[0].image}";
     wait_until(&format!("the image {part}"), Duration::from_secs(120), || async {
         let seen = cluster.kubectl(&["-n", NAMESPACE, "get", "deployment", "web", "-o", path])?;
-        Ok(if seen.contains(part) {
-            Seen::Yes(())
-        } else {
-            Seen::NotYet(seen)
-        })
+        Ok(if seen.contains(part) { Seen::Yes(()) } else { Seen::NotYet(seen) })
     })
     .await
 }

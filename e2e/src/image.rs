@@ -59,11 +59,7 @@ impl Image {
 
 /// The architecture of this machine as images name it.
 pub fn native_architecture() -> &'static str {
-    if cfg!(target_arch = "aarch64") {
-        "arm64"
-    } else {
-        "amd64"
-    }
+    if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
 }
 
 /// Pushes to one registry.
@@ -78,11 +74,7 @@ impl Pusher {
     /// For the registry at `host:port`, plain http; compiles the sample program into the folder.
     pub fn new(host: &str, folder: &Path) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder().build().context("an http client")?;
-        Ok(Self {
-            base: format!("http://{host}/v2"),
-            http,
-            program: compile(folder)?,
-        })
+        Ok(Self { base: format!("http://{host}/v2"), http, program: compile(folder)? })
     }
 
     /// Pushes an image and answers its digest.
@@ -96,13 +88,7 @@ impl Pusher {
                        "Labels": {"org.opencontainers.image.version": image.version}},
             "rootfs": {"type": "layers", "diff_ids": [digest(&layer)]},
         });
-        self.push_parts(
-            repository,
-            tag,
-            &config,
-            &[("application/vnd.oci.image.layer.v1.tar", layer)],
-        )
-        .await
+        self.push_parts(repository, tag, &config, &[("application/vnd.oci.image.layer.v1.tar", layer)]).await
     }
 
     /// Pushes a config and layers as an image.
@@ -127,13 +113,7 @@ impl Pusher {
             "layers": described,
         });
         let manifest = serde_json::to_vec(&manifest)?;
-        self.manifest(
-            repository,
-            tag,
-            "application/vnd.oci.image.manifest.v1+json",
-            manifest,
-        )
-        .await
+        self.manifest(repository, tag, "application/vnd.oci.image.manifest.v1+json", manifest).await
     }
 
     /// Puts a manifest as it is.
@@ -146,19 +126,9 @@ impl Pusher {
     ) -> anyhow::Result<String> {
         let named = digest(&body);
         let url = format!("{}/{repository}/manifests/{tag}", self.base);
-        let answer = self
-            .http
-            .put(url)
-            .header("content-type", kind)
-            .body(body)
-            .send()
-            .await?;
+        let answer = self.http.put(url).header("content-type", kind).body(body).send().await?;
         if !answer.status().is_success() {
-            bail!(
-                "PUT manifest {repository}:{tag}: {} {}",
-                answer.status(),
-                answer.text().await?
-            );
+            bail!("PUT manifest {repository}:{tag}: {} {}", answer.status(), answer.text().await?);
         }
         Ok(named)
     }
@@ -175,39 +145,19 @@ impl Pusher {
 
     async fn blob(&self, repository: &str, content: &[u8]) -> anyhow::Result<()> {
         let named = digest(content);
-        let head = self
-            .http
-            .head(format!("{}/{repository}/blobs/{named}", self.base))
-            .send()
-            .await?;
+        let head = self.http.head(format!("{}/{repository}/blobs/{named}", self.base)).send().await?;
         if head.status().is_success() {
             return Ok(());
         }
-        let begun = self
-            .http
-            .post(format!("{}/{repository}/blobs/uploads/", self.base))
-            .send()
-            .await?;
-        let place = begun
-            .headers()
-            .get("location")
-            .context("an upload's location")?
-            .to_str()?
-            .to_owned();
+        let begun = self.http.post(format!("{}/{repository}/blobs/uploads/", self.base)).send().await?;
+        let place = begun.headers().get("location").context("an upload's location")?.to_str()?.to_owned();
         let mark = if place.contains('?') { '&' } else { '?' };
         let url = format!("{place}{mark}digest={named}");
-        let put = self
-            .http
-            .put(url)
-            .header("content-type", "application/octet-stream")
-            .body(content.to_vec());
+        let put =
+            self.http.put(url).header("content-type", "application/octet-stream").body(content.to_vec());
         let done = put.send().await?;
         if !done.status().is_success() {
-            bail!(
-                "PUT blob {repository}@{named}: {} {}",
-                done.status(),
-                done.text().await?
-            );
+            bail!("PUT blob {repository}@{named}: {} {}", done.status(), done.text().await?);
         }
         Ok(())
     }
@@ -235,26 +185,16 @@ pub fn archive(files: &[(String, u32, Vec<u8>)]) -> anyhow::Result<Vec<u8>> {
 
 /// `sha256:` and the hash of the content.
 pub fn digest(content: &[u8]) -> String {
-    let hex: String = Sha256::digest(content)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hex: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hex}")
 }
 
 fn compile(folder: &Path) -> anyhow::Result<Vec<u8>> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("images/app.c");
     let program: PathBuf = folder.join("app");
-    let built = Command::new("gcc")
-        .args(["-static", "-O2", "-s", "-o"])
-        .arg(&program)
-        .arg(&source)
-        .status();
+    let built = Command::new("gcc").args(["-static", "-O2", "-s", "-o"]).arg(&program).arg(&source).status();
     if !built.context("gcc")?.success() {
-        bail!(
-            "gcc could not compile {} statically: apt-get install libc6-dev",
-            source.display()
-        );
+        bail!("gcc could not compile {} statically: apt-get install libc6-dev", source.display());
     }
     std::fs::read(&program).context("the compiled sample program")
 }

@@ -39,10 +39,7 @@ pub fn start(folder: &Path) -> anyhow::Result<Child> {
 /// Remembers a process, so that the sweep ends it.
 pub fn remember(folder: &Path, pid: u32) -> anyhow::Result<()> {
     use std::io::Write as _;
-    let mut file = fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(folder.join("pids"))?;
+    let mut file = fs::OpenOptions::new().create(true).append(true).open(folder.join("pids"))?;
     writeln!(file, "{pid} {}", start_time(pid).unwrap_or_default())?;
     Ok(())
 }
@@ -51,11 +48,7 @@ pub fn remember(folder: &Path, pid: u32) -> anyhow::Result<()> {
 pub fn start_time(pid: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold spaces.
-    stat.rsplit_once(')')?
-        .1
-        .split_whitespace()
-        .nth(19)
-        .map(str::to_owned)
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19).map(str::to_owned)
 }
 
 fn signal(pid: u32, signal: rustix::process::Signal) {
@@ -66,11 +59,7 @@ fn signal(pid: u32, signal: rustix::process::Signal) {
 
 /// Removes everything that belongs to a cluster's folder. Safe to repeat.
 pub fn sweep(folder: &Path) {
-    let Some(id) = folder
-        .file_name()
-        .and_then(|name| name.to_str())
-        .map(str::to_owned)
-    else {
+    let Some(id) = folder.file_name().and_then(|name| name.to_str()).map(str::to_owned) else {
         return;
     };
     let recorded: Vec<(u32, String)> = fs::read_to_string(folder.join("pids"))
@@ -90,22 +79,12 @@ pub fn sweep(folder: &Path) {
     }
     wait_gone(|| belonging(folder, &id).is_empty());
     for mount in mounts(folder) {
-        let _ = Command::new("umount")
-            .arg("-l")
-            .arg(mount)
-            .stderr(Stdio::null())
-            .status();
+        let _ = Command::new("umount").arg("-l").arg(mount).stderr(Stdio::null()).status();
     }
     for namespace in namespaces(&id) {
-        let _ = Command::new("ip")
-            .args(["netns", "del", &namespace])
-            .stderr(Stdio::null())
-            .status();
+        let _ = Command::new("ip").args(["netns", "del", &namespace]).stderr(Stdio::null()).status();
     }
-    let _ = Command::new("ip")
-        .args(["link", "del", &format!("rf{id}")])
-        .stderr(Stdio::null())
-        .status();
+    let _ = Command::new("ip").args(["link", "del", &format!("rf{id}")]).stderr(Stdio::null()).status();
     for cgroup in cgroups(&id) {
         wait_gone(|| fs::remove_dir(&cgroup).is_ok() || !cgroup.exists());
     }
@@ -114,31 +93,12 @@ pub fn sweep(folder: &Path) {
 
 /// What is left of a cluster on the machine; empty after a sweep.
 pub fn leftovers(folder: &Path) -> Vec<String> {
-    let id = folder
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default()
-        .to_owned();
-    let mut left: Vec<String> = belonging(folder, &id)
-        .iter()
-        .map(|pid| format!("process {pid}"))
-        .collect();
+    let id = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+    let mut left: Vec<String> = belonging(folder, &id).iter().map(|pid| format!("process {pid}")).collect();
     left.extend(mounts(folder).iter().map(|mount| format!("mount {mount}")));
-    left.extend(
-        namespaces(&id)
-            .iter()
-            .map(|name| format!("network namespace {name}")),
-    );
-    left.extend(
-        cgroups(&id)
-            .iter()
-            .map(|path| format!("cgroup {}", path.display())),
-    );
-    left.extend(
-        Path::new(&format!("/sys/class/net/rf{id}"))
-            .exists()
-            .then(|| format!("bridge rf{id}")),
-    );
+    left.extend(namespaces(&id).iter().map(|name| format!("network namespace {name}")));
+    left.extend(cgroups(&id).iter().map(|path| format!("cgroup {}", path.display())));
+    left.extend(Path::new(&format!("/sys/class/net/rf{id}")).exists().then(|| format!("bridge rf{id}")));
     left.extend(folder.exists().then(|| format!("folder {}", folder.display())));
     left
 }
@@ -156,9 +116,7 @@ fn is_gone(pid: u32) -> bool {
     match fs::read_to_string(format!("/proc/{pid}/stat")) {
         Err(_) => true,
         // A zombie whose parent has not read its end yet holds nothing.
-        Ok(stat) => stat
-            .rsplit_once(')')
-            .is_some_and(|(_, rest)| rest.trim_start().starts_with('Z')),
+        Ok(stat) => stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z')),
     }
 }
 

@@ -14,8 +14,10 @@
 
 pub mod cluster;
 pub mod demo;
+pub mod harness;
 pub mod image;
 pub mod keeper;
 pub mod operator;
 pub mod parts;
+pub mod shop;
 pub mod wait;

@@ -1,9 +1,5 @@
 //! `cargo run -p e2e -- demo`: the operator's main job, live, on a real Kubernetes of our own. Also `cluster` and `parts`.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a program that people read"
-)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that people read")]
 
 use std::process::ExitCode;
 
@@ -51,10 +47,7 @@ fn main() -> ExitCode {
 
 fn run() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         match arguments.command {
             Command::Demo { exit } => demo::run(demo::Wishes { exit }).await,

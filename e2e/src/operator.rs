@@ -19,20 +19,9 @@ pub fn binary() -> anyhow::Result<PathBuf> {
     }
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
     // The whole workspace, so that features are those of `cargo test --workspace` and nothing is built twice.
-    let build = escargot::CargoBuild::new()
-        .manifest_path(manifest)
-        .arg("--workspace")
-        .bin("rollforward");
-    let build = if cfg!(debug_assertions) {
-        build
-    } else {
-        build.release()
-    };
-    Ok(build
-        .run()
-        .context("the operator's binary could not be built")?
-        .path()
-        .to_owned())
+    let build = escargot::CargoBuild::new().manifest_path(manifest).arg("--workspace").bin("rollforward");
+    let build = if cfg!(debug_assertions) { build } else { build.release() };
+    Ok(build.run().context("the operator's binary could not be built")?.path().to_owned())
 }
 
 /// A running operator.
@@ -48,8 +37,13 @@ impl Operator {
     /// Starts the operator against a cluster; `extra` is YAML of further configuration keys.
     pub async fn start(cluster: &Cluster, name: &str, extra: &str) -> anyhow::Result<Self> {
         let registry = cluster.registry_host();
-        let config = format!("registries: {{plainHttp: [\"{registry}\"]}}\n{extra}\n");
-        let operator = Self::spawn(&cluster.folder, cluster.kubeconfig(), name, &config)?;
+        Self::start_with(cluster, name, &format!("registries: {{plainHttp: [\"{registry}\"]}}\n{extra}\n"))
+            .await
+    }
+
+    /// Starts the operator against a cluster with this configuration and waits until it is ready.
+    pub async fn start_with(cluster: &Cluster, name: &str, config: &str) -> anyhow::Result<Self> {
+        let operator = Self::spawn(&cluster.folder, cluster.kubeconfig(), name, config)?;
         keeper::remember(&cluster.folder, operator.child.id())?;
         operator.wait_ready().await?;
         Ok(operator)
@@ -78,24 +72,14 @@ impl Operator {
             .stderr(out)
             .spawn()
             .context("the operator")?;
-        Ok(Self {
-            child,
-            log,
-            port,
-            binary,
-            kubeconfig: kubeconfig.to_owned(),
-        })
+        Ok(Self { child, log, port, binary, kubeconfig: kubeconfig.to_owned() })
     }
 
     /// Waits until `/ready` answers.
     pub async fn wait_ready(&self) -> anyhow::Result<()> {
         wait_until("the operator to be ready", Duration::from_secs(30), || async {
             let (code, text) = self.get("/ready").await?;
-            Ok(if code == 200 {
-                Seen::Yes(())
-            } else {
-                Seen::NotYet(text)
-            })
+            Ok(if code == 200 { Seen::Yes(()) } else { Seen::NotYet(text) })
         })
         .await
         .with_context(|| self.log())
@@ -112,9 +96,7 @@ impl Operator {
         let (_, text) = self.get("/metrics").await?;
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         let named = lines.filter(|line| line.split(['{', ' ']).next() == Some(name));
-        Ok(named
-            .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
-            .sum())
+        Ok(named.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum())
     }
 
     /// Its process id.
@@ -125,16 +107,8 @@ impl Operator {
     /// Resident memory, bytes.
     pub fn resident_bytes(&self) -> anyhow::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .context("VmRSS")?;
-        Ok(line
-            .split_whitespace()
-            .nth(1)
-            .context("a number")?
-            .parse::<u64>()?
-            * 1024)
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("VmRSS")?;
+        Ok(line.split_whitespace().nth(1).context("a number")?.parse::<u64>()? * 1024)
     }
 
     /// Everything it logged.
@@ -173,11 +147,7 @@ impl Operator {
 
 /// Runs a command of the operator's binary.
 pub fn command(binary: &Path, kubeconfig: &Path, arguments: &[&str]) -> anyhow::Result<Output> {
-    Command::new(binary)
-        .args(arguments)
-        .env("KUBECONFIG", kubeconfig)
-        .output()
-        .context("rollforward")
+    Command::new(binary).args(arguments).env("KUBECONFIG", kubeconfig).output().context("rollforward")
 }
 
 impl Drop for Operator {

@@ -8,23 +8,11 @@ use anyhow::{Context as _, bail};
 
 /// What the machine must have beside Rust: program, what it is for, how to get it.
 const NEEDED: &[(&str, &str, &str)] = &[
-    (
-        "go",
-        "builds the Kubernetes parts",
-        "the golang package of your distribution, 1.26 or newer",
-    ),
-    (
-        "gcc",
-        "compiles runc and the sample images",
-        "apt-get install gcc",
-    ),
+    ("go", "builds the Kubernetes parts", "the golang package of your distribution, 1.26 or newer"),
+    ("gcc", "compiles runc and the sample images", "apt-get install gcc"),
     ("pkg-config", "finds libseccomp", "apt-get install pkg-config"),
     ("ip", "makes the nodes' networks", "apt-get install iproute2"),
-    (
-        "nsenter",
-        "enters the nodes' networks",
-        "apt-get install util-linux",
-    ),
+    ("nsenter", "enters the nodes' networks", "apt-get install util-linux"),
     ("mount", "is used by containerd", "apt-get install mount"),
 ];
 
@@ -49,18 +37,12 @@ impl Parts {
             bail!("missing on this machine:\n  {}", missing.join("\n  "));
         }
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("parts/build.sh");
-        let built = Command::new("bash")
-            .arg(&script)
-            .status()
-            .context("parts/build.sh")?;
+        let built = Command::new("bash").arg(&script).status().context("parts/build.sh")?;
         if !built.success() {
             bail!("the parts could not be built: see above");
         }
-        let listed = Command::new("bash")
-            .arg(&script)
-            .arg("--print")
-            .output()
-            .context("parts/build.sh --print")?;
+        let listed =
+            Command::new("bash").arg(&script).arg("--print").output().context("parts/build.sh --print")?;
         let folders = String::from_utf8_lossy(&listed.stdout)
             .lines()
             .filter_map(|line| line.split_once(' '))
@@ -76,11 +58,7 @@ impl Parts {
 
     /// A program by name.
     pub fn program(&self, name: &str) -> PathBuf {
-        let found = self
-            .folders
-            .values()
-            .map(|folder| folder.join(name))
-            .find(|path| path.exists());
+        let found = self.folders.values().map(|folder| folder.join(name)).find(|path| path.exists());
         found.unwrap_or_else(|| panic!("no part has a program {name}"))
     }
 }
@@ -88,7 +66,5 @@ impl Parts {
 fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from);
-    std::env::split_paths(&path)
-        .chain(usual)
-        .any(|folder| folder.join(program).exists())
+    std::env::split_paths(&path).chain(usual).any(|folder| folder.join(program).exists())
 }

@@ -25,9 +25,7 @@ impl Authority {
         fs::create_dir_all(folder)?;
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "rollforward-e2e");
+        params.distinguished_name.push(DnType::CommonName, "rollforward-e2e");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         let certificate = params.self_signed(&key)?.pem();
@@ -36,11 +34,7 @@ impl Authority {
         let accounts = KeyPair::generate()?;
         fs::write(folder.join("sa.key"), accounts.serialize_pem())?;
         fs::write(folder.join("sa.pub"), accounts.public_key_pem())?;
-        Ok(Self {
-            folder: folder.to_owned(),
-            issuer: Issuer::new(params, key),
-            certificate,
-        })
+        Ok(Self { folder: folder.to_owned(), issuer: Issuer::new(params, key), certificate })
     }
 
     /// The authority's certificate file.
@@ -62,14 +56,9 @@ impl Authority {
         for group in groups {
             params.distinguished_name.push(DnType::OrganizationName, *group);
         }
-        params.key_usages = vec![
-            KeyUsagePurpose::DigitalSignature,
-            KeyUsagePurpose::KeyEncipherment,
-        ];
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.subject_alt_names = addresses
             .iter()
             .map(|address| match address.parse() {
@@ -78,10 +67,7 @@ impl Authority {
             })
             .collect::<anyhow::Result<_>>()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
-        let files = (
-            self.folder.join(format!("{name}.crt")),
-            self.folder.join(format!("{name}.key")),
-        );
+        let files = (self.folder.join(format!("{name}.crt")), self.folder.join(format!("{name}.key")));
         fs::write(&files.0, certificate.pem())?;
         fs::write(&files.1, key.serialize_pem())?;
         Ok(files)
@@ -97,11 +83,8 @@ impl Authority {
     ) -> anyhow::Result<PathBuf> {
         let (certificate, key) = self.issue(name, user, groups, &[])?;
         let file = self.folder.join(format!("{name}.kubeconfig"));
-        let encode = |path: &Path| {
-            fs::read(path)
-                .map(|bytes| STANDARD.encode(bytes))
-                .context("a certificate")
-        };
+        let encode =
+            |path: &Path| fs::read(path).map(|bytes| STANDARD.encode(bytes)).context("a certificate");
         let config = json!({
             "apiVersion": "v1",
             "kind": "Config",

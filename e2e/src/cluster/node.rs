@@ -40,43 +40,15 @@ fn network(cluster: &Cluster, number: u8) -> anyhow::Result<String> {
     let address = format!("172.30.{id}.1{number}");
     let outside = format!("rf{id}n{number}");
     run("ip", &["netns", "add", &space])?;
-    run(
-        "ip",
-        &[
-            "link", "add", &outside, "type", "veth", "peer", "name", "eth0", "netns", &space,
-        ],
-    )?;
-    run(
-        "ip",
-        &["link", "set", &outside, "master", &format!("rf{id}"), "up"],
-    )?;
-    run(
-        "ip",
-        &[
-            "-n",
-            &space,
-            "addr",
-            "add",
-            &format!("{address}/24"),
-            "dev",
-            "eth0",
-        ],
-    )?;
+    run("ip", &["link", "add", &outside, "type", "veth", "peer", "name", "eth0", "netns", &space])?;
+    run("ip", &["link", "set", &outside, "master", &format!("rf{id}"), "up"])?;
+    run("ip", &["-n", &space, "addr", "add", &format!("{address}/24"), "dev", "eth0"])?;
     run("ip", &["-n", &space, "link", "set", "eth0", "up"])?;
     run("ip", &["-n", &space, "link", "set", "lo", "up"])?;
-    run(
-        "ip",
-        &["-n", &space, "route", "add", "default", "via", &cluster.address],
-    )?;
+    run("ip", &["-n", &space, "route", "add", "default", "via", &cluster.address])?;
     let inside = format!("--net=/run/netns/{space}");
-    run(
-        "nsenter",
-        &[&inside, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"],
-    )?;
-    run(
-        "ip",
-        &["route", "add", &format!("10.{id}.{number}.0/24"), "via", &address],
-    )?;
+    run("nsenter", &[&inside, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"])?;
+    run("ip", &["route", "add", &format!("10.{id}.{number}.0/24"), "via", &address])?;
     Ok(address)
 }
 
@@ -120,12 +92,7 @@ fn containerd(cluster: &Cluster, number: u8, folder: &Path) -> anyhow::Result<Pa
         "--config",
         config.to_str().context("a path")?,
     ];
-    cluster.spawn(
-        &format!("containerd-{number}"),
-        Path::new("nsenter"),
-        &arguments,
-        &[("PATH", &path)],
-    )?;
+    cluster.spawn(&format!("containerd-{number}"), Path::new("nsenter"), &arguments, &[("PATH", &path)])?;
     Ok(socket)
 }
 
@@ -178,9 +145,7 @@ fn kubelet(
         make_cgroup(&hierarchy, &cluster.id, name)?;
     }
     let user = format!("system:node:{name}");
-    let kubeconfig = cluster
-        .authority
-        .kubeconfig(name, &user, &["system:nodes"], &cluster.server())?;
+    let kubeconfig = cluster.authority.kubeconfig(name, &user, &["system:nodes"], &cluster.server())?;
     let config = json!({
         "kind": "KubeletConfiguration",
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -221,12 +186,7 @@ fn kubelet(
         format!("--node-ip={address}"),
     ];
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    cluster.spawn(
-        &format!("kubelet-{number}"),
-        Path::new("nsenter"),
-        &arguments,
-        &[],
-    )
+    cluster.spawn(&format!("kubelet-{number}"), Path::new("nsenter"), &arguments, &[])
 }
 
 /// A cgroup that the kubelet may use as its root: with version 1 a cpuset starts empty and would take no process.

@@ -15,9 +15,5 @@ use kube::CustomResourceExt;
 /// The three definitions, in the order in which a user meets them.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![
-        policy::UpdatePolicy::crd(),
-        run::UpdateRun::crd(),
-        ledger::ImageLedger::crd(),
-    ]
+    vec![policy::UpdatePolicy::crd(), run::UpdateRun::crd(), ledger::ImageLedger::crd()]
 }

@@ -129,20 +129,13 @@ impl Config {
             return Self::checked(File::default());
         };
         let shown = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
-            path: shown.clone(),
-            source,
-        })?;
-        if text
-            .lines()
-            .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
-        {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: shown.clone(), source })?;
+        if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
             return Self::checked(File::default());
         }
-        let file = serde_saphyr::from_str(&text).map_err(|error| ConfigError::Parse {
-            path: shown,
-            message: error.to_string(),
-        })?;
+        let file = serde_saphyr::from_str(&text)
+            .map_err(|error| ConfigError::Parse { path: shown, message: error.to_string() })?;
         Self::checked(file)
     }
 
@@ -153,11 +146,7 @@ impl Config {
         let defaults = file.defaults.unwrap_or_default();
         let format = log.format.unwrap_or_else(|| "Json".to_owned());
         if !matches!(format.as_str(), "Json" | "Text") {
-            return Err(ConfigError::Value {
-                field: "log.format",
-                value: format,
-                expected: "Json or Text",
-            });
+            return Err(ConfigError::Value { field: "log.format", value: format, expected: "Json or Text" });
         }
         Ok(Self {
             listen: file.listen.unwrap_or_else(|| "0.0.0.0:8080".to_owned()),
@@ -180,11 +169,7 @@ impl Config {
 
 fn positive(field: &'static str, value: Option<usize>, default: usize) -> Result<usize, ConfigError> {
     match value.unwrap_or(default) {
-        0 => Err(ConfigError::Value {
-            field,
-            value: "0".to_owned(),
-            expected: "1 or more",
-        }),
+        0 => Err(ConfigError::Value { field, value: "0".to_owned(), expected: "1 or more" }),
         number => Ok(number),
     }
 }
@@ -205,12 +190,7 @@ pub fn parse_duration(text: &str) -> Option<SignedDuration> {
     let mut number: Option<i64> = None;
     for letter in text.chars() {
         if let Some(digit) = letter.to_digit(10) {
-            number = Some(
-                number
-                    .unwrap_or(0)
-                    .checked_mul(10)?
-                    .checked_add(i64::from(digit))?,
-            );
+            number = Some(number.unwrap_or(0).checked_mul(10)?.checked_add(i64::from(digit))?);
             continue;
         }
         let unit = match letter {
@@ -226,11 +206,7 @@ pub fn parse_duration(text: &str) -> Option<SignedDuration> {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::unwrap_in_result,
-    reason = "a test that cannot begin has failed"
-)]
+#[allow(clippy::unwrap_used, clippy::unwrap_in_result, reason = "a test that cannot begin has failed")]
 mod tests {
     use super::*;
 
@@ -240,18 +216,8 @@ mod tests {
         assert_eq!(seconds("1h30m"), Some(5400));
         assert_eq!(seconds("45s"), Some(45));
         assert_eq!(seconds("0s"), Some(0));
-        for hostile in [
-            "",
-            "10",
-            "1h-1m",
-            "-1h",
-            "1d",
-            "99999999999999999999h",
-            "721h",
-            "m",
-            "1.5h",
-            "１h",
-        ] {
+        for hostile in ["", "10", "1h-1m", "-1h", "1d", "99999999999999999999h", "721h", "m", "1.5h", "１h"]
+        {
             assert_eq!(seconds(hostile), None, "{hostile:?}");
         }
     }
@@ -265,20 +231,9 @@ mod tests {
         };
         assert_eq!(load("# nothing\n").unwrap().per_namespace, 2);
         assert_eq!(load("limits: {perNamespace: 7}").unwrap().per_namespace, 7);
-        assert!(
-            load("limits: {perNamespaces: 7}")
-                .unwrap_err()
-                .contains("perNamespaces")
-        );
+        assert!(load("limits: {perNamespaces: 7}").unwrap_err().contains("perNamespaces"));
         let error = load("defaults: {bake: 1h-1m}").unwrap_err();
-        assert!(
-            error.contains("defaults.bake is 1h-1m: expected hours, minutes and seconds"),
-            "{error}"
-        );
-        assert!(
-            load("limits: {cluster: 0}")
-                .unwrap_err()
-                .contains("expected 1 or more")
-        );
+        assert!(error.contains("defaults.bake is 1h-1m: expected hours, minutes and seconds"), "{error}");
+        assert!(load("limits: {cluster: 0}").unwrap_err().contains("expected 1 or more"));
     }
 }

@@ -21,9 +21,5 @@ pub fn time(at: Timestamp) -> Time {
 /// A reason by its code; `Unclassified` for one that this version does not know.
 #[must_use]
 pub fn reason(code: &str) -> Reason {
-    Reason::ALL
-        .iter()
-        .copied()
-        .find(|reason| reason.code() == code)
-        .unwrap_or(Reason::Unclassified)
+    Reason::ALL.iter().copied().find(|reason| reason.code() == code).unwrap_or(Reason::Unclassified)
 }

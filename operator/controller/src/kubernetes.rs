@@ -42,11 +42,7 @@ impl ApiError {
 /// The apiserver's answer to a failed request, where there is one.
 #[must_use]
 pub fn status(error: &kube::Error) -> Option<&kube::core::Status> {
-    if let kube::Error::Api(status) = error {
-        Some(status)
-    } else {
-        None
-    }
+    if let kube::Error::Api(status) = error { Some(status) } else { None }
 }
 
 /// A failed request in words: the apiserver's own message, or the transport's.

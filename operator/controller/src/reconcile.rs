@@ -75,11 +75,7 @@ pub async fn reconcile(
         Err(faults) => return publish::stalled(&ctx, &object, &faults).await,
     };
     let observed = observe::observe(&ctx, &object, &policy, now).await?; // workloads, pods, scan, ledger, runs
-    let facts = Facts {
-        policy,
-        seen: observed.seen,
-        now,
-    }; // fixed for the rest of the pass
+    let facts = Facts { policy, seen: observed.seen, now }; // fixed for the rest of the pass
     let chosen = current::choose(&facts); // candidates, best first; a reason for every other tag
     let assessment = gather::assess(&ctx, &facts, &observed.credentials, chosen).await; // what each layer says
     let decision = decide::decide(&facts, assessment); // move, hold, or nothing to do

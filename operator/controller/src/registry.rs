@@ -113,10 +113,7 @@ struct Inner {
 
 impl std::fmt::Debug for Registry {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Registry")
-            .field("settings", &self.inner.settings)
-            .finish_non_exhaustive()
+        formatter.debug_struct("Registry").field("settings", &self.inner.settings).finish_non_exhaustive()
     }
 }
 
@@ -145,10 +142,7 @@ impl Registry {
     ///
     /// A page that fails makes the whole answer `Unknown(TagListIncomplete)`; a short list would read as a deletion.
     pub async fn tags(&self, repository: &Repository, credential: Option<&Credential>) -> Answer<TagList> {
-        let asker = Asker {
-            repository,
-            credential,
-        };
+        let asker = Asker { repository, credential };
         self.within(repository, self.inner.tags(asker)).await
     }
 
@@ -161,10 +155,7 @@ impl Registry {
         tag: &Tag,
         credential: Option<&Credential>,
     ) -> Answer<Digest> {
-        let asker = Asker {
-            repository,
-            credential,
-        };
+        let asker = Asker { repository, credential };
         self.within(repository, self.inner.resolve(asker, tag)).await
     }
 
@@ -175,10 +166,7 @@ impl Registry {
         digest: &Digest,
         credential: Option<&Credential>,
     ) -> Answer<Manifest> {
-        let asker = Asker {
-            repository,
-            credential,
-        };
+        let asker = Asker { repository, credential };
         self.within(repository, self.inner.manifest(asker, digest)).await
     }
 
@@ -200,10 +188,7 @@ impl Registry {
             Ok(Err(unknown)) => Answer::Unknown(unknown),
             Err(_) => Answer::Unknown(unknown(
                 Reason::RegistryUnavailable,
-                format!(
-                    "{repository}: not answered in full within {} s",
-                    limit.as_secs_f64()
-                ),
+                format!("{repository}: not answered in full within {} s", limit.as_secs_f64()),
             )),
         }
     }
@@ -267,11 +252,7 @@ impl Inner {
         }
         let kind = exchange.content_type().unwrap_or_default();
         if !kind.is_empty() && !kind.contains("json") {
-            let message = format!(
-                "{}, a body of type {} instead of a list",
-                exchange.line,
-                clean(&kind)
-            );
+            let message = format!("{}, a body of type {} instead of a list", exchange.line, clean(&kind));
             return Err(unknown(Reason::RegistryUnavailable, message));
         }
         let tags = read_page(&exchange.body).ok_or_else(|| {
@@ -322,16 +303,10 @@ impl Inner {
             Content::Image { config } => {
                 let blob = self.config(asker, &config).await?;
                 let invalid = |why: String| unknown(Reason::ManifestInvalid, format!("{}, {why}", blob.line));
-                manifest::read_config(&blob.body)
-                    .map_err(invalid)?
-                    .into_iter()
-                    .collect()
+                manifest::read_config(&blob.body).map_err(invalid)?.into_iter().collect()
             }
         };
-        Ok(Some(Manifest {
-            digest: actual,
-            platforms,
-        }))
+        Ok(Some(Manifest { digest: actual, platforms }))
     }
 
     async fn get_manifest(
@@ -361,11 +336,7 @@ impl Inner {
         let mut n_redirects = 0_usize;
         while exchange.status.is_redirection() && n_redirects < MAX_BLOB_REDIRECTS {
             let url = self.redirect(&exchange)?;
-            let bare = Request {
-                url,
-                authorization: None,
-                ..request.clone()
-            };
+            let bare = Request { url, authorization: None, ..request.clone() };
             exchange = self.transport.send(bare).await?;
             n_redirects = n_redirects.saturating_add(1);
         }
@@ -377,19 +348,12 @@ impl Inner {
             }));
         }
         let actual = hash(&exchange)?;
-        if actual == *digest {
-            Ok(exchange)
-        } else {
-            Err(mismatch(&exchange, digest, &actual))
-        }
+        if actual == *digest { Ok(exchange) } else { Err(mismatch(&exchange, digest, &actual)) }
     }
 
     /// Where a blob is. Never down to http, except to a host that is allowed to speak it.
     fn redirect(&self, exchange: &Exchange) -> Result<Url, Unknown> {
-        let location = exchange
-            .headers
-            .get(LOCATION)
-            .and_then(|value| value.to_str().ok());
+        let location = exchange.headers.get(LOCATION).and_then(|value| value.to_str().ok());
         let target = location.and_then(|location| exchange.url.join(location).ok());
         target
             .filter(|url| match url.scheme() {
@@ -402,20 +366,11 @@ impl Inner {
 
     /// Sends a request with what the registry wants to see, and meets one challenge. 401 and 403 end here.
     async fn ask(&self, asker: Asker<'_>, request: Request<'_>) -> Result<Exchange, Unknown> {
-        let with = |authorization: Option<HeaderValue>| Request {
-            authorization,
-            ..request.clone()
-        };
-        let known = self
-            .tokens
-            .current(asker, &self.transport, &self.settings)
-            .await?;
+        let with = |authorization: Option<HeaderValue>| Request { authorization, ..request.clone() };
+        let known = self.tokens.current(asker, &self.transport, &self.settings).await?;
         let mut exchange = self.transport.send(with(known)).await?;
         if exchange.status == StatusCode::UNAUTHORIZED {
-            let header = self
-                .tokens
-                .answer(asker, &exchange, &self.transport, &self.settings)
-                .await?;
+            let header = self.tokens.answer(asker, &exchange, &self.transport, &self.settings).await?;
             exchange = self.transport.send(with(Some(header))).await?;
         }
         match exchange.status {
@@ -451,28 +406,17 @@ impl Inner {
         let registry = repository.registry();
         let scheme = scheme(registry, &self.settings);
         // Docker Hub's API lives under another name than its references.
-        let host = if registry == "docker.io" {
-            "registry-1.docker.io"
-        } else {
-            registry
-        };
+        let host = if registry == "docker.io" { "registry-1.docker.io" } else { registry };
         let text = format!("{scheme}://{host}/v2/{}/{rest}", repository.path());
         Url::parse(&text).map_err(|_| {
-            unknown(
-                Reason::RegistryUnavailable,
-                format!("{repository}: no URL can be made of it"),
-            )
+            unknown(Reason::RegistryUnavailable, format!("{repository}: no URL can be made of it"))
         })
     }
 }
 
 /// The scheme in which a registry is asked.
 fn scheme(registry: &str, settings: &Settings) -> &'static str {
-    if settings.plain_http.iter().any(|host| host == registry) {
-        "http"
-    } else {
-        "https"
-    }
+    if settings.plain_http.iter().any(|host| host == registry) { "http" } else { "https" }
 }
 
 fn incomplete(n_pages: usize, cause: Unknown) -> Unknown {
@@ -509,11 +453,7 @@ fn digest_header(exchange: &Exchange) -> Result<Option<Digest>, Unknown> {
     Digest::parse(&text).map(Some).map_err(|_| {
         unknown(
             Reason::ManifestInvalid,
-            format!(
-                "{}, with the digest \"{}\", which is none",
-                exchange.line,
-                clean(&text)
-            ),
+            format!("{}, with the digest \"{}\", which is none", exchange.line, clean(&text)),
         )
     })
 }
@@ -530,8 +470,5 @@ fn hash(exchange: &Exchange) -> Result<Digest, Unknown> {
 }
 
 fn mismatch(exchange: &Exchange, named: &Digest, actual: &Digest) -> Unknown {
-    unknown(
-        Reason::DigestMismatch,
-        format!("{}, named {named}, and the bytes are {actual}", exchange.line),
-    )
+    unknown(Reason::DigestMismatch, format!("{}, named {named}, and the bytes are {actual}", exchange.line))
 }

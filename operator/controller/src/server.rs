@@ -30,9 +30,7 @@ impl Readiness {
     }
 
     fn get(&self) -> Result<(), String> {
-        self.0
-            .read()
-            .map_or_else(|_| Err("unknown".to_owned()), |state| state.clone())
+        self.0.read().map_or_else(|_| Err("unknown".to_owned()), |state| state.clone())
     }
 }
 

@@ -12,15 +12,9 @@ use crate::config::Config;
 /// Starts logging to standard error.
 pub fn start_logs(config: &Config) {
     let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second start in one process (tests) keeps the first.
-    let _ = if config.log_json {
-        logs.json().try_init()
-    } else {
-        logs.with_ansi(false).try_init()
-    };
+    let _ = if config.log_json { logs.json().try_init() } else { logs.with_ansi(false).try_init() };
 }
 
 /// A reason code as a label.
@@ -74,11 +68,7 @@ impl Metrics {
             metrics.pass_errors.clone(),
         );
         registry.register("scans", "Listings of a repository", metrics.scans.clone());
-        registry.register(
-            "writes",
-            "Writes to the apiserver by kind",
-            metrics.writes.clone(),
-        );
+        registry.register("writes", "Writes to the apiserver by kind", metrics.writes.clone());
         registry.register("runs", "Runs ended, by result", metrics.runs.clone());
         registry.register("open_runs", "Runs open now", metrics.open_runs.clone());
         (metrics, registry)

@@ -54,10 +54,7 @@ fn with_users(fake: &HostileRegistry, auth: Auth) {
 }
 
 fn bearer() -> Auth {
-    Auth::Bearer {
-        realm: None,
-        expires_in: Some(300),
-    }
+    Auth::Bearer { realm: None, expires_in: Some(300) }
 }
 
 fn tag(text: &str) -> Tag {
@@ -111,19 +108,12 @@ async fn a_listing_that_ends_early_is_no_short_list() {
         (Fault::status(503), "after 1 pages: GET"),
         (Fault::reply(200, &[], r#"{"tags": ["1"#), "not a list of tags"),
         (Fault::Endless, "more than 65536 bytes"),
-        (
-            Fault::reply(200, &[("link", "<?n=1000>; rel=next")], r#"{"tags": []}"#),
-            "in a circle",
-        ),
+        (Fault::reply(200, &[("link", "<?n=1000>; rel=next")], r#"{"tags": []}"#), "in a circle"),
     ] {
         fake.heal();
         fake.forget_requests();
         fake.fault("from=2", fault);
-        refused(
-            registry.tags(&repository, None).await,
-            Reason::TagListIncomplete,
-            part,
-        );
+        refused(registry.tags(&repository, None).await, Reason::TagListIncomplete, part);
         assert_eq!(fake.lines().len(), 2);
     }
     fake.heal();
@@ -142,12 +132,7 @@ async fn our_own_limits_give_a_list_that_says_it_is_not_complete() {
     }
     fake.switch(|switches| switches.page_size = Some(2));
     for (max_pages, max_tags, expected) in [(1, 100, 2), (100, 3, 3)] {
-        let settings = Settings {
-            plain_http: vec![fake.host()],
-            max_pages,
-            max_tags,
-            ..Settings::default()
-        };
+        let settings = Settings { plain_http: vec![fake.host()], max_pages, max_tags, ..Settings::default() };
         let list = found(Registry::new(settings).unwrap().tags(&repository, None).await);
         assert_eq!((list.tags.len(), list.complete), (expected, false));
     }
@@ -171,11 +156,7 @@ async fn what_is_no_listing_is_unknown_and_never_absent() {
     let (fake, registry, repository) = world().await;
     let html = [("content-type", "text/html; charset=utf-8")];
     for (fault, reason, part) in [
-        (
-            Fault::status(500),
-            Reason::RegistryUnavailable,
-            "500 Internal Server Error",
-        ),
+        (Fault::status(500), Reason::RegistryUnavailable, "500 Internal Server Error"),
         (
             Fault::error(503, "X", "down\u{7}"),
             Reason::RegistryUnavailable,
@@ -192,26 +173,14 @@ async fn what_is_no_listing_is_unknown_and_never_absent() {
             Reason::RegistryUnavailable,
             "a body of type text/html",
         ),
-        (
-            Fault::reply(200, &[], "{}"),
-            Reason::RegistryUnavailable,
-            "not a list of tags",
-        ),
-        (
-            Fault::Endless,
-            Reason::RegistryUnavailable,
-            "more than 65536 bytes",
-        ),
+        (Fault::reply(200, &[], "{}"), Reason::RegistryUnavailable, "not a list of tags"),
+        (Fault::Endless, Reason::RegistryUnavailable, "more than 65536 bytes"),
         (
             Fault::redirect("http://elsewhere.test/"),
             Reason::RegistryUnavailable,
             "a redirect to http://elsewhere.test/, which is not followed",
         ),
-        (
-            Fault::status(403),
-            Reason::RegistryUnauthorized,
-            "asked without a credential",
-        ),
+        (Fault::status(403), Reason::RegistryUnauthorized, "asked without a credential"),
     ] {
         fake.heal();
         fake.forget_requests();
@@ -233,20 +202,13 @@ async fn a_registry_that_asks_us_to_wait_is_not_asked_again_before_then() {
     assert_eq!(fake.lines().len(), 2, "without a time there is no wait");
     fake.heal();
     fake.fault("/tags/list", Fault::reply(429, &[("retry-after", "3600")], ""));
-    let first = refused(
-        registry.tags(&repository, None).await,
-        Reason::RegistryRateLimited,
-        "429",
-    );
+    let first = refused(registry.tags(&repository, None).await, Reason::RegistryRateLimited, "429");
     let answer = registry.resolve(&repository, &tag("1.0"), None).await;
     let second = refused(answer, Reason::RegistryRateLimited, "429");
     assert!(first.retry_at.is_some());
     assert_eq!(first, second);
     assert_eq!(fake.lines().len(), 3);
-    assert_eq!(
-        registry.requests().get(&(fake.host(), Outcome::HeldBack)),
-        Some(&1)
-    );
+    assert_eq!(registry.requests().get(&(fake.host(), Outcome::HeldBack)), Some(&1));
 }
 
 #[tokio::test]
@@ -263,18 +225,10 @@ async fn silence_ends_with_the_time_limit() {
     let repository = fake.repository("web");
     let registry = Registry::new(settings(short, long)).unwrap();
     let answer = registry.tags(&repository, None).await;
-    refused(
-        answer,
-        Reason::RegistryUnavailable,
-        "no complete answer within 0.2 s",
-    );
+    refused(answer, Reason::RegistryUnavailable, "no complete answer within 0.2 s");
     let registry = Registry::new(settings(long, short)).unwrap();
     let answer = registry.tags(&repository, None).await;
-    refused(
-        answer,
-        Reason::RegistryUnavailable,
-        "not answered in full within 0.2 s",
-    );
+    refused(answer, Reason::RegistryUnavailable, "not answered in full within 0.2 s");
 }
 
 #[tokio::test]
@@ -284,10 +238,7 @@ async fn http_is_spoken_only_to_hosts_that_are_allowed_to() {
     let answer = registry.tags(&fake.repository("web"), Some(&alice())).await;
     refused(answer, Reason::InsecureRegistry, "answered https with plain http");
     assert!(fake.lines().is_empty());
-    let settings = Settings {
-        plain_http: vec!["http://r.test".to_owned()],
-        ..Settings::default()
-    };
+    let settings = Settings { plain_http: vec!["http://r.test".to_owned()], ..Settings::default() };
     let error = Registry::new(settings).unwrap_err();
     assert!(matches!(error, RegistryError::PlainHttp { index: 0 }), "{error}");
 }
@@ -296,34 +247,18 @@ async fn http_is_spoken_only_to_hosts_that_are_allowed_to() {
 async fn a_tag_is_resolved_by_one_head_and_by_its_bytes_where_there_is_no_header() {
     let (fake, registry, repository) = world().await;
     let digest = fake.push("web", "1.0", &image("linux", "amd64", "x"));
-    assert_eq!(
-        found(registry.resolve(&repository, &tag("1.0"), None).await),
-        digest
-    );
+    assert_eq!(found(registry.resolve(&repository, &tag("1.0"), None).await), digest);
     assert_eq!(fake.lines(), ["HEAD /v2/web/manifests/1.0"]);
     fake.switch(|switches| switches.without_digest = true);
-    assert_eq!(
-        found(registry.resolve(&repository, &tag("1.0"), None).await),
-        digest
-    );
+    assert_eq!(found(registry.resolve(&repository, &tag("1.0"), None).await), digest);
     assert_eq!(fake.lines().len(), 3);
-    fake.fault(
-        "HEAD",
-        Fault::reply(200, &[("docker-content-digest", "sha256:short\u{9}")], ""),
-    );
+    fake.fault("HEAD", Fault::reply(200, &[("docker-content-digest", "sha256:short\u{9}")], ""));
     let answer = registry.resolve(&repository, &tag("1.0"), None).await;
-    refused(
-        answer,
-        Reason::ManifestInvalid,
-        "the digest \"sha256:short\", which is none",
-    );
+    refused(answer, Reason::ManifestInvalid, "the digest \"sha256:short\", which is none");
     fake.heal();
     let lie = digest_of(b"other");
     fake.fault("HEAD", Fault::status(405));
-    fake.fault(
-        "GET",
-        Fault::reply(200, &[("docker-content-digest", lie.as_str())], "x"),
-    );
+    fake.fault("GET", Fault::reply(200, &[("docker-content-digest", lie.as_str())], "x"));
     let answer = registry.resolve(&repository, &tag("1.0"), None).await;
     refused(answer, Reason::DigestMismatch, lie.as_str());
 }
@@ -335,9 +270,7 @@ async fn a_tag_is_absent_only_in_the_registrys_own_words() {
     let answer = registry.resolve(&repository, &tag("2.0"), None).await;
     assert_eq!(answer, Answer::Absent);
     assert_eq!(fake.lines().len(), 2);
-    let answer = registry
-        .resolve(&fake.repository("none"), &tag("2.0"), None)
-        .await;
+    let answer = registry.resolve(&fake.repository("none"), &tag("2.0"), None).await;
     refused(answer, Reason::RepositoryNotFound, "NAME_UNKNOWN");
     fake.fault("/manifests/", Fault::reply(404, &[], "<html>no such page</html>"));
     let answer = registry.resolve(&repository, &tag("2.0"), None).await;
@@ -346,9 +279,7 @@ async fn a_tag_is_absent_only_in_the_registrys_own_words() {
 
 fn names(manifest: &rollforward_core::evidence::Manifest) -> Vec<String> {
     let platforms = manifest.platforms.iter();
-    platforms
-        .map(|platform| format!("{}/{}", platform.os, platform.architecture))
-        .collect()
+    platforms.map(|platform| format!("{}/{}", platform.os, platform.architecture)).collect()
 }
 
 #[tokio::test]
@@ -401,10 +332,7 @@ async fn a_blob_may_be_elsewhere_and_is_asked_there_without_a_credential() {
     with_users(&fake, bearer());
     let single = image("linux", "arm64", "x");
     let digest = fake.push("web", "1", &single);
-    fake.fault(
-        "/blobs/",
-        Fault::redirect(&format!("http://{}/signed", store.host())),
-    );
+    fake.fault("/blobs/", Fault::redirect(&format!("http://{}/signed", store.host())));
     store.fault("/signed", Fault::reply(200, &[], single.config.unwrap()));
     let repository = fake.repository("web");
     let manifest = found(registry.manifest(&repository, &digest, Some(&alice())).await);
@@ -444,13 +372,7 @@ async fn a_token_that_has_ended_is_replaced_without_asking_the_registry_first() 
     let (fake, registry, repository) = world().await;
     fake.push("web", "1.0", &image("linux", "amd64", "x"));
     // Within the slack of 10 s, so it has ended when it comes.
-    with_users(
-        &fake,
-        Auth::Bearer {
-            realm: None,
-            expires_in: Some(5),
-        },
-    );
+    with_users(&fake, Auth::Bearer { realm: None, expires_in: Some(5) });
     found(registry.tags(&repository, Some(&alice())).await);
     fake.forget_requests();
     found(registry.tags(&repository, Some(&alice())).await);
@@ -472,20 +394,9 @@ async fn one_tenants_token_is_never_used_for_another() {
     );
     let wrong = Credential::new("alice", Secret::new("wrong-secret"));
     let answer = registry.tags(&repository, Some(&wrong)).await;
-    refused(
-        answer,
-        Reason::RegistryUnauthorized,
-        "with the credential of user \"alice\"",
-    );
-    let used: Vec<_> = fake
-        .received()
-        .into_iter()
-        .filter_map(|one| one.authorization)
-        .collect();
-    assert!(
-        used.iter().all(|value| !value.contains("token-alice")),
-        "{used:?}"
-    );
+    refused(answer, Reason::RegistryUnauthorized, "with the credential of user \"alice\"");
+    let used: Vec<_> = fake.received().into_iter().filter_map(|one| one.authorization).collect();
+    assert!(used.iter().all(|value| !value.contains("token-alice")), "{used:?}");
     assert!(used.contains(&"Bearer token-bob-1".to_owned()), "{used:?}");
 }
 
@@ -494,13 +405,7 @@ async fn a_credential_is_not_sent_to_a_foreign_realm() {
     let (fake, thief) = (HostileRegistry::start().await, HostileRegistry::start().await);
     let registry = registry_for(&[&fake]);
     let realm = format!("http://{}/token", thief.host());
-    with_users(
-        &fake,
-        Auth::Bearer {
-            realm: Some(realm.clone()),
-            expires_in: None,
-        },
-    );
+    with_users(&fake, Auth::Bearer { realm: Some(realm.clone()), expires_in: None });
     let answer = registry.tags(&fake.repository("web"), Some(&alice())).await;
     let unknown = refused(answer, Reason::RegistryUnauthorized, &realm);
     assert!(unknown.message.contains("no credential was sent"), "{unknown:?}");
@@ -514,10 +419,7 @@ async fn a_realm_that_redirects_or_has_no_token_gives_none() {
     let thief = HostileRegistry::start().await;
     with_users(&fake, bearer());
     for (fault, part) in [
-        (
-            Fault::redirect(&format!("http://{}/", thief.host())),
-            "not followed",
-        ),
+        (Fault::redirect(&format!("http://{}/", thief.host())), "not followed"),
         (Fault::reply(200, &[], "{}"), "no token in it"),
         (Fault::reply(200, &[], "alice-secret"), "no token in it"),
         (Fault::Endless, "more than 65536 bytes"),
@@ -562,11 +464,7 @@ async fn basic_is_answered_after_it_was_asked_for_and_remembered() {
     assert_eq!(fake.lines().len(), 3);
     assert_eq!(fake.received().first().unwrap().authorization, None);
     let answer = registry.tags(&repository, None).await;
-    refused(
-        answer,
-        Reason::RegistryUnauthorized,
-        "there is no credential for it",
-    );
+    refused(answer, Reason::RegistryUnauthorized, "there is no credential for it");
 }
 
 #[tokio::test]
@@ -575,9 +473,6 @@ async fn a_public_repository_is_read_with_an_anonymous_token() {
     let digest: Digest = fake.push("web", "1.0", &image("linux", "amd64", "x"));
     with_users(&fake, bearer());
     fake.switch(|switches| switches.anonymous = true);
-    assert_eq!(
-        found(registry.resolve(&repository, &tag("1.0"), None).await),
-        digest
-    );
+    assert_eq!(found(registry.resolve(&repository, &tag("1.0"), None).await), digest);
     assert_eq!(fake.lines().len(), 3);
 }

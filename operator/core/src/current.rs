@@ -61,12 +61,7 @@ pub fn choose(facts: &Facts) -> Vec<Chosen> {
                 Err(hold) => Choice::Blocked(hold),
                 Ok(tags) => Choice::Candidates(candidates(facts, current.as_ref(), &memory, tags)),
             };
-            Chosen {
-                track: index,
-                current,
-                memory,
-                choice,
-            }
+            Chosen { track: index, current, memory, choice }
         })
         .collect()
 }
@@ -74,11 +69,7 @@ pub fn choose(facts: &Facts) -> Vec<Chosen> {
 /// The open run on a track, where there is one.
 #[must_use]
 pub fn open_run<'a>(facts: &'a Facts, track: &Track) -> Option<&'a OpenRun> {
-    facts
-        .seen
-        .open_runs
-        .iter()
-        .find(|open| open.run.track == track.key)
+    facts.seen.open_runs.iter().find(|open| open.run.track == track.key)
 }
 
 fn current(track: &Track) -> Option<Current> {
@@ -90,11 +81,7 @@ fn current(track: &Track) -> Option<Current> {
         .flat_map(|pod| &pod.containers)
         .filter(|status| status.name == container.name && status.image == container.image)
         .find_map(|status| status.running_digest.clone());
-    Some(Current {
-        image: image.clone(),
-        tag: image.tag.clone(),
-        digest: image.digest.clone().or(running),
-    })
+    Some(Current { image: image.clone(), tag: image.tag.clone(), digest: image.digest.clone().or(running) })
 }
 
 /// Brings the memory of a track up to date with what somebody else wrote into the template.
@@ -129,20 +116,14 @@ fn moved_by_somebody(
     tag: Option<Tag>,
     declared: Option<String>,
 ) -> WorkloadMemory {
-    let mut memory = WorkloadMemory {
-        wrote: declared,
-        ..known.clone()
-    };
+    let mut memory = WorkloadMemory { wrote: declared, ..known.clone() };
     let (Some(tag), Some(completed)) = (tag, known.completed.as_ref()) else {
         return memory;
     };
     match (Version::parse(tag.as_str()), Version::parse(completed.as_str())) {
         (Some(now), Some(before)) if now < before => {
-            let (by, at) = track
-                .workload
-                .image_writer
-                .clone()
-                .unwrap_or_else(|| ("somebody".to_owned(), facts.now));
+            let (by, at) =
+                track.workload.image_writer.clone().unwrap_or_else(|| ("somebody".to_owned(), facts.now));
             memory.abandoned = Some(abandon(known.abandoned.as_ref(), completed, by, at));
             memory.completed = Some(tag);
         }
@@ -164,11 +145,7 @@ pub fn abandon(before: Option<&Abandoned>, left: &Tag, by: String, at: jiff::Tim
     let higher = before.filter(|before| Version::parse(left.as_str()) < Version::parse(before.tag.as_str()));
     match higher {
         Some(before) => before.clone(),
-        None => Abandoned {
-            tag: left.clone(),
-            at,
-            by,
-        },
+        None => Abandoned { tag: left.clone(), at, by },
     }
 }
 
@@ -188,11 +165,7 @@ fn ready<'a>(facts: &'a Facts, track: &'a Track, current: Option<&Current>) -> R
             .observed(format!("{shown} on {}", track.key))
             .hint("Deploy a versioned tag, or set `image.adopt: Allow`."));
     }
-    let scan = facts
-        .seen
-        .repositories
-        .get(&track.repository)
-        .map(|seen| seen.scan.as_ref());
+    let scan = facts.seen.repositories.get(&track.repository).map(|seen| seen.scan.as_ref());
     match scan {
         Some(Answer::Found(scan)) if scan.tags.is_empty() => {
             Err(Hold::new(Reason::TagListEmpty, Standing::NotReady)
@@ -236,9 +209,7 @@ fn candidates(
         rule: &policy.rule,
         variant: policy.variant,
         filter: &policy.filter,
-        current: current
-            .and_then(|current| current.tag.as_ref())
-            .filter(|tag| select::is_ordered(tag)),
+        current: current.and_then(|current| current.tag.as_ref()).filter(|tag| select::is_ordered(tag)),
         floor: memory.completed.as_ref(),
         abandoned: memory.abandoned.as_ref().map(|left| &left.tag),
         allow_downgrade: policy.allow_downgrade,

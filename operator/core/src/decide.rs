@@ -62,37 +62,25 @@ impl Hold {
     /// About which candidate.
     #[must_use]
     pub fn about(self, tag: &Tag, digest: Option<&Digest>) -> Self {
-        Self {
-            subject: Some((tag.clone(), digest.cloned())),
-            ..self
-        }
+        Self { subject: Some((tag.clone(), digest.cloned())), ..self }
     }
 
     /// What was wanted.
     #[must_use]
     pub fn expected(self, expected: impl Into<String>) -> Self {
-        Self {
-            expected: expected.into(),
-            ..self
-        }
+        Self { expected: expected.into(), ..self }
     }
 
     /// What was seen.
     #[must_use]
     pub fn observed(self, observed: impl Into<String>) -> Self {
-        Self {
-            observed: observed.into(),
-            ..self
-        }
+        Self { observed: observed.into(), ..self }
     }
 
     /// What a person can do.
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Self {
-        Self {
-            hint: hint.into(),
-            ..self
-        }
+        Self { hint: hint.into(), ..self }
     }
 
     /// When it ends by itself.
@@ -180,26 +168,17 @@ fn decide_track(facts: &Facts, track: &Track, chosen: &Chosen, candidates: &[Ass
     };
     let Some(best) = candidates.first() else {
         let left = chosen.memory.abandoned.as_ref();
-        let held = selection
-            .rejected
-            .iter()
-            .any(|rejected| rejected.reason == Reason::HumanRollback);
+        let held = selection.rejected.iter().any(|rejected| rejected.reason == Reason::HumanRollback);
         return match left {
             Some(left) if held => Course::Hold(human_rollback(facts, chosen, left)),
             Some(_) | None => Course::Nothing,
         };
     };
-    let passing = candidates
-        .iter()
-        .enumerate()
-        .find(|(_, candidate)| candidate.blocking().is_none());
+    let passing = candidates.iter().enumerate().find(|(_, candidate)| candidate.blocking().is_none());
     let Some((index, passing)) = passing else {
         return Course::Hold(blocked(best));
     };
-    let soon = facts
-        .now
-        .checked_add(facts.policy.defer_for)
-        .unwrap_or(Timestamp::MAX);
+    let soon = facts.now.checked_add(facts.policy.defer_for).unwrap_or(Timestamp::MAX);
     let better = candidates
         .iter()
         .take(index)
@@ -256,11 +235,7 @@ fn deferred(better: &Assessed, at: Timestamp, lesser: &Assessed) -> Hold {
     Hold::new(Reason::Deferred, Standing::Waits)
         .about(&better.tag, better.digest.as_ref())
         .expected(format!("{} to pass within the hour", better.tag))
-        .observed(format!(
-            "it passes {}; {} could go now",
-            crate::text::instant_seconds(at),
-            lesser.tag
-        ))
+        .observed(format!("it passes {}; {} could go now", crate::text::instant_seconds(at), lesser.tag))
         .hint("Nothing to do.")
         .until(Some(at))
 }
@@ -272,11 +247,7 @@ fn start(facts: &Facts, track: &Track, tag: &Tag, digest: &Digest) -> Course {
         None => match canary(facts, track) {
             Err(hold) => hold,
             Ok(canary) => {
-                return Course::Move {
-                    tag: tag.clone(),
-                    digest: digest.clone(),
-                    canary,
-                };
+                return Course::Move { tag: tag.clone(), digest: digest.clone(), canary };
             }
         },
     };
@@ -334,12 +305,7 @@ fn refusal(facts: &Facts, track: &Track) -> Option<Hold> {
 }
 
 fn limit(concurrency: Concurrency) -> Option<Hold> {
-    let Concurrency {
-        namespace_open,
-        per_namespace,
-        cluster_open,
-        cluster,
-    } = concurrency;
+    let Concurrency { namespace_open, per_namespace, cluster_open, cluster } = concurrency;
     let observed = if per_namespace <= namespace_open {
         format!("{namespace_open} open runs in the namespace, {per_namespace} allowed")
     } else if cluster <= cluster_open {

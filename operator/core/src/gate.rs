@@ -92,21 +92,12 @@ pub struct Verdict {
 impl Verdict {
     /// A verdict without a hint.
     pub fn new(word: Word, reason: Reason, expected: impl Into<String>, observed: impl Into<String>) -> Self {
-        Self {
-            word,
-            reason,
-            expected: expected.into(),
-            observed: observed.into(),
-            hint: String::new(),
-        }
+        Self { word, reason, expected: expected.into(), observed: observed.into(), hint: String::new() }
     }
 
     /// The same with what a person can do.
     pub fn hint(self, hint: impl Into<String>) -> Self {
-        Self {
-            hint: hint.into(),
-            ..self
-        }
+        Self { hint: hint.into(), ..self }
     }
 
     /// A layer that had nothing to look at.
@@ -165,13 +156,11 @@ impl Assessed {
     /// When it passes by time alone; `None` where it needs more than time.
     #[must_use]
     pub fn passes_at(&self) -> Option<Timestamp> {
-        self.verdicts
-            .iter()
-            .try_fold(Timestamp::MIN, |latest, (_, verdict)| match verdict.word {
-                Word::Pass => Some(latest),
-                Word::Waiting(until) => Some(latest.max(until)),
-                Word::Fail | Word::Absent | Word::Unknown | Word::Skipped => None,
-            })
+        self.verdicts.iter().try_fold(Timestamp::MIN, |latest, (_, verdict)| match verdict.word {
+            Word::Pass => Some(latest),
+            Word::Waiting(until) => Some(latest.max(until)),
+            Word::Fail | Word::Absent | Word::Unknown | Word::Skipped => None,
+        })
     }
 }
 
@@ -221,15 +210,7 @@ pub fn assess(facts: &Facts, chosen: Vec<Chosen>, evidence: &Evidence) -> (Asses
     }
     needs.sort();
     needs.dedup();
-    (
-        Assessment {
-            chosen,
-            candidates,
-            ledgers,
-            running_tag,
-        },
-        needs,
-    )
+    (Assessment { chosen, candidates, ledgers, running_tag }, needs)
 }
 
 fn best(choice: &Chosen) -> impl Iterator<Item = &Tag> {
@@ -237,10 +218,7 @@ fn best(choice: &Chosen) -> impl Iterator<Item = &Tag> {
         Choice::Candidates(selection) => selection.candidates.as_slice(),
         Choice::Blocked(_) => &[],
     };
-    candidates
-        .iter()
-        .take(MAX_ASSESSED)
-        .map(|candidate| &candidate.tag)
+    candidates.iter().take(MAX_ASSESSED).map(|candidate| &candidate.tag)
 }
 
 fn record_sightings(
@@ -323,16 +301,9 @@ fn assess_track(
                 answer,
                 manifest,
                 ledger,
-                running: choice
-                    .current
-                    .as_ref()
-                    .and_then(|current| current.digest.as_ref()),
+                running: choice.current.as_ref().and_then(|current| current.digest.as_ref()),
             };
-            Assessed {
-                tag: tag.clone(),
-                digest: digest.cloned(),
-                verdicts: verdicts(facts, &subject),
-            }
+            Assessed { tag: tag.clone(), digest: digest.cloned(), verdicts: verdicts(facts, &subject) }
         })
         .collect()
 }
@@ -361,13 +332,7 @@ fn verdicts(facts: &Facts, subject: &Subject<'_>) -> Vec<(Layer, Verdict)> {
         (Layer::Digest, resolved::judge(subject)),
         (Layer::Platform, platform::judge(subject, &facts.seen.platforms)),
         (Layer::Ledger, ledger::judge(subject)),
-        (
-            Layer::Quarantine,
-            quarantine::judge(subject, &policy.id.name, facts.now),
-        ),
-        (
-            Layer::Soak,
-            soak::judge(subject, policy.trust.as_ref(), facts.now),
-        ),
+        (Layer::Quarantine, quarantine::judge(subject, &policy.id.name, facts.now)),
+        (Layer::Soak, soak::judge(subject, policy.trust.as_ref(), facts.now)),
     ]
 }

@@ -43,11 +43,7 @@ impl Repository {
             Some(_) => ("docker.io".to_owned(), text.to_owned()),
             None => ("docker.io".to_owned(), format!("library/{text}")),
         };
-        let registry = if registry == "index.docker.io" {
-            "docker.io".to_owned()
-        } else {
-            registry
-        };
+        let registry = if registry == "index.docker.io" { "docker.io".to_owned() } else { registry };
         if !path.split('/').all(is_component) || !is_registry(&registry) {
             return Err(ImageError::Repository);
         }
@@ -94,9 +90,7 @@ fn is_registry(text: &str) -> bool {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
         None => {
             !host.is_empty()
-                && host
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-')
+                && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-')
         }
     };
     port_is_valid && host_is_valid
@@ -122,9 +116,7 @@ impl Tag {
     /// [`ImageError::Tag`] where the grammar is not met.
     pub fn parse(text: &str) -> Result<Self, ImageError> {
         let mut bytes = text.bytes();
-        let first_is_valid = bytes
-            .next()
-            .is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let first_is_valid = bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         let rest_is_valid =
             bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
         if first_is_valid && rest_is_valid && text.len() <= 128 {
@@ -218,22 +210,13 @@ impl ImageRef {
             }
             _ => (rest, None),
         };
-        Ok(Self {
-            name: name.to_owned(),
-            repository: Repository::parse(name)?,
-            tag,
-            digest,
-        })
+        Ok(Self { name: name.to_owned(), repository: Repository::parse(name)?, tag, digest })
     }
 
     /// The same name with another tag, pinned to a digest: what a run writes.
     #[must_use]
     pub fn pinned(&self, tag: &Tag, digest: &Digest) -> Self {
-        Self {
-            tag: Some(tag.clone()),
-            digest: Some(digest.clone()),
-            ..self.clone()
-        }
+        Self { tag: Some(tag.clone()), digest: Some(digest.clone()), ..self.clone() }
     }
 }
 
@@ -251,10 +234,7 @@ impl fmt::Display for ImageRef {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    reason = "a test's row that does not parse is the failure"
-)]
+#[allow(clippy::unwrap_used, reason = "a test's row that does not parse is the failure")]
 mod tests {
     use super::*;
 
@@ -269,19 +249,9 @@ mod tests {
     fn a_reference_is_read_as_kubernetes_reads_it_and_written_back_as_the_user_wrote_it() {
         check("nginx", "docker.io/library/nginx", None, "nginx");
         check("acme/web:1.2", "docker.io/acme/web", Some("1.2"), "acme/web:1.2");
-        check(
-            "127.0.0.1:5000/web:1.0.1",
-            "127.0.0.1:5000/web",
-            Some("1.0.1"),
-            "127.0.0.1:5000/web:1.0.1",
-        );
+        check("127.0.0.1:5000/web:1.0.1", "127.0.0.1:5000/web", Some("1.0.1"), "127.0.0.1:5000/web:1.0.1");
         check("localhost/web", "localhost/web", None, "localhost/web");
-        check(
-            "index.docker.io/acme/web:1",
-            "docker.io/acme/web",
-            Some("1"),
-            "index.docker.io/acme/web:1",
-        );
+        check("index.docker.io/acme/web:1", "docker.io/acme/web", Some("1"), "index.docker.io/acme/web:1");
         let pinned = format!("ghcr.io/acme/web:1@sha256:{}", "a".repeat(64));
         check(&pinned, "ghcr.io/acme/web", Some("1"), &pinned);
     }

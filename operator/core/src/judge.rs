@@ -118,23 +118,12 @@ pub fn judge(observation: &Observation<'_>) -> Judgement {
         .max_by_key(|finding| finding.crashes)
         .map(|finding| cause(observation, &live, &findings, finding));
     match baked(observation, &live) {
-        Some(watched) if observation.bake <= watched => Judgement::Pass {
-            watched: observation.bake,
-            ready,
-        },
+        Some(watched) if observation.bake <= watched => Judgement::Pass { watched: observation.bake, ready },
         _ if observation.deadline <= observation.now => {
             Judgement::Fail(at_deadline(observation, suspicion, ready))
         }
-        Some(_) => Judgement::Waiting {
-            until: bake_end(observation, &live),
-            ready,
-            suspicion,
-        },
-        None => Judgement::Waiting {
-            until: observation.deadline,
-            ready,
-            suspicion,
-        },
+        Some(_) => Judgement::Waiting { until: bake_end(observation, &live), ready, suspicion },
+        None => Judgement::Waiting { until: observation.deadline, ready, suspicion },
     }
 }
 
@@ -154,10 +143,8 @@ fn decided(observation: &Observation<'_>, live: &[&Pod], findings: &[Finding]) -
 
 fn crashed_enough(finding: &Finding, findings: &[Finding]) -> bool {
     let crash = 0 < finding.crashes && is_crash(finding.reason);
-    let pods = findings
-        .iter()
-        .filter(|other| other.reason == finding.reason && is_crash(other.reason))
-        .count();
+    let pods =
+        findings.iter().filter(|other| other.reason == finding.reason && is_crash(other.reason)).count();
     crash && (DECISIVE_CRASHES <= finding.crashes || 2 <= pods)
 }
 
@@ -184,11 +171,7 @@ fn missing_for_long(observation: &Observation<'_>, live: &[&Pod], finding: &Find
 
 /// Since when all wanted pods have been Ready together, as a duration; `None` while one is missing.
 fn baked(observation: &Observation<'_>, live: &[&Pod]) -> Option<SignedDuration> {
-    Some(
-        observation
-            .now
-            .duration_since(ready_together_since(observation, live)?),
-    )
+    Some(observation.now.duration_since(ready_together_since(observation, live)?))
 }
 
 fn bake_end(observation: &Observation<'_>, live: &[&Pod]) -> Timestamp {
@@ -204,11 +187,7 @@ fn ready_together_since(observation: &Observation<'_>, live: &[&Pod]) -> Option<
     }
     let since: Option<Vec<Timestamp>> = undisrupted.iter().map(|pod| pod.ready_since).collect();
     let last = since?.into_iter().max()?;
-    Some(
-        observation
-            .watched_since
-            .map_or(last, |watched| watched.max(last)),
-    )
+    Some(observation.watched_since.map_or(last, |watched| watched.max(last)))
 }
 
 fn at_deadline(observation: &Observation<'_>, suspicion: Option<Cause>, ready: u32) -> Cause {
@@ -232,31 +211,17 @@ fn at_deadline(observation: &Observation<'_>, suspicion: Option<Cause>, ready: u
 }
 
 fn cause(observation: &Observation<'_>, live: &[&Pod], findings: &[Finding], finding: &Finding) -> Cause {
-    let same: Vec<&Finding> = findings
-        .iter()
-        .filter(|other| other.reason == finding.reason)
-        .collect();
-    let mut pods: Vec<String> = same
-        .iter()
-        .map(|one| one.pod.clone())
-        .filter(|pod| !pod.is_empty())
-        .collect();
+    let same: Vec<&Finding> = findings.iter().filter(|other| other.reason == finding.reason).collect();
+    let mut pods: Vec<String> =
+        same.iter().map(|one| one.pod.clone()).filter(|pod| !pod.is_empty()).collect();
     let mut nodes: Vec<String> = same.iter().filter_map(|one| one.node.clone()).collect();
     pods.sort();
     nodes.sort();
     nodes.dedup();
     let blame = attribute::attribute(finding, observation.stable, observation.judged, observation.now);
     let both = finding.blame == Blame::Image && blame == Blame::Environment;
-    let place = if nodes.is_empty() {
-        String::new()
-    } else {
-        format!(", on {}", nodes.join(" and "))
-    };
-    let old = if both {
-        "; the old pods fail the same way, so it is not the image"
-    } else {
-        ""
-    };
+    let place = if nodes.is_empty() { String::new() } else { format!(", on {}", nodes.join(" and ")) };
+    let old = if both { "; the old pods fail the same way, so it is not the image" } else { "" };
     Cause {
         reason: finding.reason,
         sentence: format!("{}{place}{old}", observed(live, &same, finding)),
@@ -279,11 +244,7 @@ fn observed(live: &[&Pod], same: &[&Finding], finding: &Finding) -> String {
         return format!("{by}{}", finding.message);
     }
     let crashes: u32 = same.iter().map(|one| one.crashes).fold(0, u32::saturating_add);
-    let times = if crashes == 1 {
-        "1 crash".to_owned()
-    } else {
-        format!("{crashes} crashes")
-    };
+    let times = if crashes == 1 { "1 crash".to_owned() } else { format!("{crashes} crashes") };
     let within = span_of_crashes(live, finding).filter(|_| 1 < crashes);
     let within = within.map_or(String::new(), |span| format!(" in {}", text::span(span)));
     format!("{times}{within}, {}", finding.message)
@@ -300,17 +261,11 @@ fn span_of_crashes(live: &[&Pod], finding: &Finding) -> Option<SignedDuration> {
                 ContainerState::Terminated(ended) => ended.finished_at,
                 ContainerState::Waiting { .. } | ContainerState::Running { .. } => None,
             };
-            [
-                now,
-                container.last_end.as_ref().and_then(|ended| ended.finished_at),
-            ]
+            [now, container.last_end.as_ref().and_then(|ended| ended.finished_at)]
         })
         .flatten()
         .max()?;
-    Some(
-        last.duration_since(pod.created_at)
-            .max(SignedDuration::from_secs(1)),
-    )
+    Some(last.duration_since(pod.created_at).max(SignedDuration::from_secs(1)))
 }
 
 fn is_security(reason: Reason) -> bool {
@@ -347,10 +302,7 @@ fn expected(observation: &Observation<'_>, reason: Reason) -> String {
         Reason::Unschedulable | Reason::NodeRefused | Reason::VolumeUnavailable => {
             "a node to take the canary pod".to_owned()
         }
-        #[allow(
-            clippy::wildcard_enum_match_arm,
-            reason = "every other cause is one of a started pod"
-        )]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "every other cause is one of a started pod")]
         _ => format!("the canary to start and stay Ready for {bake}"),
     }
 }
@@ -363,11 +315,6 @@ pub fn stable_health(stable: &[Pod]) -> String {
     let restarts: i64 = live
         .iter()
         .flat_map(|pod| &pod.containers)
-        .fold(0, |sum, container| {
-            sum.saturating_add(i64::from(container.restarts))
-        });
-    format!(
-        "{ready} of {} old pods Ready with {restarts} restarts",
-        live.len()
-    )
+        .fold(0, |sum, container| sum.saturating_add(i64::from(container.restarts)));
+    format!("{ready} of {} old pods Ready with {restarts} restarts", live.len())
 }

@@ -88,12 +88,7 @@ impl Ledger {
     /// An empty memory.
     #[must_use]
     pub fn new(repository: Repository) -> Self {
-        Self {
-            repository,
-            tags: BTreeMap::new(),
-            failures: BTreeMap::new(),
-            workloads: BTreeMap::new(),
-        }
+        Self { repository, tags: BTreeMap::new(), failures: BTreeMap::new(), workloads: BTreeMap::new() }
     }
 
     /// Records that a tag resolved to a digest. The first sighting keeps its time; a digest that comes back to a tag after
@@ -104,10 +99,7 @@ impl Ledger {
             return;
         }
         sightings.retain(|sighting| sighting.digest != *digest);
-        sightings.push(Sighting {
-            digest: digest.clone(),
-            first_seen: now,
-        });
+        sightings.push(Sighting { digest: digest.clone(), first_seen: now });
         let surplus = sightings.len().saturating_sub(MAX_DIGESTS_PER_TAG);
         sightings.drain(..surplus);
         self.evict();
@@ -116,21 +108,13 @@ impl Ledger {
     /// When the digest was first seen under the tag, if it is what the tag named last.
     #[must_use]
     pub fn first_seen(&self, tag: &Tag, digest: &Digest) -> Option<Timestamp> {
-        self.tags
-            .get(tag)?
-            .iter()
-            .find(|sighting| sighting.digest == *digest)
-            .map(|seen| seen.first_seen)
+        self.tags.get(tag)?.iter().find(|sighting| sighting.digest == *digest).map(|seen| seen.first_seen)
     }
 
     /// What the tag named before the digest, where it moved.
     #[must_use]
     pub fn moved_from(&self, tag: &Tag, digest: &Digest) -> Option<&Sighting> {
-        self.tags
-            .get(tag)?
-            .iter()
-            .rev()
-            .find(|sighting| sighting.digest != *digest)
+        self.tags.get(tag)?.iter().rev().find(|sighting| sighting.digest != *digest)
     }
 
     /// Another tag under which the digest was seen before.
@@ -146,14 +130,9 @@ impl Ledger {
     /// Records a failed run: counts, and decides whether the digest is tried again or quarantined.
     pub fn failed(&mut self, digest: &Digest, failure: NewFailure, now: Timestamp) {
         let before = self.failures.get(digest);
-        let same = before
-            .filter(|before| before.signature == failure.signature)
-            .map_or(0, |before| before.fails);
-        let fails = if failure.blames_image {
-            same.saturating_add(1)
-        } else {
-            same
-        };
+        let same =
+            before.filter(|before| before.signature == failure.signature).map_or(0, |before| before.fails);
+        let fails = if failure.blames_image { same.saturating_add(1) } else { same };
         let quarantined = before.is_some_and(|before| before.quarantined)
             || (failure.blames_image && (failure.deterministic || failure.after_fails <= fails));
         let retry_at = now.checked_add(failure.retry_after).unwrap_or(Timestamp::MAX);
@@ -193,11 +172,7 @@ impl Ledger {
             let oldest = self
                 .tags
                 .iter()
-                .filter(|(_, seen)| {
-                    !seen
-                        .iter()
-                        .any(|sighting| self.failures.contains_key(&sighting.digest))
-                })
+                .filter(|(_, seen)| !seen.iter().any(|sighting| self.failures.contains_key(&sighting.digest)))
                 .min_by_key(|(_, seen)| seen.last().map(|sighting| sighting.first_seen))
                 .map(|(tag, _)| tag.clone());
             match oldest {
@@ -232,10 +207,7 @@ pub struct NewFailure {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    reason = "a test's row that does not parse is the failure"
-)]
+#[allow(clippy::unwrap_used, reason = "a test's row that does not parse is the failure")]
 mod tests {
     use super::*;
 
@@ -272,10 +244,7 @@ mod tests {
         ledger.saw(&tag("1.0"), &digest("a"), at(20));
         assert_eq!(ledger.first_seen(&tag("1.0"), &digest("a")), Some(at(10)));
         ledger.saw(&tag("1.0"), &digest("b"), at(30));
-        assert_eq!(
-            ledger.moved_from(&tag("1.0"), &digest("b")).unwrap().digest,
-            digest("a")
-        );
+        assert_eq!(ledger.moved_from(&tag("1.0"), &digest("b")).unwrap().digest, digest("a"));
         ledger.saw(&tag("1.0"), &digest("a"), at(40));
         assert_eq!(ledger.first_seen(&tag("1.0"), &digest("a")), Some(at(40)));
     }
@@ -284,10 +253,7 @@ mod tests {
     fn the_second_equal_failure_quarantines_and_another_one_begins_to_count_anew() {
         let mut ledger = ledger();
         ledger.failed(&digest("a"), failure("exit 1", true, false), at(0));
-        assert_eq!(
-            ledger.failures.get(&digest("a")).unwrap().retry_at,
-            Some(at(1800))
-        );
+        assert_eq!(ledger.failures.get(&digest("a")).unwrap().retry_at, Some(at(1800)));
         ledger.failed(&digest("a"), failure("exit 2", true, false), at(1800));
         assert!(!ledger.failures.get(&digest("a")).unwrap().quarantined);
         ledger.failed(&digest("a"), failure("exit 2", true, false), at(3600));

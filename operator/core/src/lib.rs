@@ -2,11 +2,7 @@
 //!
 //! Nothing in this crate reads a clock, a file, a socket or the environment: what is known comes in as an argument, what is
 //! decided goes out as a value. The walk, in order: `scan`, `select`, `gate`, `decide`, `rollout` (with `judge`), `report`.
-#![deny(
-    clippy::arithmetic_side_effects,
-    clippy::indexing_slicing,
-    clippy::wildcard_enum_match_arm
-)]
+#![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::wildcard_enum_match_arm)]
 
 pub mod current;
 pub mod decide;

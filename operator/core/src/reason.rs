@@ -290,15 +290,8 @@ mod tests {
         codes.dedup();
         assert_eq!(codes.len(), Reason::ALL.len());
         for reason in Reason::ALL {
-            assert!(
-                reason.meaning().ends_with(['.', '`']),
-                "{reason}: {}",
-                reason.meaning()
-            );
-            assert!(
-                reason.code().bytes().all(|byte| byte.is_ascii_alphanumeric()),
-                "{reason}"
-            );
+            assert!(reason.meaning().ends_with(['.', '`']), "{reason}: {}", reason.meaning());
+            assert!(reason.code().bytes().all(|byte| byte.is_ascii_alphanumeric()), "{reason}");
         }
     }
 }

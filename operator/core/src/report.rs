@@ -144,23 +144,13 @@ pub fn report(facts: &Facts, plan: &Plan, outcome: &Outcome) -> Report {
     conditions.push(ready(facts, &lines));
     conditions.extend(stalled(facts, &lines));
     let mut why: Vec<String> = head.map(|line| line.why(facts, plan)).unwrap_or_default();
-    why.extend(
-        facts
-            .seen
-            .untracked
-            .iter()
-            .map(|left| format!("{}: {}.", left.what, left.observed)),
-    );
+    why.extend(facts.seen.untracked.iter().map(|left| format!("{}: {}.", left.what, left.observed)));
     why.truncate(MAX_WHY);
     Report {
         generation: facts.policy.generation,
         conditions,
         targets: targets(facts),
-        tracks: lines
-            .iter()
-            .take(MAX_TRACKS)
-            .map(|line| line.report(facts))
-            .collect(),
+        tracks: lines.iter().take(MAX_TRACKS).map(|line| line.report(facts)).collect(),
         more_tracks: lines.len().saturating_sub(MAX_TRACKS),
         why: why.iter().map(|line| text::clean(line, 500)).collect(),
         events: events(plan, outcome),
@@ -171,18 +161,10 @@ pub fn report(facts: &Facts, plan: &Plan, outcome: &Outcome) -> Report {
 /// The report of a policy that cannot be acted on at all.
 pub fn stalled_report(generation: i64, reason: Reason, message: &str) -> Report {
     let message = text::clean(&format!("{reason}: {message}"), MAX_MESSAGE);
-    let condition = |kind, is_true| Condition {
-        kind,
-        is_true,
-        reason,
-        message: message.clone(),
-    };
+    let condition = |kind, is_true| Condition { kind, is_true, reason, message: message.clone() };
     Report {
         generation,
-        conditions: vec![
-            condition(ConditionKind::Ready, false),
-            condition(ConditionKind::Stalled, true),
-        ],
+        conditions: vec![condition(ConditionKind::Ready, false), condition(ConditionKind::Stalled, true)],
         targets: String::new(),
         tracks: Vec::new(),
         more_tracks: 0,
@@ -193,12 +175,8 @@ pub fn stalled_report(generation: i64, reason: Reason, message: &str) -> Report 
 }
 
 fn targets(facts: &Facts) -> String {
-    let mut names: Vec<&str> = facts
-        .seen
-        .tracks
-        .iter()
-        .map(|track| track.workload.id.name.as_str())
-        .collect();
+    let mut names: Vec<&str> =
+        facts.seen.tracks.iter().map(|track| track.workload.id.name.as_str()).collect();
     names.dedup();
     match names.as_slice() {
         [] => "none".to_owned(),
@@ -216,78 +194,42 @@ fn message(reason: Reason, body: &str) -> String {
 pub fn hold_sentence(facts: &Facts, track: &Track, hold: &Hold) -> String {
     let subject = match &hold.subject {
         Some((tag, digest)) => {
-            let short = digest
-                .as_ref()
-                .map_or(String::new(), |digest| format!("@{}", digest.short()));
+            let short = digest.as_ref().map_or(String::new(), |digest| format!("@{}", digest.short()));
             format!("{tag} for {}:{tag}{short}", track.repository)
         }
         None => format!("{} for {}", track.workload.id.name, track.repository),
     };
-    let hint = if hold.hint.is_empty() {
-        String::new()
-    } else {
-        format!(" {}", full_stop(&hold.hint))
-    };
+    let hint = if hold.hint.is_empty() { String::new() } else { format!(" {}", full_stop(&hold.hint)) };
     let next = match hold.until {
         Some(until) => format!("Next check {}.", text::instant_seconds(until)),
         None => format!("Checked every {}.", text::span(facts.policy.interval)),
     };
-    let body = format!(
-        "{subject}: expected {}, observed {}.{hint} {next}",
-        hold.expected, hold.observed
-    );
+    let body = format!("{subject}: expected {}, observed {}.{hint} {next}", hold.expected, hold.observed);
     message(hold.reason, &body)
 }
 
 fn full_stop(sentence: &str) -> String {
-    if sentence.ends_with('.') {
-        sentence.to_owned()
-    } else {
-        format!("{sentence}.")
-    }
+    if sentence.ends_with('.') { sentence.to_owned() } else { format!("{sentence}.") }
 }
 
 fn blocked(facts: &Facts, lines: &[track::Line<'_>]) -> Option<Condition> {
-    let line = lines
-        .iter()
-        .filter(|line| line.is_blocked())
-        .max_by_key(|line| line.weight())?;
+    let line = lines.iter().filter(|line| line.is_blocked()).max_by_key(|line| line.weight())?;
     let (reason, message) = line.blocked_sentence(facts);
-    Some(Condition {
-        kind: ConditionKind::Blocked,
-        is_true: true,
-        reason,
-        message,
-    })
+    Some(Condition { kind: ConditionKind::Blocked, is_true: true, reason, message })
 }
 
 fn up_to_date(facts: &Facts, lines: &[track::Line<'_>]) -> Condition {
     let kind = ConditionKind::UpToDate;
     let Some(head) = lines.iter().max_by_key(|line| line.weight()) else {
         let (reason, what) = facts.seen.untracked.first().map_or_else(
-            || {
-                (
-                    Reason::TargetMissing,
-                    "no workload matches the targets".to_owned(),
-                )
-            },
+            || (Reason::TargetMissing, "no workload matches the targets".to_owned()),
             |left| (left.reason, format!("{}: {}", left.what, left.observed)),
         );
         let body = format!("{what}. Nothing to move; picked up when it appears.");
-        return Condition {
-            kind,
-            is_true: false,
-            reason,
-            message: message(reason, &body),
-        };
+        return Condition { kind, is_true: false, reason, message: message(reason, &body) };
     };
     let (is_true, reason, message) = head.up_to_date(facts);
-    Condition {
-        kind,
-        is_true,
-        reason,
-        message,
-    }
+    Condition { kind, is_true, reason, message }
 }
 
 fn ready(facts: &Facts, lines: &[track::Line<'_>]) -> Condition {
@@ -298,35 +240,16 @@ fn ready(facts: &Facts, lines: &[track::Line<'_>]) -> Condition {
     });
     if let Some((line, hold)) = trouble {
         let message = hold_sentence(facts, line.track, hold);
-        return Condition {
-            kind,
-            is_true: false,
-            reason: hold.reason,
-            message,
-        };
+        return Condition { kind, is_true: false, reason: hold.reason, message };
     }
     let refused = lines.iter().find_map(|line| line.refused.as_ref());
     if let Some((reason, sentence)) = refused {
-        return Condition {
-            kind,
-            is_true: false,
-            reason: *reason,
-            message: message(*reason, sentence),
-        };
+        return Condition { kind, is_true: false, reason: *reason, message: message(*reason, sentence) };
     }
-    let missing = facts
-        .seen
-        .untracked
-        .iter()
-        .find(|left| left.reason != Reason::TargetMissing);
+    let missing = facts.seen.untracked.iter().find(|left| left.reason != Reason::TargetMissing);
     if let Some(left) = missing.filter(|_| lines.is_empty()) {
         let body = format!("{}: {}.", left.what, left.observed);
-        return Condition {
-            kind,
-            is_true: false,
-            reason: left.reason,
-            message: message(left.reason, &body),
-        };
+        return Condition { kind, is_true: false, reason: left.reason, message: message(left.reason, &body) };
     }
     let mut workloads: Vec<&WorkloadId> = facts.seen.tracks.iter().map(|track| &track.workload.id).collect();
     workloads.sort();
@@ -336,20 +259,11 @@ fn ready(facts: &Facts, lines: &[track::Line<'_>]) -> Condition {
         count(workloads.len(), "workload", "workloads"),
         count(facts.seen.repositories.len(), "repository", "repositories")
     );
-    Condition {
-        kind,
-        is_true: true,
-        reason: Reason::Watching,
-        message: message(Reason::Watching, &body),
-    }
+    Condition { kind, is_true: true, reason: Reason::Watching, message: message(Reason::Watching, &body) }
 }
 
 fn count(number: usize, one: &str, many: &str) -> String {
-    if number == 1 {
-        format!("1 {one}")
-    } else {
-        format!("{number} {many}")
-    }
+    if number == 1 { format!("1 {one}") } else { format!("{number} {many}") }
 }
 
 fn stalled(facts: &Facts, lines: &[track::Line<'_>]) -> Option<Condition> {
@@ -358,12 +272,7 @@ fn stalled(facts: &Facts, lines: &[track::Line<'_>]) -> Option<Condition> {
         Course::Hold(_) | Course::Move { .. } | Course::Continue | Course::Nothing => None,
     })?;
     let message = hold_sentence(facts, line.track, hold);
-    Some(Condition {
-        kind: ConditionKind::Stalled,
-        is_true: true,
-        reason: hold.reason,
-        message,
-    })
+    Some(Condition { kind: ConditionKind::Stalled, is_true: true, reason: hold.reason, message })
 }
 
 fn events(plan: &Plan, outcome: &Outcome) -> Vec<Event> {
@@ -384,19 +293,12 @@ fn look_again(facts: &Facts, plan: &Plan, lines: &[track::Line<'_>], outcome: &O
     if outcome.opened.is_some() || outcome.refused.is_empty() && plan.runs.iter().any(is_due_now) {
         return SignedDuration::ZERO;
     }
-    let runs = plan
-        .runs
-        .iter()
-        .map(|run| run.look_again.max(SignedDuration::from_secs(1)));
+    let runs = plan.runs.iter().map(|run| run.look_again.max(SignedDuration::from_secs(1)));
     let holds = lines.iter().filter_map(|line| match line.course {
         Course::Hold(hold) => hold.until.map(|until| until.duration_since(facts.now)),
         Course::Move { .. } | Course::Continue | Course::Nothing => None,
     });
-    let least = runs
-        .chain(holds)
-        .chain([facts.policy.interval])
-        .min()
-        .unwrap_or(facts.policy.interval);
+    let least = runs.chain(holds).chain([facts.policy.interval]).min().unwrap_or(facts.policy.interval);
     least.max(SignedDuration::from_millis(100))
 }
 

@@ -36,6 +36,8 @@ pub struct Plan {
     pub runs: Vec<RunPlan>,
     /// A run to record. Its first patch is due in the next pass, which reads it back first.
     pub opening: Option<Run>,
+    /// Annotations to clear, for they name no open run.
+    pub strays: Vec<Patch>,
     /// The ledgers to store before anything else.
     pub ledgers: BTreeMap<Repository, Ledger>,
 }
@@ -69,30 +71,37 @@ const MAX_NOTES: usize = 16;
 /// Plans the one write that is due for each open run, and the run to open.
 pub fn plan(facts: &Facts, decision: Decision) -> Plan {
     let mut ledgers = decision.assessment.ledgers.clone();
-    let runs: Vec<RunPlan> = facts
-        .seen
-        .open_runs
-        .iter()
-        .map(|open| plan_run(facts, open, &mut ledgers))
-        .collect();
-    let opening = decision
-        .tracks
-        .iter()
-        .zip(&decision.assessment.chosen)
-        .enumerate()
-        .find_map(|(index, (course, chosen))| match course {
+    let runs: Vec<RunPlan> =
+        facts.seen.open_runs.iter().map(|open| plan_run(facts, open, &mut ledgers)).collect();
+    let opening = decision.tracks.iter().zip(&decision.assessment.chosen).enumerate().find_map(
+        |(index, (course, chosen))| match course {
             Course::Move { tag, digest, canary } => {
                 let track = facts.seen.tracks.get(chosen.track)?;
                 open(facts, track, &decision, index, (tag, digest, *canary))
             }
             Course::Hold(_) | Course::Continue | Course::Nothing => None,
-        });
-    Plan {
-        decision,
-        runs,
-        opening,
-        ledgers,
+        },
+    );
+    let strays = strays(facts);
+    Plan { decision, runs, opening, strays, ledgers }
+}
+
+/// Workloads whose annotation came back from the dead.
+fn strays(facts: &Facts) -> Vec<Patch> {
+    if facts.policy.mode == Mode::DryRun || facts.seen.namespace_deleting {
+        return Vec::new();
     }
+    let open: BTreeSet<&str> = facts.seen.open_runs.iter().map(|open| open.run.name.as_str()).collect();
+    let mut patches: Vec<Patch> = Vec::new();
+    for track in &facts.seen.tracks {
+        let annotated = track.workload.annotated_run.as_deref();
+        let stray = annotated.is_some_and(|run| !open.contains(run));
+        let known = patches.iter().any(|patch| patch.workload == track.workload.id);
+        if stray && track.busy.is_none() && !known {
+            patches.push(deployment::forget(&track.workload));
+        }
+    }
+    patches
 }
 
 /// The record of a run that is about to begin: everything that a rollback needs.
@@ -104,12 +113,7 @@ fn open(
     (tag, digest, canary): (&Tag, &Digest, bool),
 ) -> Option<Run> {
     let chosen = decision.assessment.chosen.get(index)?;
-    let assessed = decision
-        .assessment
-        .candidates
-        .get(index)?
-        .iter()
-        .find(|one| one.tag == *tag)?;
+    let assessed = decision.assessment.candidates.get(index)?.iter().find(|one| one.tag == *tag)?;
     let ledger = decision.assessment.ledgers.get(&track.repository)?;
     let failure = ledger.failures.get(digest);
     let first_seen = ledger.first_seen(tag, digest).unwrap_or(facts.now);
@@ -130,10 +134,7 @@ fn open(
         .verdicts
         .iter()
         .map(|(layer, verdict)| {
-            (
-                layer.name().to_owned(),
-                format!("{}: {}", verdict.reason, verdict.observed),
-            )
+            (layer.name().to_owned(), format!("{}: {}", verdict.reason, verdict.observed))
         })
         .collect();
     Some(Run {
@@ -169,10 +170,7 @@ fn open(
 
 /// A name that is the same for the same move of the same template, so that two passes cannot open it twice.
 fn run_name(policy: &str, track: &Track, tag: &Tag, digest: &Digest) -> String {
-    let seed = format!(
-        "{}/{}/{digest}/{}",
-        track.workload.id.uid, track.key, track.workload.generation
-    );
+    let seed = format!("{}/{}/{digest}/{}", track.workload.id.uid, track.key, track.workload.generation);
     // FNV-1a, 64 bits: a short name, not a security boundary.
     let hash = seed.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -180,13 +178,7 @@ fn run_name(policy: &str, track: &Track, tag: &Tag, digest: &Digest) -> String {
     let plain = |text: &str, most: usize| -> String {
         let kept: String = text
             .chars()
-            .map(|letter| {
-                if letter.is_ascii_alphanumeric() {
-                    letter.to_ascii_lowercase()
-                } else {
-                    '-'
-                }
-            })
+            .map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' })
             .take(most)
             .collect();
         kept.trim_matches('-').to_owned()
@@ -243,11 +235,7 @@ fn plan_run(facts: &Facts, open: &OpenRun, ledgers: &mut BTreeMap<Repository, Le
             if held.any() {
                 return restoring(facts, run, workload, intent.clone());
             }
-            let phase = if intent.end == Reason::RolledBack {
-                Phase::RolledBack
-            } else {
-                Phase::Aborted
-            };
+            let phase = if intent.end == Reason::RolledBack { Phase::RolledBack } else { Phase::Aborted };
             finish(facts, run, phase, intent.reason, intent.message.clone())
         }
         (None, Images::Old) if !held.any() && run.status.started_at.is_none() => {
@@ -259,13 +247,7 @@ fn plan_run(facts: &Facts, open: &OpenRun, ledgers: &mut BTreeMap<Repository, Le
             None if held.min_ready => canary(facts, open, workload, ledgers),
             None if held.any() => {
                 let patch = deployment::restore_ours(run, workload);
-                write(
-                    facts,
-                    run,
-                    Phase::Promoting,
-                    patch,
-                    "restored the rollout settings".to_owned(),
-                )
+                write(facts, run, Phase::Promoting, patch, "restored the rollout settings".to_owned())
             }
             None => promoting(facts, open, workload, ledgers),
         },
@@ -291,22 +273,11 @@ fn preparing(facts: &Facts, run: &Run, workload: &Workload) -> RunPlan {
             workload.replicas
         )
     } else {
-        format!(
-            "image set to {}@{} without a canary",
-            run.to_tag,
-            run.to_digest.short()
-        )
+        format!("image set to {}@{} without a canary", run.to_tag, run.to_digest.short())
     };
-    let phase = if run.canary {
-        Phase::Canary
-    } else {
-        Phase::Promoting
-    };
+    let phase = if run.canary { Phase::Canary } else { Phase::Promoting };
     let mut plan = write(facts, run, phase, deployment::start(run, surge), what);
-    let deadline = facts
-        .now
-        .checked_add(run.settings.deadline)
-        .unwrap_or(Timestamp::MAX);
+    let deadline = facts.now.checked_add(run.settings.deadline).unwrap_or(Timestamp::MAX);
     plan.after.started_at = Some(facts.now);
     plan.after.deadline = Some(deadline);
     plan.after.step = step;
@@ -335,10 +306,7 @@ fn abort_cause(facts: &Facts, run: &Run) -> Option<(Reason, String)> {
         return Some((Reason::DryRun, "the policy was set to DryRun".to_owned()));
     }
     if policy.trust.is_none() {
-        return Some((
-            Reason::NoTrustDecision,
-            "the policy's trust decision was taken away".to_owned(),
-        ));
+        return Some((Reason::NoTrustDecision, "the policy's trust decision was taken away".to_owned()));
     }
     if !facts.seen.tracks.iter().any(|track| track.key == run.track) {
         return aborted("the policy was edited: the workload is not among its targets any more");
@@ -352,16 +320,10 @@ fn abort_cause(facts: &Facts, run: &Run) -> Option<(Reason, String)> {
         abandoned: None,
         allow_downgrade: policy.allow_downgrade,
     };
-    if select::select(&query, [run.to_tag.as_str()])
-        .candidates
-        .is_empty()
-    {
+    if select::select(&query, [run.to_tag.as_str()]).candidates.is_empty() {
         return Some((
             Reason::Aborted,
-            format!(
-                "the policy was edited: {} is outside the rule {} now",
-                run.to_tag, policy.rule_text
-            ),
+            format!("the policy was edited: {} is outside the rule {} now", run.to_tag, policy.rule_text),
         ));
     }
     None
@@ -384,9 +346,7 @@ fn observation<'a>(
         expected: u32::try_from(expected).unwrap_or(0),
         watched_since: run.status.step_started_at,
         bake: run.settings.bake,
-        deadline: started
-            .checked_add(run.settings.deadline)
-            .unwrap_or(Timestamp::MAX),
+        deadline: started.checked_add(run.settings.deadline).unwrap_or(Timestamp::MAX),
         now,
     }
 }
@@ -403,29 +363,16 @@ fn split(open: &OpenRun) -> Split {
         .replica_sets
         .iter()
         .filter(|set| {
-            open.run
-                .containers
-                .iter()
-                .all(|container| set.images.get(&container.name) == Some(&container.to))
+            open.run.containers.iter().all(|container| set.images.get(&container.name) == Some(&container.to))
         })
         .collect();
-    let (new, old) = open
-        .pods
-        .iter()
-        .cloned()
-        .partition(|pod: &Pod| ours.iter().any(|set| set.name == pod.owner));
-    Split {
-        new,
-        old,
-        create_failure: ours.iter().find_map(|set| set.create_failure.clone()),
-    }
+    let (new, old) =
+        open.pods.iter().cloned().partition(|pod: &Pod| ours.iter().any(|set| set.name == pod.owner));
+    Split { new, old, create_failure: ours.iter().find_map(|set| set.create_failure.clone()) }
 }
 
 fn judged(run: &Run) -> BTreeSet<String> {
-    run.containers
-        .iter()
-        .map(|container| container.name.clone())
-        .collect()
+    run.containers.iter().map(|container| container.name.clone()).collect()
 }
 
 fn canary(
@@ -498,15 +445,8 @@ fn promoting(
 ) -> RunPlan {
     let run = &open.run;
     let (pods, judged) = (split(open), judged(run));
-    let bake = if run.canary {
-        SignedDuration::ZERO
-    } else {
-        run.settings.bake
-    };
-    let seen = Observation {
-        bake,
-        ..observation(open, &pods, &judged, workload.replicas, facts.now)
-    };
+    let bake = if run.canary { SignedDuration::ZERO } else { run.settings.bake };
+    let seen = Observation { bake, ..observation(open, &pods, &judged, workload.replicas, facts.now) };
     let judgement = judge::judge(&seen);
     let complete = workload.generation <= workload.observed_generation
         && workload.updated_replicas == workload.replicas
@@ -534,9 +474,8 @@ fn completed(
     workload: &Workload,
     ledgers: &mut BTreeMap<Repository, Ledger>,
 ) -> RunPlan {
-    if let Some(memory) = ledgers
-        .get_mut(&run.repository)
-        .and_then(|ledger| ledger.workloads.get_mut(&run.track))
+    if let Some(memory) =
+        ledgers.get_mut(&run.repository).and_then(|ledger| ledger.workloads.get_mut(&run.track))
     {
         memory.completed = Some(run.to_tag.clone());
         memory.wrote = run.containers.first().map(|container| container.to.clone());
@@ -544,10 +483,7 @@ fn completed(
     let message = if workload.replicas == 0 {
         format!("{} is set; 0 replicas: nothing to observe", run.to_tag)
     } else {
-        format!(
-            "{} of {} pods run {}",
-            workload.updated_replicas, workload.replicas, run.to_tag
-        )
+        format!("{} of {} pods run {}", workload.updated_replicas, workload.replicas, run.to_tag)
     };
     finish(facts, run, Phase::Succeeded, Reason::RolledForward, message)
 }
@@ -594,16 +530,7 @@ fn failed(facts: &Facts, run: &Run, cause: &Cause, ledgers: &mut BTreeMap<Reposi
 }
 
 fn begin_end(facts: &Facts, run: &Run, end: Reason, reason: Reason, message: String) -> RunPlan {
-    reverting(
-        facts,
-        run,
-        &Intent {
-            end,
-            reason,
-            message,
-            at: facts.now,
-        },
-    )
+    reverting(facts, run, &Intent { end, reason, message, at: facts.now })
 }
 
 fn reverting(facts: &Facts, run: &Run, intent: &Intent) -> RunPlan {
@@ -620,13 +547,7 @@ fn reverting(facts: &Facts, run: &Run, intent: &Intent) -> RunPlan {
 
 fn restoring(facts: &Facts, run: &Run, workload: &Workload, intent: Intent) -> RunPlan {
     let patch = deployment::restore_ours(run, workload);
-    let mut plan = write(
-        facts,
-        run,
-        phase_now(run),
-        patch,
-        "restored the rollout settings".to_owned(),
-    );
+    let mut plan = write(facts, run, phase_now(run), patch, "restored the rollout settings".to_owned());
     plan.before.intent = Some(intent.clone());
     plan.after.intent = Some(intent);
     plan
@@ -648,15 +569,11 @@ fn human_edit(
     images: Images,
     ledgers: &mut BTreeMap<Repository, Ledger>,
 ) -> RunPlan {
-    let (by, at) = workload
-        .image_writer
-        .clone()
-        .unwrap_or_else(|| ("somebody".to_owned(), facts.now));
+    let (by, at) = workload.image_writer.clone().unwrap_or_else(|| ("somebody".to_owned(), facts.now));
     let who = text::clean(&by, 64);
     let (reason, message) = if images == Images::Old {
-        if let Some(memory) = ledgers
-            .get_mut(&run.repository)
-            .and_then(|ledger| ledger.workloads.get_mut(&run.track))
+        if let Some(memory) =
+            ledgers.get_mut(&run.repository).and_then(|ledger| ledger.workloads.get_mut(&run.track))
         {
             let left = current::abandon(memory.abandoned.as_ref(), &run.to_tag, by, at);
             memory.abandoned = Some(left);
@@ -664,26 +581,15 @@ fn human_edit(
         let from = run.from_tag.as_ref().map_or("the old image", Tag::as_str);
         (
             Reason::HumanRollback,
-            format!(
-                "{who} went back to {from} during the run, at {}",
-                text::instant_seconds(at)
-            ),
+            format!("{who} went back to {from} during the run, at {}", text::instant_seconds(at)),
         )
     } else {
         (
             Reason::HumanEdit,
-            format!(
-                "{who} changed the image during the run, at {}",
-                text::instant_seconds(at)
-            ),
+            format!("{who} changed the image during the run, at {}", text::instant_seconds(at)),
         )
     };
-    let intent = Intent {
-        end: Reason::Aborted,
-        reason,
-        message,
-        at: facts.now,
-    };
+    let intent = Intent { end: Reason::Aborted, reason, message, at: facts.now };
     if held_fields(run, workload).any() {
         return restoring(facts, run, workload, intent);
     }
@@ -697,9 +603,7 @@ fn wait(facts: &Facts, run: &Run, phase: Phase) -> RunPlan {
     status.started_at = status.started_at.or(Some(run.created_at));
     status.step_started_at = status.step_started_at.or(Some(facts.now));
     status.step_pods = status.step_pods.max(1);
-    status.deadline = status
-        .deadline
-        .or_else(|| run.created_at.checked_add(run.settings.deadline).ok());
+    status.deadline = status.deadline.or_else(|| run.created_at.checked_add(run.settings.deadline).ok());
     RunPlan {
         run: run.clone(),
         phase,

@@ -79,10 +79,7 @@ impl TagFilter {
             })
             .transpose()
         };
-        Ok(Self {
-            include: compile("include", include)?,
-            exclude: compile("exclude", exclude)?,
-        })
+        Ok(Self { include: compile("include", include)?, exclude: compile("exclude", exclude)? })
     }
 
     fn admits(&self, tag: &str) -> bool {
@@ -232,10 +229,7 @@ fn consider_outside(selection: &mut Selection, bounds: &Bounds, tag: &Tag, versi
         Ordering::Greater => false,
     });
     if newer && better && !version.is_prerelease() {
-        selection.newest_outside = Some(Candidate {
-            tag: tag.clone(),
-            version,
-        });
+        selection.newest_outside = Some(Candidate { tag: tag.clone(), version });
     }
 }
 
@@ -252,10 +246,7 @@ fn judge(query: &Query<'_>, bounds: &Bounds, tag: &Tag) -> Result<Version, (Reas
         return refuse(Reason::NotAVersion);
     };
     if query.variant == VariantMode::Keep
-        && bounds
-            .current
-            .as_ref()
-            .is_some_and(|current| current.family() != version.family())
+        && bounds.current.as_ref().is_some_and(|current| current.family() != version.family())
     {
         return refuse(Reason::OtherVariant);
     }
@@ -276,10 +267,7 @@ fn judge(query: &Query<'_>, bounds: &Bounds, tag: &Tag) -> Result<Version, (Reas
 }
 
 fn same(bounds: &Bounds, version: &Version) -> bool {
-    bounds
-        .current
-        .as_ref()
-        .is_some_and(|current| current.cmp(version) == Ordering::Equal)
+    bounds.current.as_ref().is_some_and(|current| current.cmp(version) == Ordering::Equal)
 }
 
 fn above_current(bounds: &Bounds, version: &Version) -> bool {
@@ -288,9 +276,7 @@ fn above_current(bounds: &Bounds, version: &Version) -> bool {
 
 /// Signatures, attestations and SBOMs are stored under tags of their own.
 fn is_artefact(text: &str) -> bool {
-    [".sig", ".att", ".sbom"]
-        .iter()
-        .any(|suffix| text.ends_with(suffix))
+    [".sig", ".att", ".sbom"].iter().any(|suffix| text.ends_with(suffix))
         || text
             .strip_prefix("sha256-")
             .is_some_and(|hex| 64 <= hex.len() && hex.bytes().take(64).all(|byte| byte.is_ascii_hexdigit()))
@@ -321,11 +307,7 @@ fn allowed(rule: &Rule, current: Option<&Version>, version: &Version) -> Result<
                 Level::Major => 0,
             };
             let same_line = (0..kept).all(|index| current.number(index) == version.number(index));
-            if same_shape && same_line {
-                Ok(())
-            } else {
-                Err(Reason::OutsideRule)
-            }
+            if same_shape && same_line { Ok(()) } else { Err(Reason::OutsideRule) }
         }
     }
 }
@@ -333,10 +315,7 @@ fn allowed(rule: &Rule, current: Option<&Version>, version: &Version) -> Result<
 /// Best first; of tags that spell the same version one stays: written like the running tag, then shortest, then lexical.
 fn order(bounds: &Bounds, selection: &mut Selection) {
     let like_running = |candidate: &Candidate| {
-        bounds
-            .current
-            .as_ref()
-            .is_some_and(|current| current.has_v() == candidate.version.has_v())
+        bounds.current.as_ref().is_some_and(|current| current.has_v() == candidate.version.has_v())
     };
     selection.candidates.sort_by(|one, other| {
         other
@@ -348,14 +327,8 @@ fn order(bounds: &Bounds, selection: &mut Selection) {
     });
     let mut kept: Vec<Candidate> = Vec::with_capacity(selection.candidates.len());
     for candidate in std::mem::take(&mut selection.candidates) {
-        if kept
-            .last()
-            .is_some_and(|last| last.version.cmp(&candidate.version) == Ordering::Equal)
-        {
-            selection.rejected.push(Rejected {
-                tag: candidate.tag,
-                reason: Reason::Duplicate,
-            });
+        if kept.last().is_some_and(|last| last.version.cmp(&candidate.version) == Ordering::Equal) {
+            selection.rejected.push(Rejected { tag: candidate.tag, reason: Reason::Duplicate });
         } else {
             kept.push(candidate);
         }
@@ -382,10 +355,7 @@ pub fn glob_matches(pattern: &str, text: &str) -> bool {
         if parts.peek().is_none() {
             return rest.ends_with(part);
         }
-        match rest
-            .find(part)
-            .and_then(|at| rest.get(at.saturating_add(part.len())..))
-        {
+        match rest.find(part).and_then(|at| rest.get(at.saturating_add(part.len())..)) {
             Some(after) => rest = after,
             None => return false,
         }

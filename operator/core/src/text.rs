@@ -46,9 +46,7 @@ pub fn instant(at: Timestamp) -> String {
 /// An instant to the second: `2026-11-25 09:40:12Z`.
 #[must_use]
 pub fn instant_seconds(at: Timestamp) -> String {
-    at.to_zoned(TimeZone::UTC)
-        .strftime("%Y-%m-%d %H:%M:%SZ")
-        .to_string()
+    at.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
 /// A duration: `24h`, `1h 30m`, `10m`, `14s`.
@@ -57,29 +55,15 @@ pub fn span(duration: SignedDuration) -> String {
     let seconds = duration.as_secs().max(0);
     let part = |value: i64, unit: &str| (0 < value).then(|| format!("{value}{unit}"));
     let hours = seconds.checked_div(3600).unwrap_or(0);
-    let minutes = seconds
-        .checked_rem(3600)
-        .unwrap_or(0)
-        .checked_div(60)
-        .unwrap_or(0);
+    let minutes = seconds.checked_rem(3600).unwrap_or(0).checked_div(60).unwrap_or(0);
     let rest = seconds.checked_rem(60).unwrap_or(0);
-    let parts: Vec<String> = [part(hours, "h"), part(minutes, "m"), part(rest, "s")]
-        .into_iter()
-        .flatten()
-        .take(2)
-        .collect();
-    if parts.is_empty() {
-        "0s".to_owned()
-    } else {
-        parts.join(" ")
-    }
+    let parts: Vec<String> =
+        [part(hours, "h"), part(minutes, "m"), part(rest, "s")].into_iter().flatten().take(2).collect();
+    if parts.is_empty() { "0s".to_owned() } else { parts.join(" ") }
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    reason = "a test's row that does not parse is the failure"
-)]
+#[allow(clippy::unwrap_used, reason = "a test's row that does not parse is the failure")]
 mod tests {
     use super::*;
 

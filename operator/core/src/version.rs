@@ -18,11 +18,7 @@ impl Number {
         let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
         is_number.then(|| {
             let plain = digits.trim_start_matches('0');
-            Self(if plain.is_empty() {
-                "0".to_owned()
-            } else {
-                plain.to_owned()
-            })
+            Self(if plain.is_empty() { "0".to_owned() } else { plain.to_owned() })
         })
     }
 
@@ -59,10 +55,7 @@ impl Number {
 
 impl Ord for Number {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.0
-            .len()
-            .cmp(&other.0.len())
-            .then_with(|| self.0.cmp(&other.0))
+        self.0.len().cmp(&other.0.len()).then_with(|| self.0.cmp(&other.0))
     }
 }
 
@@ -90,9 +83,7 @@ impl Version {
         }
         let has_v = text.starts_with(['v', 'V']);
         let rest = if has_v { text.get(1..)? } else { text };
-        let end = rest
-            .find(|letter: char| !letter.is_ascii_digit() && letter != '.')
-            .unwrap_or(rest.len());
+        let end = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(rest.len());
         let (digits, suffix) = rest.split_at_checked(end)?;
         // `1.2.` is no version; `1.2.x` ends its numbers before the dot.
         let numbers: Option<Vec<Number>> = digits.split('.').map(Number::parse).collect();
@@ -105,12 +96,7 @@ impl Version {
             None => return None,
         };
         let (prerelease, variant) = split_suffix(suffix);
-        Some(Self {
-            numbers: numbers?,
-            prerelease,
-            variant,
-            has_v,
-        })
+        Some(Self { numbers: numbers?, prerelease, variant, has_v })
     }
 
     /// The numeric parts.
@@ -192,11 +178,8 @@ const PRERELEASE_WORDS: &[&str] = &[
 ];
 
 fn starts_with_prerelease(text: &str) -> bool {
-    let word: String = text
-        .chars()
-        .take_while(char::is_ascii_alphabetic)
-        .collect::<String>()
-        .to_ascii_lowercase();
+    let word: String =
+        text.chars().take_while(char::is_ascii_alphabetic).collect::<String>().to_ascii_lowercase();
     let rest = text.get(word.len()..).unwrap_or("");
     let ends_well =
         rest.is_empty() || rest.starts_with(|letter: char| letter.is_ascii_digit() || letter == '.');
@@ -225,16 +208,9 @@ fn split_suffix(suffix: &str) -> (Vec<String>, String) {
 fn identifiers(part: &str) -> Vec<String> {
     let mut all = Vec::new();
     for piece in part.split('.').filter(|piece| !piece.is_empty()) {
-        let digits_at = piece
-            .find(|letter: char| letter.is_ascii_digit())
-            .unwrap_or(piece.len());
+        let digits_at = piece.find(|letter: char| letter.is_ascii_digit()).unwrap_or(piece.len());
         let (word, number) = piece.split_at_checked(digits_at).unwrap_or((piece, ""));
-        all.extend(
-            [word, number]
-                .into_iter()
-                .filter(|one| !one.is_empty())
-                .map(str::to_ascii_lowercase),
-        );
+        all.extend([word, number].into_iter().filter(|one| !one.is_empty()).map(str::to_ascii_lowercase));
     }
     all
 }
@@ -256,10 +232,7 @@ fn compare_identifiers(one: &[String], other: &[String]) -> Ordering {
 
 /// The runs of digits in a variant, as numbers: `alpine3.21` is above `alpine3.9`.
 fn variant_numbers(variant: &str) -> Vec<Number> {
-    variant
-        .split(|letter: char| !letter.is_ascii_digit())
-        .filter_map(Number::parse)
-        .collect()
+    variant.split(|letter: char| !letter.is_ascii_digit()).filter_map(Number::parse).collect()
 }
 
 impl Ord for Version {
@@ -297,10 +270,6 @@ impl fmt::Display for Version {
         if self.is_prerelease() {
             write!(formatter, "-{}", self.prerelease.join("."))?;
         }
-        if self.variant.is_empty() {
-            Ok(())
-        } else {
-            write!(formatter, "-{}", self.variant)
-        }
+        if self.variant.is_empty() { Ok(()) } else { write!(formatter, "-{}", self.variant) }
     }
 }

@@ -33,20 +33,15 @@ impl Image {
 /// The digest of bytes.
 #[must_use]
 pub fn digest_of(bytes: &[u8]) -> Digest {
-    let hex: String = Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     Digest::parse(&format!("sha256:{hex}")).unwrap()
 }
 
 /// A single image for a platform. Another `salt` is another digest.
 #[must_use]
 pub fn image(os: &str, architecture: &str, salt: &str) -> Image {
-    image_with_config(
-        json!({"os": os, "architecture": architecture, "config": {"Labels": {"salt": salt}},
-        "rootfs": {"type": "layers", "diff_ids": []}}),
-    )
+    image_with_config(json!({"os": os, "architecture": architecture, "config": {"Labels": {"salt": salt}},
+        "rootfs": {"type": "layers", "diff_ids": []}}))
 }
 
 /// A single image with any config.
@@ -55,11 +50,7 @@ pub fn image_with_config(config: serde_json::Value) -> Image {
     let config = config.to_string().into_bytes();
     let manifest = json!({"schemaVersion": 2, "mediaType": IMAGE, "layers": [], "config":
         {"mediaType": CONFIG, "size": config.len(), "digest": digest_of(&config).as_str()}});
-    Image {
-        media_type: IMAGE.to_owned(),
-        manifest: manifest.to_string().into_bytes(),
-        config: Some(config),
-    }
+    Image { media_type: IMAGE.to_owned(), manifest: manifest.to_string().into_bytes(), config: Some(config) }
 }
 
 /// An index of images for platforms, with an attestation beside the first, as BuildKit writes it.
@@ -74,15 +65,9 @@ pub fn index(platforms: &[(&str, &str)], salt: &str) -> Image {
         })
         .collect();
     let attestation = digest_of(salt.as_bytes());
-    entries.push(
-        json!({"mediaType": IMAGE, "size": 100, "digest": attestation.as_str(),
+    entries.push(json!({"mediaType": IMAGE, "size": 100, "digest": attestation.as_str(),
         "platform": {"os": "unknown", "architecture": "unknown"},
-        "annotations": {"vnd.docker.reference.type": "attestation-manifest"}}),
-    );
+        "annotations": {"vnd.docker.reference.type": "attestation-manifest"}}));
     let manifest = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries});
-    Image {
-        media_type: INDEX.to_owned(),
-        manifest: manifest.to_string().into_bytes(),
-        config: None,
-    }
+    Image { media_type: INDEX.to_owned(), manifest: manifest.to_string().into_bytes(), config: None }
 }

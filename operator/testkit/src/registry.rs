@@ -85,10 +85,7 @@ impl Fault {
     pub fn reply(status: u16, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Self {
         Fault::Reply {
             status,
-            headers: headers
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
+            headers: headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             body: body.into(),
         }
     }
@@ -102,11 +99,7 @@ impl Fault {
     /// The error form of the distribution specification.
     #[must_use]
     pub fn error(status: u16, code: &str, message: &str) -> Self {
-        Self::reply(
-            status,
-            &[("content-type", "application/json")],
-            error_body(code, message),
-        )
+        Self::reply(status, &[("content-type", "application/json")], error_body(code, message))
     }
 }
 
@@ -150,17 +143,10 @@ impl HostileRegistry {
     pub async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let store = Arc::new(Mutex::new(Store {
-            address: address.to_string(),
-            ..Store::default()
-        }));
+        let store = Arc::new(Mutex::new(Store { address: address.to_string(), ..Store::default() }));
         let router = Router::new().fallback(serve).with_state(store.clone());
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self {
-            address,
-            store,
-            server,
-        }
+        Self { address, store, server }
     }
 
     /// Host and port: the registry's name in references and settings.
@@ -197,9 +183,7 @@ impl HostileRegistry {
         if let Some(config) = &image.config {
             store.blobs.insert(digest_of(config), config.clone());
         }
-        store
-            .manifests
-            .insert((path.to_owned(), digest.clone()), image.clone());
+        store.manifests.insert((path.to_owned(), digest.clone()), image.clone());
         let tags = store.repositories.entry(path.to_owned()).or_default();
         tags.retain(|(name, _)| name != tag);
         tags.push((tag.to_owned(), digest.clone()));
@@ -215,10 +199,7 @@ impl HostileRegistry {
     /// The lines of all requests so far, in order.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
-        self.received()
-            .into_iter()
-            .map(|received| received.line)
-            .collect()
+        self.received().into_iter().map(|received| received.line).collect()
     }
 
     /// How many requests there were whose line holds `part`.
@@ -241,19 +222,12 @@ async fn serve(State(store): State<Arc<Mutex<Store>>>, request: Request) -> Resp
     let form = axum::body::to_bytes(body, 64 * 1024).await.unwrap();
     let fault = {
         let mut store = store.lock().unwrap();
-        store.received.push(Received {
-            line: line.clone(),
-            authorization: authorization.clone(),
-        });
+        store.received.push(Received { line: line.clone(), authorization: authorization.clone() });
         let placed = store.faults.iter().find(|(part, _)| line.contains(part));
         placed.map(|(_, fault)| fault.clone())
     };
     match fault {
-        Some(Fault::Reply {
-            status,
-            headers,
-            body,
-        }) => reply(status, &headers, body),
+        Some(Fault::Reply { status, headers, body }) => reply(status, &headers, body),
         Some(Fault::Endless) => {
             let chunks = stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 64 * 1024]));
             Response::new(Body::from_stream(chunks))
@@ -263,10 +237,7 @@ async fn serve(State(store): State<Arc<Mutex<Store>>>, request: Request) -> Resp
             let query = parts.uri.query().unwrap_or_default();
             let path = parts.uri.path();
             let form = String::from_utf8_lossy(&form);
-            store
-                .lock()
-                .unwrap()
-                .honest(path, query, authorization.as_deref(), &form)
+            store.lock().unwrap().honest(path, query, authorization.as_deref(), &form)
         }
     }
 }
@@ -279,11 +250,7 @@ impl Store {
         if let Some(challenge) = self.challenge(authorization) {
             let json = ("content-type".to_owned(), "application/json".to_owned());
             let headers = [("www-authenticate".to_owned(), challenge), json];
-            return reply(
-                401,
-                &headers,
-                error_body("UNAUTHORIZED", "authentication required"),
-            );
+            return reply(401, &headers, error_body("UNAUTHORIZED", "authentication required"));
         }
         let rest = path.strip_prefix("/v2/").unwrap_or_default();
         if let Some(name) = rest.strip_suffix("/tags/list") {
@@ -345,11 +312,7 @@ impl Store {
         let token = format!("token-{user}-{}", self.tokens.len());
         self.tokens.insert(token.clone());
         let mut body = json!({"token": token});
-        if let Auth::Bearer {
-            expires_in: Some(seconds),
-            ..
-        } = self.switches.auth
-        {
+        if let Auth::Bearer { expires_in: Some(seconds), .. } = self.switches.auth {
             body["expires_in"] = seconds.into();
         }
         json_reply(&body)
@@ -368,12 +331,7 @@ impl Store {
         let asked = parameter("n").and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
         let n = asked.min(self.switches.page_size.unwrap_or(usize::MAX));
         let from = parameter("from").and_then(|n| n.parse().ok()).unwrap_or(0_usize);
-        let page: Vec<&str> = tags
-            .iter()
-            .skip(from)
-            .take(n)
-            .map(|(tag, _)| tag.as_str())
-            .collect();
+        let page: Vec<&str> = tags.iter().skip(from).take(n).map(|(tag, _)| tag.as_str()).collect();
         let body = json!({"name": name, "tags": page}).to_string();
         let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
         let next = from + page.len();
@@ -424,7 +382,5 @@ fn error(status: u16, code: &str, message: &str) -> Response<Body> {
 }
 
 fn error_body(code: &str, message: &str) -> Vec<u8> {
-    json!({"errors": [{"code": code, "message": message}]})
-        .to_string()
-        .into_bytes()
+    json!({"errors": [{"code": code, "message": message}]}).to_string().into_bytes()
 }

@@ -24,10 +24,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let namespace = super::namespace(arguments.namespace, &client);
     let now = clock::now().to_string();
     annotate(client, &namespace, &arguments.policy, REQUEST_ANNOTATION, &now).await?;
-    super::tell(&format!(
-        "updatepolicy/{} in {namespace}: asked to look now ({now})\n",
-        arguments.policy
-    ));
+    super::tell(&format!("updatepolicy/{} in {namespace}: asked to look now ({now})\n", arguments.policy));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -41,10 +38,8 @@ pub(crate) async fn annotate(
 ) -> anyhow::Result<()> {
     let api = Api::<UpdatePolicy>::namespaced(client, namespace);
     let body = json!({"metadata": {"annotations": {key: value}}});
-    api.patch_metadata(policy, &PatchParams::default(), &Patch::Merge(&body))
-        .await
-        .with_context(|| {
-            format!("could not write the annotation {key} of updatepolicy/{policy} in {namespace}")
-        })?;
+    api.patch_metadata(policy, &PatchParams::default(), &Patch::Merge(&body)).await.with_context(|| {
+        format!("could not write the annotation {key} of updatepolicy/{policy} in {namespace}")
+    })?;
     Ok(())
 }

@@ -71,9 +71,7 @@ fn reference() -> anyhow::Result<String> {
     for reason in Reason::ALL {
         if reason.section() != section {
             section = reason.section();
-            text.push_str(&format!(
-                "\n### {section}\n\n| reason | meaning and what to do |\n|---|---|\n"
-            ));
+            text.push_str(&format!("\n### {section}\n\n| reason | meaning and what to do |\n|---|---|\n"));
         }
         text.push_str(&format!("| `{reason}` | {} |\n", reason.meaning()));
     }
@@ -83,10 +81,7 @@ fn reference() -> anyhow::Result<String> {
             definition.spec.names.kind
         ));
         for version in &definition.spec.versions {
-            let schema = version
-                .schema
-                .as_ref()
-                .and_then(|schema| schema.open_api_v3_schema.as_ref());
+            let schema = version.schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref());
             let schema = serde_json::to_value(schema).context("the schema")?;
             for part in ["spec", "status"] {
                 if let Some(properties) = schema.pointer(&format!("/properties/{part}")) {
@@ -105,26 +100,13 @@ fn fields(path: &str, schema: &Value, text: &mut String) {
     };
     for (name, property) in properties {
         let path = format!("{path}.{name}");
-        let kind = property
-            .get("type")
-            .and_then(Value::as_str)
-            .unwrap_or("integer or string");
-        let allowed = property
-            .get("enum")
-            .and_then(Value::as_array)
-            .map_or(String::new(), |values| {
-                let values: Vec<&str> = values.iter().filter_map(Value::as_str).collect();
-                format!(" ({})", values.join(", "))
-            });
-        let meaning = property
-            .get("description")
-            .and_then(Value::as_str)
-            .unwrap_or("")
-            .replace('\n', " ");
-        text.push_str(&format!(
-            "| `{path}` | {kind}{allowed} | {} |\n",
-            meaning.replace('|', "\\|")
-        ));
+        let kind = property.get("type").and_then(Value::as_str).unwrap_or("integer or string");
+        let allowed = property.get("enum").and_then(Value::as_array).map_or(String::new(), |values| {
+            let values: Vec<&str> = values.iter().filter_map(Value::as_str).collect();
+            format!(" ({})", values.join(", "))
+        });
+        let meaning = property.get("description").and_then(Value::as_str).unwrap_or("").replace('\n', " ");
+        text.push_str(&format!("| `{path}` | {kind}{allowed} | {} |\n", meaning.replace('|', "\\|")));
         fields(&path, property, text);
         if let Some(items) = property.get("items") {
             fields(&format!("{path}[]"), items, text);

@@ -42,20 +42,13 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 }
 
 fn explanation(policy: &UpdatePolicy, runs: &[UpdateRun], config: &Config) -> String {
-    let mut lines = vec![format!(
-        "{}/{}",
-        policy.namespace().unwrap_or_default(),
-        policy.name_any()
-    )];
+    let mut lines = vec![format!("{}/{}", policy.namespace().unwrap_or_default(), policy.name_any())];
     let Some(status) = &policy.status else {
         lines.push("Not looked at yet: no operator has written a status.".to_owned());
         return lines.join("\n") + "\n";
     };
     for condition in status.conditions.iter().flatten() {
-        lines.push(format!(
-            "{:<9} {:<6} {}",
-            condition.type_, condition.status, condition.message
-        ));
+        lines.push(format!("{:<9} {:<6} {}", condition.type_, condition.status, condition.message));
     }
     for image in status.images.iter().flatten() {
         track(image, &mut lines);
@@ -91,14 +84,8 @@ fn track(image: &ImageStatus, lines: &mut Vec<String>) {
         shown(&image.state)
     ));
     for candidate in image.candidates.iter().flatten() {
-        let until = candidate
-            .until
-            .as_ref()
-            .map_or(String::new(), |until| format!(" until {until}"));
-        lines.push(format!(
-            "  candidate {}: {} {}{until}",
-            candidate.tag, candidate.verdict, candidate.code
-        ));
+        let until = candidate.until.as_ref().map_or(String::new(), |until| format!(" until {until}"));
+        lines.push(format!("  candidate {}: {} {}{until}", candidate.tag, candidate.verdict, candidate.code));
     }
     for (layer, words) in image.layers.iter().flatten() {
         lines.push(format!("  layer {layer}: {words}"));
@@ -119,12 +106,7 @@ fn story(run: &UpdateRun, lines: &mut Vec<String>) {
         spec.attempt
     ));
     lines.push(format!("  trigger  {}", spec.trigger.reason));
-    lines.extend(
-        spec.evidence
-            .iter()
-            .flatten()
-            .map(|(layer, words)| format!("  evidence {layer}: {words}")),
-    );
+    lines.extend(spec.evidence.iter().flatten().map(|(layer, words)| format!("  evidence {layer}: {words}")));
     lines.extend(
         status
             .writes

@@ -24,18 +24,14 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         None => "all".to_owned(),
         Some(digest) => match Digest::parse(digest) {
             Ok(digest) => digest.to_string(),
-            Err(error) => bail!(
-                "{error}; `kubectl describe updatepolicy {}` shows it in full",
-                arguments.policy
-            ),
+            Err(error) => {
+                bail!("{error}; `kubectl describe updatepolicy {}` shows it in full", arguments.policy)
+            }
         },
     };
     let client = super::client().await?;
     let namespace = super::namespace(arguments.namespace, &client);
     super::check::annotate(client, &namespace, &arguments.policy, RELEASE_ANNOTATION, &value).await?;
-    super::tell(&format!(
-        "updatepolicy/{} in {namespace}: release of {value} asked for\n",
-        arguments.policy
-    ));
+    super::tell(&format!("updatepolicy/{} in {namespace}: release of {value} asked for\n", arguments.policy));
     Ok(ExitCode::SUCCESS)
 }

@@ -41,29 +41,17 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let tags = read(&arguments.tags)?;
     let rule = rule(&arguments)?;
     let filter = TagFilter::parse(arguments.include.as_deref(), arguments.exclude.as_deref())?;
-    let current = arguments
-        .current
-        .as_deref()
-        .map(Tag::parse)
-        .transpose()
-        .context("--current")?;
+    let current = arguments.current.as_deref().map(Tag::parse).transpose().context("--current")?;
     let query = Query {
         rule: &rule,
-        variant: if arguments.any_variant {
-            VariantMode::Any
-        } else {
-            VariantMode::Keep
-        },
+        variant: if arguments.any_variant { VariantMode::Any } else { VariantMode::Keep },
         filter: &filter,
         current: current.as_ref(),
         floor: None,
         abandoned: None,
         allow_downgrade: false,
     };
-    let selection = select::select(
-        &query,
-        tags.lines().map(str::trim).filter(|line| !line.is_empty()),
-    );
+    let selection = select::select(&query, tags.lines().map(str::trim).filter(|line| !line.is_empty()));
     match arguments.output.as_str() {
         "text" => super::tell(&text(&selection)),
         "json" => super::tell(&format!("{}\n", as_json(&selection))),
@@ -75,9 +63,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 fn read(source: &str) -> anyhow::Result<String> {
     if source == "-" {
         let mut text = String::new();
-        std::io::stdin()
-            .read_to_string(&mut text)
-            .context("could not read the tags from standard input")?;
+        std::io::stdin().read_to_string(&mut text).context("could not read the tags from standard input")?;
         return Ok(text);
     }
     std::fs::read_to_string(source).with_context(|| format!("could not read the tags from {source}"))
@@ -105,18 +91,10 @@ fn text(selection: &Selection) -> String {
         text.push_str("selected   none\n");
     }
     for rejected in &selection.rejected {
-        text.push_str(&format!(
-            "{:<10} {:<24} {}\n",
-            "left out",
-            rejected.tag.as_str(),
-            rejected.reason
-        ));
+        text.push_str(&format!("{:<10} {:<24} {}\n", "left out", rejected.tag.as_str(), rejected.reason));
     }
     if 0 < selection.not_tags {
-        text.push_str(&format!(
-            "left out   {} names that are no tags\n",
-            selection.not_tags
-        ));
+        text.push_str(&format!("left out   {} names that are no tags\n", selection.not_tags));
     }
     text
 }

@@ -83,16 +83,8 @@ async fn runs(client: &Client, namespace: Option<&str>) -> anyhow::Result<Vec<Up
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
-    let all = api
-        .list(&ListParams::default())
-        .await
-        .context("could not list the UpdateRuns")?;
-    Ok(all
-        .items
-        .into_iter()
-        .filter_map(|run| run.0.ok())
-        .filter(convert::run::is_open)
-        .collect())
+    let all = api.list(&ListParams::default()).await.context("could not list the UpdateRuns")?;
+    Ok(all.items.into_iter().filter_map(|run| run.0.ok()).filter(convert::run::is_open).collect())
 }
 
 async fn restore(client: &Client, object: &UpdateRun) -> anyhow::Result<String> {
@@ -116,13 +108,7 @@ async fn restore(client: &Client, object: &UpdateRun) -> anyhow::Result<String> 
     status.phase = Phase::Aborted;
     status.result = Some((Reason::Aborted, "restored by `rollforward restore`".to_owned()));
     status.finished_at = Some(clock::now());
-    store::run_status(
-        client,
-        &id.namespace,
-        &run.name,
-        &convert::run::to_status(&status),
-    )
-    .await?;
+    store::run_status(client, &id.namespace, &run.name, &convert::run::to_status(&status)).await?;
     store::finalizer(client, object, false).await?;
     Ok(words)
 }
@@ -133,24 +119,14 @@ fn restoring(run: &Run, workload: &rollforward_core::workload::Workload) -> Opti
         return None;
     }
     let is_ours = run.containers.iter().all(|container| {
-        workload
-            .containers
-            .iter()
-            .any(|seen| seen.name == container.name && seen.image == container.to)
+        workload.containers.iter().any(|seen| seen.name == container.name && seen.image == container.to)
     });
-    Some(if is_ours {
-        deployment::revert(run)
-    } else {
-        deployment::restore_ours(run, workload)
-    })
+    Some(if is_ours { deployment::revert(run) } else { deployment::restore_ours(run, workload) })
 }
 
 async fn release_policies(client: &Client, namespace: Option<&str>) -> anyhow::Result<()> {
     let policies: Api<UpdatePolicy> = api(client, namespace);
-    let all = policies
-        .list(&ListParams::default())
-        .await
-        .context("could not list the UpdatePolicies")?;
+    let all = policies.list(&ListParams::default()).await.context("could not list the UpdatePolicies")?;
     for policy in &all.items {
         store::finalizer(client, policy, false).await?;
     }

@@ -66,10 +66,7 @@ pub(crate) async fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
         [] => vec![None],
         named => named.iter().cloned().map(Some).collect(),
     };
-    let watches: Vec<Watches> = spaces
-        .iter()
-        .map(|space| Watches::new(&client, space.as_deref()))
-        .collect();
+    let watches: Vec<Watches> = spaces.iter().map(|space| Watches::new(&client, space.as_deref())).collect();
     let stores = Stores::new(
         watches.iter().map(|watch| watch.policies.clone()).collect(),
         watches.iter().map(|watch| watch.runs.clone()).collect(),
@@ -87,9 +84,8 @@ pub(crate) async fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
     });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
     readiness.set(Ok(()));
-    let controllers = watches
-        .into_iter()
-        .map(|watch| watch.controller.run_until(stop.clone(), Arc::clone(&ctx)));
+    let controllers =
+        watches.into_iter().map(|watch| watch.controller.run_until(stop.clone(), Arc::clone(&ctx)));
     futures::future::join_all(controllers).await;
     serving.abort();
     tracing::info!("stopped; open runs stay held and go on after a restart");
@@ -132,10 +128,7 @@ async fn wait_for_crds(client: &Client, config: &Config, readiness: &Readiness) 
                 "no right to list updatepolicies.rollforward.dev: {}",
                 crate::kubernetes::words(&error)
             ),
-            _ => format!(
-                "the apiserver does not answer: {}",
-                crate::kubernetes::words(&error)
-            ),
+            _ => format!("the apiserver does not answer: {}", crate::kubernetes::words(&error)),
         };
         tracing::warn!("not ready: {words}");
         readiness.set(Err(words));
@@ -180,19 +173,13 @@ impl Watches {
             .touched_objects()
             .predicate_filter(meaning, PredicateConfig::default());
         let api: Api<PartialObjectMeta<Deployment>> = scoped(client, namespace);
-        let deployments = watcher(api, watcher::Config::default())
-            .default_backoff()
-            .touched_objects();
+        let deployments = watcher(api, watcher::Config::default()).default_backoff().touched_objects();
         let known = policies.clone();
         let controller = Controller::for_stream(changes, policies.clone())
             .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
             .watches_stream(run_changes, policy_of_run)
             .watches_stream(deployments, move |deployment| policies_of(&known, &deployment));
-        Self {
-            policies,
-            runs,
-            controller: Walker(controller),
-        }
+        Self { policies, runs, controller: Walker(controller) }
     }
 }
 
@@ -218,11 +205,7 @@ fn on_error(object: Arc<DeserializeGuard<UpdatePolicy>>, error: &Error, ctx: Arc
     tracing::warn!(policy = %name, %namespace, %error, "the apiserver did not do what was asked; tried again");
     let Error::Api(cause) = error;
     // A conflict or a vanished object is read again at once; an apiserver in trouble gets time.
-    let wait = if matches!(cause.code(), Some(404 | 409)) {
-        200
-    } else {
-        2_000
-    };
+    let wait = if matches!(cause.code(), Some(404 | 409)) { 200 } else { 2_000 };
     Action::requeue(Duration::from_millis(wait))
 }
 
@@ -231,9 +214,7 @@ fn strip_policy(object: &mut DeserializeGuard<UpdatePolicy>) {
     object.meta_mut().managed_fields = None;
     if let Ok(policy) = &mut object.0 {
         policy.status = None;
-        policy
-            .annotations_mut()
-            .remove("kubectl.kubernetes.io/last-applied-configuration");
+        policy.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
     }
 }
 
@@ -266,11 +247,7 @@ fn policies_of(
         .filter(|policy| {
             policy.0.as_ref().is_ok_and(|policy| {
                 let name = deployment.name_any();
-                policy
-                    .spec
-                    .targets
-                    .iter()
-                    .any(|target| matches_labels(target, &name, deployment.labels()))
+                policy.spec.targets.iter().any(|target| matches_labels(target, &name, deployment.labels()))
             })
         })
         .map(|policy| ObjectRef::from_obj(policy.as_ref()))

@@ -18,10 +18,7 @@ pub fn from_api(repository: &Repository, object: &api::ImageLedger) -> Ledger {
     for entry in &status.tags {
         let Ok(tag) = Tag::parse(&entry.tag) else { continue };
         let sightings = entry.digests.iter().filter_map(|seen| {
-            Some(Sighting {
-                digest: Digest::parse(&seen.digest).ok()?,
-                first_seen: seen.first_seen.0,
-            })
+            Some(Sighting { digest: Digest::parse(&seen.digest).ok()?, first_seen: seen.first_seen.0 })
         });
         ledger.tags.insert(tag, sightings.collect());
     }
@@ -51,11 +48,7 @@ pub fn from_api(repository: &Repository, object: &api::ImageLedger) -> Ledger {
             completed: entry.completed.as_deref().and_then(|tag| Tag::parse(tag).ok()),
             wrote: entry.wrote.clone(),
             abandoned: entry.abandoned.as_ref().and_then(|left| {
-                Some(Abandoned {
-                    tag: Tag::parse(&left.tag).ok()?,
-                    at: left.at.0,
-                    by: left.by.clone(),
-                })
+                Some(Abandoned { tag: Tag::parse(&left.tag).ok()?, at: left.at.0, by: left.by.clone() })
             }),
         };
         ledger.workloads.insert(entry.key.clone(), memory);
@@ -66,20 +59,12 @@ pub fn from_api(repository: &Repository, object: &api::ImageLedger) -> Ledger {
 /// A ledger on the wire.
 #[must_use]
 pub fn to_status(ledger: &Ledger) -> api::ImageLedgerStatus {
-    let Ledger {
-        repository: _,
-        tags,
-        failures,
-        workloads,
-    } = ledger;
+    let Ledger { repository: _, tags, failures, workloads } = ledger;
     let tags = tags.iter().map(|(tag, sightings)| api::TagEntry {
         tag: tag.to_string(),
         digests: sightings
             .iter()
-            .map(|seen| api::Sighting {
-                digest: seen.digest.to_string(),
-                first_seen: time(seen.first_seen),
-            })
+            .map(|seen| api::Sighting { digest: seen.digest.to_string(), first_seen: time(seen.first_seen) })
             .collect(),
     });
     let quarantine = failures.iter().map(|(digest, failure)| api::Failure {

@@ -57,27 +57,19 @@ pub fn release(object: &UpdatePolicy) -> Option<Release> {
     if value == "all" {
         return Some(Release { digest: None });
     }
-    Some(Release {
-        digest: Some(Digest::parse(value).ok()?),
-    })
+    Some(Release { digest: Some(Digest::parse(value).ok()?) })
 }
 
 /// The value of the request for a look now.
 #[must_use]
 pub fn request(object: &UpdatePolicy) -> Option<String> {
-    object
-        .annotations()
-        .get(REQUEST_ANNOTATION)
-        .map(|value| rollforward_core::text::clean(value, 64))
+    object.annotations().get(REQUEST_ANNOTATION).map(|value| rollforward_core::text::clean(value, 64))
 }
 
 /// Whether a look was asked for that has not been handled yet.
 #[must_use]
 pub fn requested(object: &UpdatePolicy) -> bool {
-    let handled = object
-        .status
-        .as_ref()
-        .and_then(|status| status.last_handled_request.clone());
+    let handled = object.status.as_ref().and_then(|status| status.last_handled_request.clone());
     request(object).is_some_and(|request| Some(request) != handled)
 }
 
@@ -86,21 +78,13 @@ struct Faults(Vec<Fault>);
 
 impl Faults {
     fn invalid(&mut self, field: &'static str, message: impl Into<String>) {
-        self.0.push(Fault {
-            reason: Reason::InvalidPolicy,
-            field,
-            message: message.into(),
-        });
+        self.0.push(Fault { reason: Reason::InvalidPolicy, field, message: message.into() });
     }
 
     fn newer(&mut self, field: &'static str) {
         let message =
             "a value that this version does not know; upgrade the operator, or use a value it knows";
-        self.0.push(Fault {
-            reason: Reason::NewerApi,
-            field,
-            message: message.to_owned(),
-        });
+        self.0.push(Fault { reason: Reason::NewerApi, field, message: message.to_owned() });
     }
 
     fn duration(
@@ -136,11 +120,7 @@ pub fn policy(object: &UpdatePolicy, defaults: &Defaults) -> Result<Policy, Vec<
         TagFilter::default()
     });
     let schedule = spec.schedule.clone().unwrap_or_default();
-    let interval = faults.duration(
-        "spec.schedule.interval",
-        schedule.interval.as_ref(),
-        defaults.interval,
-    );
+    let interval = faults.duration("spec.schedule.interval", schedule.interval.as_ref(), defaults.interval);
     let converted = Policy {
         id: PolicyId {
             namespace: object.namespace().unwrap_or_default(),
@@ -162,11 +142,7 @@ pub fn policy(object: &UpdatePolicy, defaults: &Defaults) -> Result<Policy, Vec<
         rollout: rollout(&spec.rollout.clone().unwrap_or_default(), defaults, &mut faults),
         defer_for: DEFER_FOR,
     };
-    if faults.0.is_empty() {
-        Ok(converted)
-    } else {
-        Err(faults.0)
-    }
+    if faults.0.is_empty() { Ok(converted) } else { Err(faults.0) }
 }
 
 fn rule(select: Option<&Select>, faults: &mut Faults) -> (Rule, String) {
@@ -186,10 +162,7 @@ fn rule(select: Option<&Select>, faults: &mut Faults) -> (Rule, String) {
             (Rule::Level(level), format!("{level:?}"))
         }
         (None, Some(semver)) => match Range::parse(&semver.range) {
-            Ok(range) => (
-                Rule::Semver(range),
-                rollforward_core::text::clean(&semver.range, 100),
-            ),
+            Ok(range) => (Rule::Semver(range), rollforward_core::text::clean(&semver.range, 100)),
             Err(error) => {
                 faults.invalid("spec.image.select.semver.range", error.to_string());
                 patch()
@@ -264,11 +237,7 @@ fn rollout(rollout: &Rollout, defaults: &Defaults, faults: &mut Faults) -> Rollo
     let quarantine = rollout.quarantine.clone().unwrap_or_default();
     let bake = faults.duration("spec.rollout.bake", rollout.bake.as_ref(), defaults.bake);
     let default_deadline = defaults.deadline.max(bake.saturating_mul(2));
-    let deadline = faults.duration(
-        "spec.rollout.deadline",
-        rollout.deadline.as_ref(),
-        default_deadline,
-    );
+    let deadline = faults.duration("spec.rollout.deadline", rollout.deadline.as_ref(), default_deadline);
     if deadline < bake {
         faults.invalid(
             "spec.rollout",
@@ -295,11 +264,7 @@ fn rollout(rollout: &Rollout, defaults: &Defaults, faults: &mut Faults) -> Rollo
                 policy::WhenImpossible::Hold
             }
         },
-        after_fails: quarantine
-            .after_fails
-            .and_then(|fails| u32::try_from(fails).ok())
-            .unwrap_or(2)
-            .max(1),
+        after_fails: quarantine.after_fails.and_then(|fails| u32::try_from(fails).ok()).unwrap_or(2).max(1),
         retry_after: faults.duration(
             "spec.rollout.quarantine.retryAfter",
             quarantine.retry_after.as_ref(),

@@ -19,9 +19,7 @@ use super::{reason, time};
 /// Whether a run has not ended.
 #[must_use]
 pub fn is_open(run: &UpdateRun) -> bool {
-    run.status
-        .as_ref()
-        .is_none_or(|status| status.finished_at.is_none())
+    run.status.as_ref().is_none_or(|status| status.finished_at.is_none())
 }
 
 /// A run as it is recorded.
@@ -55,25 +53,16 @@ pub fn to_spec(run: &Run) -> UpdateRunSpec {
         to_tag: run.to_tag.to_string(),
         to_digest: run.to_digest.to_string(),
         attempt: i32::try_from(run.attempt).unwrap_or(1),
-        trigger: Trigger {
-            first_seen: time(run.first_seen),
-            reason: clean(&run.trigger, 500),
-        },
+        trigger: Trigger { first_seen: time(run.first_seen), reason: clean(&run.trigger, 500) },
         evidence: Some(
-            run.evidence
-                .iter()
-                .map(|(layer, words)| (layer.clone(), clean(words, 500)))
-                .collect(),
+            run.evidence.iter().map(|(layer, words)| (layer.clone(), clean(words, 500))).collect(),
         ),
         originals: Originals {
             min_ready_seconds: run.originals.min_ready_seconds,
             progress_deadline_seconds: run.originals.progress_deadline_seconds,
             strategy: strategy_to_api(&run.originals.strategy),
         },
-        hold: Hold {
-            min_ready_seconds: run.hold.0,
-            progress_deadline_seconds: run.hold.1,
-        },
+        hold: Hold { min_ready_seconds: run.hold.0, progress_deadline_seconds: run.hold.1 },
         rollout: settings_to_api(&run.settings),
         canary: run.canary,
     }
@@ -81,15 +70,10 @@ pub fn to_spec(run: &Run) -> UpdateRunSpec {
 
 fn strategy_to_api(strategy: &Strategy) -> ApiStrategy {
     match strategy {
-        Strategy::Recreate => ApiStrategy {
-            kind: "Recreate".to_owned(),
-            max_surge: None,
-            max_unavailable: None,
-        },
-        Strategy::RollingUpdate {
-            max_surge,
-            max_unavailable,
-        } => ApiStrategy {
+        Strategy::Recreate => {
+            ApiStrategy { kind: "Recreate".to_owned(), max_surge: None, max_unavailable: None }
+        }
+        Strategy::RollingUpdate { max_surge, max_unavailable } => ApiStrategy {
             kind: "RollingUpdate".to_owned(),
             max_surge: Some(share_to_api(max_surge)),
             max_unavailable: Some(share_to_api(max_unavailable)),
@@ -141,11 +125,7 @@ fn settings(settings: &Settings) -> RolloutSettings {
         steps: steps.collect(),
         bake: SignedDuration::from_secs(settings.bake_seconds),
         deadline: SignedDuration::from_secs(settings.deadline_seconds),
-        on_deadline: if settings.on_deadline == "Hold" {
-            OnDeadline::Hold
-        } else {
-            OnDeadline::RollBack
-        },
+        on_deadline: if settings.on_deadline == "Hold" { OnDeadline::Hold } else { OnDeadline::RollBack },
         when_impossible: WhenImpossible::Hold,
         after_fails: u32::try_from(settings.quarantine_after_fails).unwrap_or(2),
         retry_after: SignedDuration::from_secs(settings.retry_after_seconds),
@@ -191,10 +171,7 @@ pub fn from_api(object: &UpdateRun) -> Option<Run> {
         repository: Repository::parse(&spec.repository).ok()?,
         containers: containers.collect(),
         from_tag: spec.from_tag.as_deref().and_then(|tag| Tag::parse(tag).ok()),
-        from_digest: spec
-            .from_digest
-            .as_deref()
-            .and_then(|digest| Digest::parse(digest).ok()),
+        from_digest: spec.from_digest.as_deref().and_then(|digest| Digest::parse(digest).ok()),
         to_tag: Tag::parse(&spec.to_tag).ok()?,
         to_digest: Digest::parse(&spec.to_digest).ok()?,
         attempt: u32::try_from(spec.attempt).unwrap_or(1),
@@ -209,28 +186,19 @@ pub fn from_api(object: &UpdateRun) -> Option<Run> {
         hold: (spec.hold.min_ready_seconds, spec.hold.progress_deadline_seconds),
         settings: settings(&spec.rollout),
         canary: spec.canary,
-        created_at: object
-            .creation_timestamp()
-            .map_or(Timestamp::UNIX_EPOCH, |created| created.0),
+        created_at: object.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |created| created.0),
         deleting: object.metadata.deletion_timestamp.is_some(),
         status: object.status.as_ref().map(status).unwrap_or_default(),
     })
 }
 
 fn status(status: &UpdateRunStatus) -> RunStatus {
-    let writes = status
-        .writes
-        .iter()
-        .flatten()
-        .map(|write| (write.at.0, write.what.clone()));
+    let writes = status.writes.iter().flatten().map(|write| (write.at.0, write.what.clone()));
     RunStatus {
         phase: phase(status.phase.as_deref().unwrap_or_default()),
         started_at: status.started_at.as_ref().map(|at| at.0),
         deadline: status.deadline.as_ref().map(|at| at.0),
-        step: status
-            .step
-            .and_then(|step| usize::try_from(step).ok())
-            .unwrap_or(0),
+        step: status.step.and_then(|step| usize::try_from(step).ok()).unwrap_or(0),
         step_pods: status.step_pods.unwrap_or(0),
         step_started_at: status.step_started_at.as_ref().map(|at| at.0),
         intent: status.intent.as_ref().map(|intent| run::Intent {
@@ -248,10 +216,7 @@ fn status(status: &UpdateRunStatus) -> RunStatus {
             signature: cause.signature.clone(),
         }),
         writes: writes.collect(),
-        result: status
-            .result
-            .as_ref()
-            .map(|result| (reason(&result.reason), result.message.clone())),
+        result: status.result.as_ref().map(|result| (reason(&result.reason), result.message.clone())),
         finished_at: status.finished_at.as_ref().map(|at| at.0),
     }
 }
@@ -316,13 +281,7 @@ pub fn to_status(status: &RunStatus) -> UpdateRunStatus {
             signature: clean(&cause.signature, 500),
         }),
         writes: Some(
-            writes
-                .iter()
-                .map(|(at, what)| Write {
-                    at: time(*at),
-                    what: clean(what, 500),
-                })
-                .collect(),
+            writes.iter().map(|(at, what)| Write { at: time(*at), what: clean(what, 500) }).collect(),
         ),
         result: result.as_ref().map(|(reason, message)| Outcome {
             reason: reason.code().to_owned(),

@@ -11,11 +11,8 @@ use super::time;
 /// The status that a report makes, given the one that is stored.
 #[must_use]
 pub fn to_status(stored: Option<&UpdatePolicyStatus>, report: &Report, now: Timestamp) -> UpdatePolicyStatus {
-    let conditions = report
-        .conditions
-        .iter()
-        .map(|new| condition(stored, new, report.generation, now))
-        .collect();
+    let conditions =
+        report.conditions.iter().map(|new| condition(stored, new, report.generation, now)).collect();
     UpdatePolicyStatus {
         observed_generation: Some(report.generation),
         conditions: Some(conditions),
@@ -36,10 +33,7 @@ fn condition(
     let status = if new.is_true { "True" } else { "False" };
     let before = stored
         .and_then(|stored| stored.conditions.as_ref())
-        .and_then(|all| {
-            all.iter()
-                .find(|known| known.type_ == new.kind.name() && known.status == status)
-        });
+        .and_then(|all| all.iter().find(|known| known.type_ == new.kind.name() && known.status == status));
     Condition {
         type_: new.kind.name().to_owned(),
         status: status.to_owned(),
@@ -77,13 +71,7 @@ fn image(track: &TrackReport) -> ImageStatus {
         until: track.until.map(instant),
         run: track.run.clone(),
         candidates: Some(candidates).filter(|all| !all.is_empty()),
-        layers: Some(
-            track
-                .layers
-                .iter()
-                .cloned()
-                .collect::<std::collections::BTreeMap<_, _>>(),
-        )
-        .filter(|all| !all.is_empty()),
+        layers: Some(track.layers.iter().cloned().collect::<std::collections::BTreeMap<_, _>>())
+            .filter(|all| !all.is_empty()),
     }
 }

@@ -20,13 +20,8 @@ impl Events {
     /// A publisher that signs as `rollforward`.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        let reporter = Reporter {
-            controller: "rollforward".to_owned(),
-            instance: None,
-        };
-        Self {
-            recorder: Recorder::new(client, reporter),
-        }
+        let reporter = Reporter { controller: "rollforward".to_owned(), instance: None };
+        Self { recorder: Recorder::new(client, reporter) }
     }
 
     /// Publishes an Event on each object. A failure is logged: an Event is a courtesy, the status holds the truth.
@@ -45,11 +40,7 @@ fn kube_event(event: &report::Event) -> Event {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
     Event {
-        type_: if event.warning {
-            EventType::Warning
-        } else {
-            EventType::Normal
-        },
+        type_: if event.warning { EventType::Warning } else { EventType::Normal },
         reason: event.reason.code().to_owned(),
         note: Some(text::clean(&event.note, 1000)),
         action: format!("Rollforward{hash:016x}"),

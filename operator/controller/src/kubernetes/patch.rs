@@ -36,32 +36,16 @@ pub async fn apply(client: &Client, patch: &Patch) -> Result<(), Refused> {
     let api = Api::<Deployment>::namespaced(client.clone(), &id.namespace);
     let object = workloads::deployment(client, &id.namespace, &id.name)
         .await
-        .map_err(|error| Refused {
-            reason: Reason::WriteConflict,
-            message: error.to_string(),
-        })?;
-    let has_annotations = object
-        .as_ref()
-        .is_some_and(|object| object.metadata.annotations.is_some());
+        .map_err(|error| Refused { reason: Reason::WriteConflict, message: error.to_string() })?;
+    let has_annotations = object.as_ref().is_some_and(|object| object.metadata.annotations.is_some());
     let has_ours = object.is_some_and(|object| {
-        object
-            .metadata
-            .annotations
-            .is_some_and(|all| all.contains_key(RUN_ANNOTATION))
+        object.metadata.annotations.is_some_and(|all| all.contains_key(RUN_ANNOTATION))
     });
     let operations = operations(patch, has_annotations, has_ours);
-    let parsed = serde_json::from_value(Value::Array(operations)).map_err(|error| Refused {
-        reason: Reason::WriteConflict,
-        message: error.to_string(),
-    })?;
-    let params = PatchParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
-    match api
-        .patch(&id.name, &params, &KubePatch::<Deployment>::Json(parsed))
-        .await
-    {
+    let parsed = serde_json::from_value(Value::Array(operations))
+        .map_err(|error| Refused { reason: Reason::WriteConflict, message: error.to_string() })?;
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    match api.patch(&id.name, &params, &KubePatch::<Deployment>::Json(parsed)).await {
         Ok(_) => Ok(()),
         Err(error) => Err(refused(&error)),
     }
@@ -70,15 +54,9 @@ pub async fn apply(client: &Client, patch: &Patch) -> Result<(), Refused> {
 fn refused(error: &kube::Error) -> Refused {
     let message = words(error);
     let Some(status) = status(error) else {
-        return Refused {
-            reason: Reason::WriteConflict,
-            message,
-        };
+        return Refused { reason: Reason::WriteConflict, message };
     };
-    let causes = status
-        .details
-        .as_ref()
-        .is_some_and(|details| !details.causes.is_empty());
+    let causes = status.details.as_ref().is_some_and(|details| !details.causes.is_empty());
     let denied = message.contains("denied") || message.contains("admission");
     let reason = match status.code {
         403 if !denied => Reason::WriteForbidden,
@@ -103,11 +81,7 @@ fn operations(patch: &Patch, has_annotations: bool, has_ours: bool) -> Vec<Value
         tests.push(json!({"op": "test", "path": "/metadata/generation", "value": generation}));
     }
     for image in &patch.images {
-        let list = if image.init {
-            "initContainers"
-        } else {
-            "containers"
-        };
+        let list = if image.init { "initContainers" } else { "containers" };
         let path = format!("/spec/template/spec/{list}/{}", image.index);
         tests.push(json!({"op": "test", "path": format!("{path}/name"), "value": image.name}));
         tests.push(json!({"op": "test", "path": format!("{path}/image"), "value": image.before}));
@@ -122,11 +96,7 @@ fn operations(patch: &Patch, has_annotations: bool, has_ours: bool) -> Vec<Value
     if let Some(seconds) = patch.progress_deadline_seconds {
         add("/spec/progressDeadlineSeconds", json!(seconds));
     }
-    if let Some(Strategy::RollingUpdate {
-        max_surge,
-        max_unavailable,
-    }) = &patch.strategy
-    {
+    if let Some(Strategy::RollingUpdate { max_surge, max_unavailable }) = &patch.strategy {
         let rolling = json!({"maxSurge": share(max_surge), "maxUnavailable": share(max_unavailable)});
         add("/spec/strategy/rollingUpdate", rolling);
     }

@@ -27,11 +27,8 @@ pub async fn keyring(
     named: &[String],
     deployment: &Deployment,
 ) -> (Keyring, Option<Trouble>) {
-    let names = if named.is_empty() {
-        of_workload(client, namespace, deployment).await
-    } else {
-        named.to_vec()
-    };
+    let names =
+        if named.is_empty() { of_workload(client, namespace, deployment).await } else { named.to_vec() };
     let mut keyring = Keyring::default();
     let mut trouble = None;
     for name in names {
@@ -48,27 +45,17 @@ async fn of_workload(client: &Client, namespace: &str, deployment: &Deployment) 
     let spec = deployment.spec.template.spec.as_ref();
     let mut names = local(spec.and_then(|spec| spec.image_pull_secrets.as_ref()));
     if names.is_empty() {
-        let account = spec
-            .and_then(|spec| spec.service_account_name.as_deref())
-            .unwrap_or("default");
+        let account = spec.and_then(|spec| spec.service_account_name.as_deref()).unwrap_or("default");
         let api = Api::<ServiceAccount>::namespaced(client.clone(), namespace);
         // Without the right to read it, or without the account, there is nothing to add: the pull is anonymous.
         let account = api.get_opt(account).await.ok().flatten();
-        names = local(
-            account
-                .as_ref()
-                .and_then(|account| account.image_pull_secrets.as_ref()),
-        );
+        names = local(account.as_ref().and_then(|account| account.image_pull_secrets.as_ref()));
     }
     names
 }
 
 fn local(references: Option<&Vec<LocalObjectReference>>) -> Vec<String> {
-    references
-        .into_iter()
-        .flatten()
-        .map(|reference| reference.name.clone())
-        .collect()
+    references.into_iter().flatten().map(|reference| reference.name.clone()).collect()
 }
 
 async fn read(client: &Client, namespace: &str, name: &str) -> Result<Keyring, Trouble> {
@@ -79,15 +66,10 @@ async fn read(client: &Client, namespace: &str, name: &str) -> Result<Keyring, T
     };
     let data = secret.data.unwrap_or_default();
     let keys = [".dockerconfigjson", ".dockercfg"];
-    let found = keys
-        .iter()
-        .find_map(|key| data.get(*key).map(|bytes| (*key, &bytes.0)));
+    let found = keys.iter().find_map(|key| data.get(*key).map(|bytes| (*key, &bytes.0)));
     let Some((key, bytes)) = found else {
         let message = format!("pull secret {name} has neither .dockerconfigjson nor .dockercfg");
-        return Err(Trouble {
-            reason: Reason::PullSecretInvalid,
-            message,
-        });
+        return Err(Trouble { reason: Reason::PullSecretInvalid, message });
     };
     let parsed = if key == ".dockercfg" {
         Keyring::from_docker_cfg(bytes)

@@ -23,26 +23,16 @@ pub const POLICY_LABEL: &str = "rollforward.dev/policy";
 pub const FINALIZER: &str = "rollforward.dev/restore-workload";
 
 fn params() -> PatchParams {
-    PatchParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PatchParams::default()
-    }
+    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
 }
 
 /// A label value for any name: the name itself, or a hash where it is too long.
 fn label(name: &str) -> String {
-    if name.len() <= 63 {
-        name.to_owned()
-    } else {
-        hex(name).chars().take(63).collect()
-    }
+    if name.len() <= 63 { name.to_owned() } else { hex(name).chars().take(63).collect() }
 }
 
 fn hex(text: &str) -> String {
-    Sha256::digest(text.as_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A policy whole, or what is wrong with it.
@@ -64,9 +54,7 @@ pub async fn policy(
 /// Where the apiserver did not answer.
 pub async fn runs_of(client: &Client, namespace: &str, policy: &str) -> Result<Vec<UpdateRun>, ApiError> {
     let api = Api::<DeserializeGuard<UpdateRun>>::namespaced(client.clone(), namespace);
-    let list = api
-        .list(&ListParams::default().labels(&format!("{POLICY_LABEL}={}", label(policy))))
-        .await;
+    let list = api.list(&ListParams::default().labels(&format!("{POLICY_LABEL}={}", label(policy)))).await;
     let runs = list.map_err(ApiError::of("list the UpdateRuns"))?;
     Ok(runs.items.into_iter().filter_map(|run| run.0.ok()).collect())
 }
@@ -90,23 +78,12 @@ pub async fn create_run(
         finalizers: Some(vec![FINALIZER.to_owned()]),
         owner_references: policy.owner_ref(&()).map(|owner| {
             // Not blocking: the policy's own finalizer keeps it until the workload is restored.
-            vec![OwnerReference {
-                controller: Some(true),
-                block_owner_deletion: None,
-                ..owner
-            }]
+            vec![OwnerReference { controller: Some(true), block_owner_deletion: None, ..owner }]
         }),
         ..ObjectMeta::default()
     };
-    let run = UpdateRun {
-        metadata,
-        spec,
-        status: None,
-    };
-    let params = PostParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
-    };
+    let run = UpdateRun { metadata, spec, status: None };
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     match api.create(&params, &run).await {
         Ok(_) => Ok(()),
         Err(error) if status(&error).is_some_and(|status| status.code == 409) => Ok(()),
@@ -129,9 +106,7 @@ pub async fn run_status(
     let mut body = json!({ "status": new });
     nulls(&mut body, &["intent", "cause", "result"]);
     let patched = api.patch_status(name, &params(), &Patch::Merge(&body)).await;
-    optional(patched)
-        .map(|_| ())
-        .map_err(ApiError::of("write the status of the UpdateRun"))
+    optional(patched).map(|_| ()).map_err(ApiError::of("write the status of the UpdateRun"))
 }
 
 fn nulls(body: &mut serde_json::Value, fields: &[&str]) {
@@ -175,12 +150,9 @@ where
     let api = Api::<K>::namespaced(client.clone(), &object.namespace().unwrap_or_default());
     // The resource version makes it a conflict if somebody else's finalizer came or went meanwhile.
     let body = json!({"metadata": {"finalizers": all, "resourceVersion": object.resource_version()}});
-    optional(
-        api.patch(&object.name_any(), &params(), &Patch::Merge(&body))
-            .await,
-    )
-    .map(|_| ())
-    .map_err(ApiError::of("write the finalizer"))
+    optional(api.patch(&object.name_any(), &params(), &Patch::Merge(&body)).await)
+        .map(|_| ())
+        .map_err(ApiError::of("write the finalizer"))
 }
 
 /// Removes an annotation that a command of ours set and this pass has carried out.
@@ -190,12 +162,9 @@ where
 pub async fn clear_annotation(client: &Client, policy: &UpdatePolicy, key: &str) -> Result<(), ApiError> {
     let api = Api::<UpdatePolicy>::namespaced(client.clone(), &policy.namespace().unwrap_or_default());
     let body = json!({"metadata": {"annotations": {key: null}}});
-    optional(
-        api.patch_metadata(&policy.name_any(), &params(), &Patch::Merge(&body))
-            .await,
-    )
-    .map(|_| ())
-    .map_err(ApiError::of("clear the annotation"))
+    optional(api.patch_metadata(&policy.name_any(), &params(), &Patch::Merge(&body)).await)
+        .map(|_| ())
+        .map_err(ApiError::of("clear the annotation"))
 }
 
 /// Stores a policy's status.
@@ -210,10 +179,7 @@ pub async fn policy_status(
 ) -> Result<(), ApiError> {
     let api = Api::<DeserializeGuard<UpdatePolicy>>::namespaced(client.clone(), namespace);
     let mut body = json!({ "status": new });
-    nulls(
-        &mut body,
-        &["images", "moreImages", "why", "lastHandledRequest", "targets"],
-    );
+    nulls(&mut body, &["images", "moreImages", "why", "lastHandledRequest", "targets"]);
     optional(api.patch_status(name, &params(), &Patch::Merge(&body)).await)
         .map(|_| ())
         .map_err(ApiError::of("write the status of the UpdatePolicy"))
@@ -226,13 +192,7 @@ pub fn ledger_name(repository: &Repository) -> String {
     let plain: String = repository
         .short_name()
         .chars()
-        .map(|letter| {
-            if letter.is_ascii_alphanumeric() {
-                letter
-            } else {
-                '-'
-            }
-        })
+        .map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' })
         .take(40)
         .collect();
     format!("{}-{hash}", plain.trim_matches('-'))
@@ -273,23 +233,9 @@ pub async fn store_ledger(
         namespace: Some(namespace.to_owned()),
         ..ObjectMeta::default()
     };
-    let spec = ImageLedgerSpec {
-        repository: repository.to_string(),
-    };
-    let post = PostParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
-    };
-    let created = api
-        .create(
-            &post,
-            &ImageLedger {
-                metadata,
-                spec,
-                status: None,
-            },
-        )
-        .await;
+    let spec = ImageLedgerSpec { repository: repository.to_string() };
+    let post = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    let created = api.create(&post, &ImageLedger { metadata, spec, status: None }).await;
     created.map_err(ApiError::of("create the ImageLedger"))?;
     let stored = api.patch_status(&name, &params(), &Patch::Merge(&body)).await;
     stored.map(|_| ()).map_err(ApiError::of("write the ImageLedger"))

@@ -64,22 +64,13 @@ pub async fn pods(
     };
     let params = ListParams::default().labels(&labels);
     let sets = Api::<ReplicaSet>::namespaced(client.clone(), &namespace);
-    let sets = sets
-        .list(&params)
-        .await
-        .map_err(ApiError::of("list the ReplicaSets"))?;
+    let sets = sets.list(&params).await.map_err(ApiError::of("list the ReplicaSets"))?;
     let uid = deployment.uid().unwrap_or_default();
-    let owned: Vec<_> = sets
-        .items
-        .iter()
-        .filter(|set| owner(&set.metadata).is_some_and(|owner| owner.1 == uid))
-        .collect();
+    let owned: Vec<_> =
+        sets.items.iter().filter(|set| owner(&set.metadata).is_some_and(|owner| owner.1 == uid)).collect();
     let names: BTreeSet<String> = owned.iter().map(|set| set.name_any()).collect();
     let listed = Api::<core_v1::Pod>::namespaced(client.clone(), &namespace);
-    let listed = listed
-        .list(&params)
-        .await
-        .map_err(ApiError::of("list the pods"))?;
+    let listed = listed.list(&params).await.map_err(ApiError::of("list the pods"))?;
     let mut pods = Vec::new();
     for object in &listed.items {
         let Some((name, _)) = owner(&object.metadata).filter(|(name, _)| names.contains(name)) else {
@@ -98,9 +89,7 @@ pub async fn pods(
 /// The newest Warning Events of a pod. Hints only: without the right to read them, or when they have expired, there are none.
 async fn warnings(client: &Client, namespace: &str, uid: &str) -> Vec<(String, String)> {
     let api = Api::<Event>::namespaced(client.clone(), namespace);
-    let params = ListParams::default()
-        .fields(&format!("involvedObject.uid={uid},type=Warning"))
-        .limit(20);
+    let params = ListParams::default().fields(&format!("involvedObject.uid={uid},type=Warning")).limit(20);
     let Ok(list) = api.list(&params).await else {
         return Vec::new();
     };
@@ -108,12 +97,7 @@ async fn warnings(client: &Client, namespace: &str, uid: &str) -> Vec<(String, S
     events.sort_by_key(|event| std::cmp::Reverse(event.last_timestamp.as_ref().map(|time| time.0)));
     events
         .into_iter()
-        .map(|event| {
-            (
-                event.reason.unwrap_or_default(),
-                event.message.unwrap_or_default(),
-            )
-        })
+        .map(|event| (event.reason.unwrap_or_default(), event.message.unwrap_or_default()))
         .collect()
 }
 
@@ -122,25 +106,14 @@ async fn warnings(client: &Client, namespace: &str, uid: &str) -> Vec<(String, S
 /// # Errors
 /// Where the apiserver did not answer.
 pub async fn platforms(client: &Client) -> Result<BTreeSet<Platform>, ApiError> {
-    let nodes = Api::<Node>::all(client.clone())
-        .list(&ListParams::default())
-        .await;
+    let nodes = Api::<Node>::all(client.clone()).list(&ListParams::default()).await;
     let nodes = nodes.map_err(ApiError::of("list the nodes"))?;
     Ok(nodes
         .items
         .into_iter()
-        .filter(|node| {
-            !node
-                .spec
-                .as_ref()
-                .and_then(|spec| spec.unschedulable)
-                .unwrap_or(false)
-        })
+        .filter(|node| !node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false))
         .filter_map(|node| node.status?.node_info)
-        .map(|info| Platform {
-            os: info.operating_system,
-            architecture: info.architecture,
-        })
+        .map(|info| Platform { os: info.operating_system, architecture: info.architecture })
         .collect())
 }
 
@@ -165,12 +138,8 @@ fn owner(metadata: &ObjectMeta) -> Option<(String, String)> {
 /// A label selector in the form that a list takes.
 #[must_use]
 pub fn selector(selector: &LabelSelector) -> Option<String> {
-    let mut parts: Vec<String> = selector
-        .match_labels
-        .iter()
-        .flatten()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
+    let mut parts: Vec<String> =
+        selector.match_labels.iter().flatten().map(|(key, value)| format!("{key}={value}")).collect();
     for expression in selector.match_expressions.iter().flatten() {
         let values = expression.values.clone().unwrap_or_default().join(",");
         let key = &expression.key;
@@ -190,10 +159,7 @@ pub fn selector(selector: &LabelSelector) -> Option<String> {
 pub fn workload(object: &Deployment) -> Workload {
     let spec = &object.spec;
     let status = object.status.clone().unwrap_or_default();
-    let annotated = object
-        .annotations()
-        .get(RUN_ANNOTATION)
-        .filter(|name| !name.is_empty());
+    let annotated = object.annotations().get(RUN_ANNOTATION).filter(|name| !name.is_empty());
     Workload {
         id: WorkloadId {
             kind: "Deployment".to_owned(),
@@ -249,8 +215,7 @@ fn containers(template: &PodTemplateSpec) -> Vec<Container> {
         }
     };
     let main = spec.containers.iter().enumerate().map(read(false));
-    main.chain(spec.init_containers.iter().flatten().enumerate().map(read(true)))
-        .collect()
+    main.chain(spec.init_containers.iter().flatten().enumerate().map(read(true))).collect()
 }
 
 /// Who wrote the pod template's containers last, by the managed fields. `kubectl rollout undo` shows up here by its manager.
@@ -264,12 +229,7 @@ fn image_writer(metadata: &ObjectMeta) -> Option<(String, Timestamp)> {
 }
 
 fn writes_template(fields: Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::FieldsV1>) -> bool {
-    fields.is_some_and(|fields| {
-        fields
-            .0
-            .pointer("/f:spec/f:template/f:spec/f:containers")
-            .is_some()
-    })
+    fields.is_some_and(|fields| fields.0.pointer("/f:spec/f:template/f:spec/f:containers").is_some())
 }
 
 fn replica_set(object: &ReplicaSet) -> rollforward_core::workload::ReplicaSet {
@@ -280,10 +240,7 @@ fn replica_set(object: &ReplicaSet) -> rollforward_core::workload::ReplicaSet {
         .into_iter()
         .map(|container| (container.name, container.image))
         .collect();
-    let conditions = object
-        .status
-        .as_ref()
-        .and_then(|status| status.conditions.as_ref());
+    let conditions = object.status.as_ref().and_then(|status| status.conditions.as_ref());
     let create_failure = conditions
         .into_iter()
         .flatten()
@@ -307,38 +264,27 @@ fn pod(object: &core_v1::Pod, owner: String) -> Pod {
     let spec = object.spec.clone().unwrap_or_default();
     let conditions = status.conditions.unwrap_or_default();
     let condition = |kind: &str, value: &str| {
-        conditions
-            .iter()
-            .find(|condition| condition.type_ == kind && condition.status == value)
+        conditions.iter().find(|condition| condition.type_ == kind && condition.status == value)
     };
     let mut containers = Vec::new();
     let main = status.container_statuses.unwrap_or_default();
     let init = status.init_container_statuses.unwrap_or_default();
-    for (specs, statuses, init) in [
-        (&spec.containers, main, false),
-        (&spec.init_containers.unwrap_or_default(), init, true),
-    ] {
-        containers.extend(
-            statuses
-                .iter()
-                .map(|status| container_status(specs, status, init)),
-        );
+    for (specs, statuses, init) in
+        [(&spec.containers, main, false), (&spec.init_containers.unwrap_or_default(), init, true)]
+    {
+        containers.extend(statuses.iter().map(|status| container_status(specs, status, init)));
     }
     Pod {
         name: object.name_any(),
         node: spec.node_name,
         owner,
-        created_at: object
-            .creation_timestamp()
-            .map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+        created_at: object.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
         ready_since: condition("Ready", "True")
             .and_then(|ready| ready.last_transition_time.as_ref())
             .map(|time| time.0),
         deleting: object.metadata.deletion_timestamp.is_some(),
         phase: status.phase.unwrap_or_default(),
-        refusal: status
-            .reason
-            .map(|reason| (reason, status.message.unwrap_or_default())),
+        refusal: status.reason.map(|reason| (reason, status.message.unwrap_or_default())),
         unschedulable: condition("PodScheduled", "False").and_then(|condition| condition.message.clone()),
         disruption: condition("DisruptionTarget", "True").and_then(|condition| condition.reason.clone()),
         containers,
@@ -354,9 +300,7 @@ fn container_status(
     let spec = specs.iter().find(|spec| spec.name == status.name);
     let state = status.state.clone().unwrap_or_default();
     let state = match (state.running, state.terminated) {
-        (Some(running), _) => ContainerState::Running {
-            started_at: running.started_at.map(|time| time.0),
-        },
+        (Some(running), _) => ContainerState::Running { started_at: running.started_at.map(|time| time.0) },
         (None, Some(ended)) => ContainerState::Terminated(termination(ended)),
         (None, None) => {
             let waiting = state.waiting.unwrap_or_default();
@@ -375,22 +319,14 @@ fn container_status(
         ready: status.ready,
         restarts: status.restart_count,
         state,
-        last_end: status
-            .last_state
-            .as_ref()
-            .and_then(|last| last.terminated.clone())
-            .map(termination),
-        memory_limit: limits
-            .and_then(|limits| limits.get("memory"))
-            .map(|limit| limit.0.clone()),
+        last_end: status.last_state.as_ref().and_then(|last| last.terminated.clone()).map(termination),
+        memory_limit: limits.and_then(|limits| limits.get("memory")).map(|limit| limit.0.clone()),
     }
 }
 
 /// The digest in a node's `imageID`, which is `repository@sha256:…`; a bare config hash is not the digest of a manifest.
 fn running_digest(image_id: &str) -> Option<Digest> {
-    ImageRef::parse(image_id.trim_start_matches("docker-pullable://"))
-        .ok()?
-        .digest
+    ImageRef::parse(image_id.trim_start_matches("docker-pullable://")).ok()?.digest
 }
 
 fn termination(ended: core_v1::ContainerStateTerminated) -> Termination {

@@ -30,6 +30,12 @@ pub async fn act(ctx: &Context, object: &UpdatePolicy, facts: &Facts, plan: &Pla
     if convert::policy::release(object).is_some() {
         store::clear_annotation(&ctx.client, object, convert::policy::RELEASE_ANNOTATION).await?;
     }
+    for stray in &plan.strays {
+        // A conflict is read again in the next pass: the annotation is only a pointer.
+        if patch::apply(&ctx.client, stray).await.is_ok() {
+            ctx.metrics.wrote("Deployment");
+        }
+    }
     for run in &plan.runs {
         act_on_run(ctx, run, &mut outcome).await?;
     }
@@ -83,9 +89,7 @@ async fn act_on_run(ctx: &Context, plan: &RunPlan, outcome: &mut Outcome) -> Res
             Err(refused) => {
                 tracing::warn!(run = %name, reason = %refused.reason, "{}", refused.message);
                 if refused.reason != Reason::WriteConflict {
-                    outcome
-                        .refused
-                        .push((name.clone(), refused.reason, refused.message));
+                    outcome.refused.push((name.clone(), refused.reason, refused.message));
                 }
                 return Ok(());
             }
@@ -93,9 +97,7 @@ async fn act_on_run(ctx: &Context, plan: &RunPlan, outcome: &mut Outcome) -> Res
     }
     outcome.done.push(name.clone());
     if plan.after.finished_at.is_some() {
-        let label = ReasonLabel {
-            reason: plan.after.result.as_ref().map_or("", |result| result.0.code()),
-        };
+        let label = ReasonLabel { reason: plan.after.result.as_ref().map_or("", |result| result.0.code()) };
         ctx.metrics.runs.get_or_create(&label).inc();
         release_run(ctx, plan).await?;
     }
@@ -107,13 +109,7 @@ async fn record(ctx: &Context, plan: &RunPlan, before: &RunStatus, new: &RunStat
         return Ok(());
     }
     let namespace = &plan.run.workload.namespace;
-    store::run_status(
-        &ctx.client,
-        namespace,
-        &plan.run.name,
-        &convert::run::to_status(new),
-    )
-    .await?;
+    store::run_status(&ctx.client, namespace, &plan.run.name, &convert::run::to_status(new)).await?;
     ctx.metrics.wrote("UpdateRun");
     Ok(())
 }

@@ -49,11 +49,7 @@ impl Stores {
         policies: Vec<Store<DeserializeGuard<UpdatePolicy>>>,
         runs: Vec<Store<DeserializeGuard<UpdateRun>>>,
     ) -> Self {
-        Self {
-            policies,
-            runs,
-            platforms: Arc::default(),
-        }
+        Self { policies, runs, platforms: Arc::default() }
     }
 
     fn open_runs(&self) -> Vec<Arc<DeserializeGuard<UpdateRun>>> {
@@ -142,13 +138,7 @@ pub async fn observe(
     for open in &open_runs {
         if !repositories.contains_key(&open.run.repository) {
             let ledger = ledger(ctx, namespace, &open.run.repository).await?;
-            repositories.insert(
-                open.run.repository.clone(),
-                RepositorySeen {
-                    scan: Answer::Absent,
-                    ledger,
-                },
-            );
+            repositories.insert(open.run.repository.clone(), RepositorySeen { scan: Answer::Absent, ledger });
         }
     }
     let seen = Seen {
@@ -223,12 +213,8 @@ fn split(
     object: &UpdatePolicy,
     untracked: &mut Vec<Untracked>,
 ) -> Vec<Track> {
-    let patterns = object
-        .spec
-        .image
-        .as_ref()
-        .and_then(|image| image.repositories.clone())
-        .unwrap_or_default();
+    let patterns =
+        object.spec.image.as_ref().and_then(|image| image.repositories.clone()).unwrap_or_default();
     let mut tracks: Vec<Track> = Vec::new();
     let mut left_out = Vec::new();
     for container in &workload.containers {
@@ -238,25 +224,15 @@ fn split(
         let image = match ImageRef::parse(&container.image) {
             Ok(image) => image,
             Err(error) => {
-                left_out.push((
-                    Reason::ImageNotReadable,
-                    format!("image of {}: {error}", container.name),
-                ));
+                left_out.push((Reason::ImageNotReadable, format!("image of {}: {error}", container.name)));
                 continue;
             }
         };
         let name = image.repository.to_string();
-        if !patterns.is_empty()
-            && !patterns
-                .iter()
-                .any(|pattern| select::glob_matches(pattern, &name))
-        {
+        if !patterns.is_empty() && !patterns.iter().any(|pattern| select::glob_matches(pattern, &name)) {
             continue;
         }
-        match tracks
-            .iter_mut()
-            .find(|track| track.repository == image.repository)
-        {
+        match tracks.iter_mut().find(|track| track.repository == image.repository) {
             Some(track) => track.containers.push((container.clone(), image)),
             None => tracks.push(Track {
                 key: format!("{}/{}/{}", workload.id.kind, workload.id.name, container.name),
@@ -271,10 +247,8 @@ fn split(
         }
     }
     if tracks.is_empty() && left_out.is_empty() {
-        left_out.push((
-            Reason::NoContainerMatches,
-            "no container runs a repository of the policy".to_owned(),
-        ));
+        left_out
+            .push((Reason::NoContainerMatches, "no container runs a repository of the policy".to_owned()));
     }
     untracked.extend(left_out.into_iter().map(|(reason, observed)| Untracked {
         reason,
@@ -287,35 +261,25 @@ fn split(
 /// The older policy that moves one of the track's containers.
 fn conflict(ctx: &Context, own: &UpdatePolicy, deployment: &Deployment, track: &Track) -> Option<String> {
     let age = |policy: &UpdatePolicy| (policy.creation_timestamp(), policy.name_any());
-    ctx.stores
-        .policies
-        .iter()
-        .flat_map(Store::state)
-        .find_map(|other| {
-            let other = other.0.as_ref().ok()?;
-            let rival = other.namespace() == own.namespace()
-                && other.uid() != own.uid()
-                && age(other) < age(own)
-                && other.metadata.deletion_timestamp.is_none();
-            let patterns = other
-                .spec
-                .image
-                .as_ref()
-                .and_then(|image| image.repositories.clone())
-                .unwrap_or_default();
-            let repository = track.repository.to_string();
-            let wants = |target: &Target| {
-                matches_labels(target, &deployment.name_any(), deployment.labels())
-                    && (patterns.is_empty()
-                        || patterns
-                            .iter()
-                            .any(|pattern| select::glob_matches(pattern, &repository)))
-                    && target.containers.as_ref().is_none_or(|names| {
-                        names.is_empty() || track.containers.iter().any(|(one, _)| names.contains(&one.name))
-                    })
-            };
-            (rival && other.spec.targets.iter().any(wants)).then(|| other.name_any())
-        })
+    ctx.stores.policies.iter().flat_map(Store::state).find_map(|other| {
+        let other = other.0.as_ref().ok()?;
+        let rival = other.namespace() == own.namespace()
+            && other.uid() != own.uid()
+            && age(other) < age(own)
+            && other.metadata.deletion_timestamp.is_none();
+        let patterns =
+            other.spec.image.as_ref().and_then(|image| image.repositories.clone()).unwrap_or_default();
+        let repository = track.repository.to_string();
+        let wants = |target: &Target| {
+            matches_labels(target, &deployment.name_any(), deployment.labels())
+                && (patterns.is_empty()
+                    || patterns.iter().any(|pattern| select::glob_matches(pattern, &repository)))
+                && target.containers.as_ref().is_none_or(|names| {
+                    names.is_empty() || track.containers.iter().any(|(one, _)| names.contains(&one.name))
+                })
+        };
+        (rival && other.spec.targets.iter().any(wants)).then(|| other.name_any())
+    })
 }
 
 /// Whether a target means the workload of this name and these labels.
@@ -326,10 +290,7 @@ pub fn matches_labels(target: &Target, name: &str, labels: &BTreeMap<String, Str
     }
     target.selector.as_ref().is_some_and(|selector| {
         !selector.match_labels.is_empty()
-            && selector
-                .match_labels
-                .iter()
-                .all(|(key, value)| labels.get(key) == Some(value))
+            && selector.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
     })
 }
 
@@ -344,9 +305,7 @@ fn busy(ctx: &Context, policy: &Policy, workload: &Workload) -> Option<String> {
 fn concurrency(ctx: &Context, namespace: &str) -> Concurrency {
     let open = ctx.stores.open_runs();
     let here = |run: &&Arc<DeserializeGuard<UpdateRun>>| {
-        run.0
-            .as_ref()
-            .is_ok_and(|run| run.namespace().as_deref() == Some(namespace))
+        run.0.as_ref().is_ok_and(|run| run.namespace().as_deref() == Some(namespace))
     };
     Concurrency {
         namespace_open: open.iter().filter(here).count(),
@@ -367,12 +326,7 @@ async fn open_runs(ctx: &Context, runs: &[Run]) -> Result<Vec<OpenRun>, Error> {
             None => (Vec::new(), Vec::new()),
         };
         let workload = found.as_ref().map(workloads::workload);
-        open.push(OpenRun {
-            run: run.clone(),
-            workload,
-            replica_sets,
-            pods,
-        });
+        open.push(OpenRun { run: run.clone(), workload, replica_sets, pods });
     }
     open.sort_by(|one, other| one.run.created_at.cmp(&other.run.created_at));
     Ok(open)
@@ -391,16 +345,8 @@ fn last_runs(runs: &[Run]) -> Vec<Run> {
 }
 
 fn pull_secrets(object: &UpdatePolicy) -> Vec<String> {
-    let named = object
-        .spec
-        .image
-        .as_ref()
-        .and_then(|image| image.image_pull_secrets.as_ref());
-    named
-        .into_iter()
-        .flatten()
-        .map(|secret| secret.name.clone())
-        .collect()
+    let named = object.spec.image.as_ref().and_then(|image| image.image_pull_secrets.as_ref());
+    named.into_iter().flatten().map(|secret| secret.name.clone()).collect()
 }
 
 async fn ledger(ctx: &Context, namespace: &str, repository: &Repository) -> Result<Ledger, Error> {
@@ -424,15 +370,8 @@ async fn repository_seen(
         ledger.release(release.digest.as_ref());
     }
     let scheduled = now.checked_sub(policy.interval).unwrap_or(Timestamp::MIN);
-    let not_before = if convert::policy::requested(object) {
-        now
-    } else {
-        scheduled
-    };
-    let (scan, taken) = ctx
-        .scans
-        .latest(&ctx.registry, repository, credential, not_before)
-        .await;
+    let not_before = if convert::policy::requested(object) { now } else { scheduled };
+    let (scan, taken) = ctx.scans.latest(&ctx.registry, repository, credential, not_before).await;
     if taken {
         ctx.metrics.scans.inc();
     }
@@ -442,10 +381,7 @@ async fn repository_seen(
 /// Where the registry refused and a pull secret could not be used, the secret is the cause.
 fn with_trouble(seen: RepositorySeen, trouble: Option<Trouble>) -> RepositorySeen {
     let refused = |unknown: &Unknown| {
-        matches!(
-            unknown.reason,
-            Reason::RegistryUnauthorized | Reason::RepositoryNotFound
-        )
+        matches!(unknown.reason, Reason::RegistryUnauthorized | Reason::RepositoryNotFound)
     };
     let scan: Answer<Scan> = match (seen.scan, trouble) {
         (Answer::Unknown(unknown), Some(trouble)) if refused(&unknown) => Answer::Unknown(Unknown {

@@ -63,10 +63,8 @@ pub async fn unreadable(
     (namespace, name): &(String, String),
     error: &str,
 ) -> Result<Action, Error> {
-    let message = format!(
-        "{}; correct the field, or upgrade the operator",
-        rollforward_core::text::clean(error, 200)
-    );
+    let message =
+        format!("{}; correct the field, or upgrade the operator", rollforward_core::text::clean(error, 200));
     let report = report::stalled_report(0, Reason::Unreadable, &message);
     tracing::warn!(policy = %name, %namespace, reason = %Reason::Unreadable, "{message}");
     let new = status::to_status(None, &report, clock::now());
@@ -78,12 +76,8 @@ pub async fn unreadable(
 
 async fn write(ctx: &Context, object: &UpdatePolicy, report: &Report, now: Timestamp) -> Result<(), Error> {
     let mut new: UpdatePolicyStatus = status::to_status(object.status.as_ref(), report, now);
-    new.last_handled_request = crate::convert::policy::request(object).or_else(|| {
-        object
-            .status
-            .as_ref()
-            .and_then(|status| status.last_handled_request.clone())
-    });
+    new.last_handled_request = crate::convert::policy::request(object)
+        .or_else(|| object.status.as_ref().and_then(|status| status.last_handled_request.clone()));
     if object.status.as_ref() == Some(&new) {
         return Ok(());
     }
@@ -99,22 +93,11 @@ fn changed_hold(object: &UpdatePolicy, report: &Report) -> Option<Event> {
     let (condition, warning) = find(ConditionKind::Stalled)
         .or_else(|| find(ConditionKind::Blocked))
         .map(|condition| (condition, true))
-        .or_else(|| {
-            find(ConditionKind::Ready)
-                .filter(|ready| !ready.is_true)
-                .map(|ready| (ready, true))
-        })
-        .or_else(|| {
-            find(ConditionKind::UpToDate)
-                .filter(|one| !one.is_true)
-                .map(|one| (one, false))
-        })?;
+        .or_else(|| find(ConditionKind::Ready).filter(|ready| !ready.is_true).map(|ready| (ready, true)))
+        .or_else(|| find(ConditionKind::UpToDate).filter(|one| !one.is_true).map(|one| (one, false)))?;
     // The runs tell their own story.
     let told = report.events.iter().any(|event| event.reason == condition.reason)
-        || matches!(
-            condition.reason,
-            Reason::CanaryWatching | Reason::Promoting | Reason::Preparing
-        );
+        || matches!(condition.reason, Reason::CanaryWatching | Reason::Promoting | Reason::Preparing);
     let latest = report.tracks.first().map(|track| track.latest.clone());
     let stored = object.status.as_ref();
     let same = stored.is_some_and(|status| {
@@ -123,13 +106,7 @@ fn changed_hold(object: &UpdatePolicy, report: &Report) -> Option<Event> {
             .iter()
             .flatten()
             .any(|known| known.type_ == condition.kind.name() && known.reason == condition.reason.code())
-            && status
-                .images
-                .iter()
-                .flatten()
-                .next()
-                .and_then(|image| image.latest.clone())
-                == latest
+            && status.images.iter().flatten().next().and_then(|image| image.latest.clone()) == latest
     });
     (!told && !same).then(|| Event {
         warning,

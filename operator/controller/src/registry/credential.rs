@@ -45,20 +45,13 @@ impl Credential {
     /// A user name and a password or access token.
     #[must_use]
     pub fn new(username: impl Into<String>, password: Secret) -> Self {
-        Self {
-            username: username.into(),
-            password,
-            identity_token: None,
-        }
+        Self { username: username.into(), password, identity_token: None }
     }
 
     /// The same user with a refresh token, which is exchanged at the realm instead of the password.
     #[must_use]
     pub fn with_identity_token(self, token: Secret) -> Self {
-        Self {
-            identity_token: Some(token),
-            ..self
-        }
+        Self { identity_token: Some(token), ..self }
     }
 
     /// The user name: what a sentence may show.
@@ -101,10 +94,7 @@ pub struct CredentialIdentity([u8; 32]);
 
 impl fmt::Debug for CredentialIdentity {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
-            .iter()
-            .take(4)
-            .try_for_each(|byte| write!(formatter, "{byte:02x}"))
+        self.0.iter().take(4).try_for_each(|byte| write!(formatter, "{byte:02x}"))
     }
 }
 
@@ -123,10 +113,7 @@ mod tests {
         let credential = Credential::new("robot", Secret::new("hunter2"));
         let other = credential.clone().with_identity_token(Secret::new("refresh"));
         let printed = format!("{credential:?} {other:?}");
-        assert!(
-            !printed.contains("hunter2") && !printed.contains("refresh"),
-            "{printed}"
-        );
+        assert!(!printed.contains("hunter2") && !printed.contains("refresh"), "{printed}");
         assert_eq!(credential.identity(), credential.clone().identity());
         assert_ne!(credential.identity(), other.identity());
         let shifted = Credential::new("roboth", Secret::new("unter2"));

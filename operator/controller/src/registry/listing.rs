@@ -46,10 +46,7 @@ impl Listing {
     }
 
     pub(super) fn finish(self, complete: bool) -> TagList {
-        TagList {
-            tags: self.tags,
-            complete,
-        }
+        TagList { tags: self.tags, complete }
     }
 }
 
@@ -63,24 +60,18 @@ pub(super) fn read_page(body: &[u8]) -> Option<Vec<String>> {
     fn required<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
         Option::deserialize(deserializer)
     }
-    serde_json::from_slice::<Page>(body)
-        .ok()
-        .map(|page| page.tags.unwrap_or_default())
+    serde_json::from_slice::<Page>(body).ok().map(|page| page.tags.unwrap_or_default())
 }
 
 /// Where the next page is, if there is one. `Err` says why the link is not followed.
 pub(super) fn next_page(headers: &HeaderMap, current: &Url) -> Result<Option<Url>, String> {
-    let mut links = headers
-        .get_all(LINK)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
+    let mut links = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
     let Some(target) = links.find_map(next_target) else {
         return Ok(None);
     };
     let shown = || clean(target);
-    let next = current
-        .join(target)
-        .map_err(|_| format!("the link to the next page is not a URL: {}", shown()))?;
+    let next =
+        current.join(target).map_err(|_| format!("the link to the next page is not a URL: {}", shown()))?;
     if next.origin() != current.origin() || !next.username().is_empty() || next.password().is_some() {
         return Err(format!("the next page is on another host: {}", shown()));
     }
@@ -137,16 +128,10 @@ mod tests {
         check(r#"</a>; rel="prev", <?last=b>; rel="next""#, Ok(Some(next)));
         check(r#"</a>; rel="prev""#, Ok(None));
         check("nonsense", Ok(None));
-        check(
-            "<https://evil.test/v2/web/tags/list>; rel=next",
-            Err("another host"),
-        );
+        check("<https://evil.test/v2/web/tags/list>; rel=next", Err("another host"));
         check("<//evil.test/v2/web/tags/list>; rel=next", Err("another host"));
         check("<http://r.test/v2/web/tags/list>; rel=next", Err("another host"));
-        check(
-            "<https://u:p@r.test/v2/web/tags/list>; rel=next",
-            Err("another host"),
-        );
+        check("<https://u:p@r.test/v2/web/tags/list>; rel=next", Err("another host"));
         check("</v2/other/tags/list>; rel=next", Err("not of this list"));
         check("<http://[>; rel=next", Err("not a URL"));
     }
@@ -154,10 +139,7 @@ mod tests {
     #[test]
     fn a_page_holds_tags_or_is_no_page() {
         let tags = |body: &str| read_page(body.as_bytes());
-        assert_eq!(
-            tags(r#"{"name": "web", "tags": ["1"]}"#),
-            Some(vec!["1".to_owned()])
-        );
+        assert_eq!(tags(r#"{"name": "web", "tags": ["1"]}"#), Some(vec!["1".to_owned()]));
         assert_eq!(tags(r#"{"name": "web", "tags": null}"#), Some(Vec::new()));
         assert_eq!(tags(r#"{"name": "web"}"#), None);
         assert_eq!(tags(r#"{"tags": [1]}"#), None);

@@ -61,10 +61,7 @@ pub(super) fn read(body: &[u8], content_type: Option<&str>) -> Result<Content, S
     if let (Some(inner), Some(outer)) = (envelope.media_type.as_deref(), named)
         && inner != outer
     {
-        return Err(format!(
-            "a manifest that calls itself {} and is served as {outer}",
-            clean(inner)
-        ));
+        return Err(format!("a manifest that calls itself {} and is served as {outer}", clean(inner)));
     }
     let has_index = envelope.manifests.is_some();
     let has_image = envelope.config.is_some() || envelope.layers.is_some();
@@ -106,10 +103,7 @@ fn read_image(body: &[u8]) -> Result<Content, String> {
         serde_json::from_slice(body).map_err(|error| format!("not an image manifest: {}", place(&error)))?;
     let kind = image.config.media_type.as_str();
     if ![IMAGE_CONFIG_MEDIA_TYPE, IMAGE_DOCKER_CONFIG_MEDIA_TYPE].contains(&kind) {
-        return Err(format!(
-            "an artefact with a config of type {}, not an image",
-            clean(kind)
-        ));
+        return Err(format!("an artefact with a config of type {}, not an image", clean(kind)));
     }
     let config = Digest::parse(&image.config.digest).map_err(|error| format!("its config: {error}"))?;
     Ok(Content::Image { config })
@@ -145,23 +139,15 @@ fn named(os: &str, architecture: &str) -> Option<Platform> {
     let is_name = |text: &str| {
         (1..=64).contains(&text.len())
             && text != "unknown"
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
     };
-    (is_name(os) && is_name(architecture)).then(|| Platform {
-        os: os.to_owned(),
-        architecture: architecture.to_owned(),
-    })
+    (is_name(os) && is_name(architecture))
+        .then(|| Platform { os: os.to_owned(), architecture: architecture.to_owned() })
 }
 
 /// Where the JSON is wrong. The parser's own words quote the body.
 fn place(error: &serde_json::Error) -> String {
-    format!(
-        "the JSON is not valid at line {}, column {}",
-        error.line(),
-        error.column()
-    )
+    format!("the JSON is not valid at line {}, column {}", error.line(), error.column())
 }
 
 #[cfg(test)]
@@ -180,11 +166,7 @@ mod tests {
     fn what_can_be_read_in_two_ways_is_refused() {
         refused("{", None, "not valid at line 1");
         refused(r#"{"schemaVersion": 1}"#, None, "schema 1");
-        refused(
-            r#"{"schemaVersion": 2, "manifests": [], "layers": []}"#,
-            None,
-            "at once",
-        );
+        refused(r#"{"schemaVersion": 2, "manifests": [], "layers": []}"#, None, "at once");
         refused(r#"{"schemaVersion": 2}"#, None, "without images");
         let index = format!(
             r#"{{"schemaVersion": 2, "mediaType": "{OCI_IMAGE_INDEX_MEDIA_TYPE}", "manifests": []}}"#
@@ -192,11 +174,7 @@ mod tests {
         refused(&index, Some(OCI_IMAGE_MEDIA_TYPE), "is served as");
         let image = r#"{"schemaVersion": 2, "config": {}, "layers": []}"#;
         refused(image, Some(OCI_IMAGE_INDEX_MEDIA_TYPE), "with other content");
-        refused(
-            r#"{"schemaVersion": 2, "schemaVersion": 1, "layers": []}"#,
-            None,
-            "not valid",
-        );
+        refused(r#"{"schemaVersion": 2, "schemaVersion": 1, "layers": []}"#, None, "not valid");
     }
 
     #[test]
@@ -211,16 +189,8 @@ mod tests {
     #[test]
     fn a_config_without_a_platform_names_none_and_a_hostile_name_is_nobodys() {
         assert_eq!(read_config(b"{}").unwrap(), None);
-        assert_eq!(
-            read_config(br#"{"os": "linux\u001b", "architecture": "amd64"}"#).unwrap(),
-            None
-        );
-        let found = read_config(br#"{"os": "linux", "architecture": "arm64"}"#)
-            .unwrap()
-            .unwrap();
-        assert_eq!(
-            (found.os.as_str(), found.architecture.as_str()),
-            ("linux", "arm64")
-        );
+        assert_eq!(read_config(br#"{"os": "linux\u001b", "architecture": "amd64"}"#).unwrap(), None);
+        let found = read_config(br#"{"os": "linux", "architecture": "arm64"}"#).unwrap().unwrap();
+        assert_eq!((found.os.as_str(), found.architecture.as_str()), ("linux", "arm64"));
     }
 }

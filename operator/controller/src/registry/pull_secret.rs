@@ -87,11 +87,7 @@ impl Keyring {
         for (location, entry) in entries {
             if let Some(credential) = credential(&entry)? {
                 let (host, path) = split(&location);
-                keyring.keys.push(Key {
-                    host,
-                    path,
-                    credential,
-                });
+                keyring.keys.push(Key { host, path, credential });
             }
         }
         keyring.sort();
@@ -106,8 +102,7 @@ impl Keyring {
 
     /// The kubelet's order: names in reverse. A longer path comes before its prefix, and a name before a glob.
     fn sort(&mut self) {
-        self.keys
-            .sort_by(|left, right| (&right.host, &right.path).cmp(&(&left.host, &left.path)));
+        self.keys.sort_by(|left, right| (&right.host, &right.path).cmp(&(&left.host, &left.path)));
     }
 
     /// The first credential whose key matches a repository.
@@ -130,10 +125,8 @@ impl Keyring {
 }
 
 fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, PullSecretError> {
-    serde_json::from_slice(bytes).map_err(|error| PullSecretError::Json {
-        line: error.line(),
-        column: error.column(),
-    })
+    serde_json::from_slice(bytes)
+        .map_err(|error| PullSecretError::Json { line: error.line(), column: error.column() })
 }
 
 /// `auth` wins over the plain fields, as in the kubelet. An entry that names nobody is no credential.
@@ -145,19 +138,15 @@ fn credential(entry: &Entry) -> Result<Option<Credential>, PullSecretError> {
     };
     let plain = Credential::new(username, Secret::new(password.as_str()));
     if !entry.identitytoken.is_empty() {
-        return Ok(Some(
-            plain.with_identity_token(Secret::new(entry.identitytoken.as_str())),
-        ));
+        return Ok(Some(plain.with_identity_token(Secret::new(entry.identitytoken.as_str()))));
     }
     Ok(Some(plain).filter(|plain| !plain.username().is_empty() || !password.is_empty()))
 }
 
 fn decode(auth: &str) -> Result<(String, String), PullSecretError> {
     let auth = auth.trim();
-    let bytes = STANDARD
-        .decode(auth)
-        .or_else(|_| STANDARD_NO_PAD.decode(auth))
-        .map_err(|_| PullSecretError::Auth)?;
+    let bytes =
+        STANDARD.decode(auth).or_else(|_| STANDARD_NO_PAD.decode(auth)).map_err(|_| PullSecretError::Auth)?;
     let text = String::from_utf8(bytes).map_err(|_| PullSecretError::Auth)?;
     let (username, password) = text.split_once(':').ok_or(PullSecretError::Auth)?;
     // Docker pads with NUL and strips it again.
@@ -166,17 +155,12 @@ fn decode(auth: &str) -> Result<(String, String), PullSecretError> {
 
 /// A key is a host, a host with a path, or a URL whose `/v1/` or `/v2/` means the whole registry.
 fn split(location: &str) -> (String, String) {
-    let bare = location
-        .strip_prefix("https://")
-        .or_else(|| location.strip_prefix("http://"))
-        .unwrap_or(location);
+    let bare =
+        location.strip_prefix("https://").or_else(|| location.strip_prefix("http://")).unwrap_or(location);
     let (host, path) = bare.split_once('/').unwrap_or((bare, ""));
     let path = match path {
         "v1" | "v2" => "",
-        other => other
-            .strip_prefix("v1/")
-            .or_else(|| other.strip_prefix("v2/"))
-            .unwrap_or(other),
+        other => other.strip_prefix("v1/").or_else(|| other.strip_prefix("v2/")).unwrap_or(other),
     };
     let host = match host {
         "index.docker.io" => "docker.io",
@@ -193,10 +177,7 @@ fn host_matches(pattern: &str, host: &str) -> bool {
     let labels: Vec<&str> = host.split('.').collect();
     pattern_port == port
         && patterns.len() == labels.len()
-        && patterns
-            .iter()
-            .zip(&labels)
-            .all(|(pattern, label)| label_matches(pattern, label))
+        && patterns.iter().zip(&labels).all(|(pattern, label)| label_matches(pattern, label))
 }
 
 fn split_port(host: &str) -> (&str, Option<&str>) {
@@ -231,18 +212,12 @@ mod tests {
     use super::*;
 
     fn check(keys: &[&str], repository: &str, expected: Option<&str>) {
-        let entries: Vec<String> = keys
-            .iter()
-            .map(|key| format!(r#""{key}": {{"username": "{key}", "password": "p"}}"#))
-            .collect();
+        let entries: Vec<String> =
+            keys.iter().map(|key| format!(r#""{key}": {{"username": "{key}", "password": "p"}}"#)).collect();
         let json = format!(r#"{{"auths": {{{}}}}}"#, entries.join(","));
         let keyring = Keyring::from_docker_config_json(json.as_bytes()).unwrap();
         let found = keyring.credential_for(&Repository::parse(repository).unwrap());
-        assert_eq!(
-            found.as_ref().map(Credential::username),
-            expected,
-            "{keys:?} {repository}"
-        );
+        assert_eq!(found.as_ref().map(Credential::username), expected, "{keys:?} {repository}");
     }
 
     #[test]
@@ -250,39 +225,15 @@ mod tests {
         check(&["ghcr.io"], "ghcr.io/acme/web", Some("ghcr.io"));
         check(&["ghcr.io"], "quay.io/acme/web", None);
         check(&["ghcr.io"], "ghcr.io.evil.example/acme/web", None);
-        check(
-            &["https://ghcr.io/v2/"],
-            "ghcr.io/acme/web",
-            Some("https://ghcr.io/v2/"),
-        );
-        check(
-            &["https://index.docker.io/v1/"],
-            "nginx",
-            Some("https://index.docker.io/v1/"),
-        );
+        check(&["https://ghcr.io/v2/"], "ghcr.io/acme/web", Some("https://ghcr.io/v2/"));
+        check(&["https://index.docker.io/v1/"], "nginx", Some("https://index.docker.io/v1/"));
         check(&["docker.io"], "index.docker.io/acme/web", Some("docker.io"));
-        check(
-            &["ghcr.io", "ghcr.io/acme", "ghcr.io/acme/web"],
-            "ghcr.io/acme/web",
-            Some("ghcr.io/acme/web"),
-        );
-        check(
-            &["ghcr.io", "ghcr.io/acme/web"],
-            "ghcr.io/acme/api",
-            Some("ghcr.io"),
-        );
-        check(
-            &["*.example.com"],
-            "registry.example.com/web",
-            Some("*.example.com"),
-        );
+        check(&["ghcr.io", "ghcr.io/acme", "ghcr.io/acme/web"], "ghcr.io/acme/web", Some("ghcr.io/acme/web"));
+        check(&["ghcr.io", "ghcr.io/acme/web"], "ghcr.io/acme/api", Some("ghcr.io"));
+        check(&["*.example.com"], "registry.example.com/web", Some("*.example.com"));
         check(&["*.example.com"], "a.b.example.com/web", None);
         check(&["*.example.com"], "example.com/web", None);
-        check(
-            &["*.example.com", "r.example.com"],
-            "r.example.com/web",
-            Some("r.example.com"),
-        );
+        check(&["*.example.com", "r.example.com"], "r.example.com/web", Some("r.example.com"));
         check(&["r-*-x.example.com"], "r-1-y.example.com/web", None);
         check(&["127.0.0.1:5000"], "127.0.0.1:5000/web", Some("127.0.0.1:5000"));
         check(&["127.0.0.1:5000"], "127.0.0.1:5001/web", None);
@@ -297,14 +248,8 @@ mod tests {
         };
         let expected = Some(Credential::new("robot", Secret::new("a:b")));
         assert_eq!(only(r#"{"ghcr.io": {"auth": "cm9ib3Q6YTpi"}}"#), expected);
-        assert_eq!(
-            only(r#"{"ghcr.io": {"username": "robot", "password": "a:b"}}"#),
-            expected
-        );
-        assert_eq!(
-            only(r#"{"ghcr.io": {"auth": "cm9ib3Q6YTpi", "username": "x", "email": "y"}}"#),
-            expected
-        );
+        assert_eq!(only(r#"{"ghcr.io": {"username": "robot", "password": "a:b"}}"#), expected);
+        assert_eq!(only(r#"{"ghcr.io": {"auth": "cm9ib3Q6YTpi", "username": "x", "email": "y"}}"#), expected);
         let token = only(r#"{"ghcr.io": {"identitytoken": "refresh"}}"#).unwrap();
         assert_eq!(token.identity_token(), Some(&Secret::new("refresh")));
         assert_eq!(only(r#"{"ghcr.io": {}}"#), None);
@@ -316,14 +261,8 @@ mod tests {
         let wrong_type = refused(r#"{"auths": {"ghcr.io": "hunter2"}}"#);
         assert!(!wrong_type.to_string().contains("hunter2"), "{wrong_type}");
         assert!(matches!(refused("{"), PullSecretError::Json { .. }));
-        assert_eq!(
-            refused(r#"{"auths": {"ghcr.io": {"auth": "***"}}}"#),
-            PullSecretError::Auth
-        );
-        assert_eq!(
-            refused(r#"{"auths": {"ghcr.io": {"auth": "cm9ib3Q="}}}"#),
-            PullSecretError::Auth
-        );
+        assert_eq!(refused(r#"{"auths": {"ghcr.io": {"auth": "***"}}}"#), PullSecretError::Auth);
+        assert_eq!(refused(r#"{"auths": {"ghcr.io": {"auth": "cm9ib3Q="}}}"#), PullSecretError::Auth);
     }
 
     #[test]

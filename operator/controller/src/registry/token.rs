@@ -38,14 +38,7 @@ const MAX_ENTRIES: usize = 10_000;
 const BUILT_IN_REALMS: [(&str, &str); 1] = [("docker.io", "auth.docker.io")];
 
 /// Domains under which unrelated registries live side by side: a shared parent means nothing there.
-const SHARED_PARENTS: [&str; 6] = [
-    "azurecr.io",
-    "pkg.dev",
-    "gcr.io",
-    "amazonaws.com",
-    "on.aws",
-    "github.io",
-];
+const SHARED_PARENTS: [&str; 6] = ["azurecr.io", "pkg.dev", "gcr.io", "amazonaws.com", "on.aws", "github.io"];
 
 /// How a registry wants to be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -279,12 +272,7 @@ fn read_token(asker: Asker<'_>, exchange: &Exchange) -> Result<(Secret, Duration
         _ => return Err(exchange.unexpected(Reason::RegistryUnavailable)),
     }
     // The parser's own words could quote the token.
-    let malformed = || {
-        unknown(
-            Reason::RegistryUnavailable,
-            format!("{}, and no token in it", exchange.line),
-        )
-    };
+    let malformed = || unknown(Reason::RegistryUnavailable, format!("{}, and no token in it", exchange.line));
     let body: Body = serde_json::from_slice(&exchange.body).map_err(|_| malformed())?;
     let token = body.token.filter(|token| !token.is_empty()).or(body.access_token);
     let token = token.filter(|token| !token.is_empty()).ok_or_else(malformed)?;
@@ -312,10 +300,8 @@ fn check_realm(registry: &str, realm: &str, settings: &Settings) -> Result<Url, 
         "http" => return Err(refused("which is plain http")),
         _ => return Err(refused("which is neither https nor an allowed http")),
     }
-    let is_listed = settings
-        .realms
-        .iter()
-        .any(|(name, allowed)| name == registry && *allowed == authority(&url));
+    let is_listed =
+        settings.realms.iter().any(|(name, allowed)| name == registry && *allowed == authority(&url));
     if is_listed || BUILT_IN_REALMS.contains(&(registry, host)) || is_own(host_of(registry), host) {
         Ok(url)
     } else {
@@ -336,9 +322,7 @@ fn is_own(registry: &str, realm: &str) -> bool {
     }
     let below = |child: &str, parent: &str| {
         is_a_domain(parent)
-            && child
-                .strip_suffix(parent)
-                .is_some_and(|rest| rest.ends_with('.') && rest.len() > 1)
+            && child.strip_suffix(parent).is_some_and(|rest| rest.ends_with('.') && rest.len() > 1)
     };
     let parent = |host: &str| host.split_once('.').map(|(_, parent)| parent.to_owned());
     let is_sibling =
@@ -354,10 +338,9 @@ fn is_a_domain(host: &str) -> bool {
         [second, top] => top.len() == 2 && second.len() <= 3,
         _ => false,
     };
-    let is_shared = SHARED_PARENTS.iter().any(|shared| {
-        host.strip_suffix(shared)
-            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-    });
+    let is_shared = SHARED_PARENTS
+        .iter()
+        .any(|shared| host.strip_suffix(shared).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')));
     !is_suffix && !is_shared
 }
 
@@ -377,9 +360,7 @@ fn challenge(headers: &HeaderMap) -> Option<Challenge> {
         .filter_map(|value| value.to_str().ok())
         .flat_map(parse_challenges)
         .collect();
-    let bearer = found
-        .iter()
-        .find(|challenge| matches!(challenge, Challenge::Bearer { .. }));
+    let bearer = found.iter().find(|challenge| matches!(challenge, Challenge::Bearer { .. }));
     bearer.or(found.first()).cloned()
 }
 

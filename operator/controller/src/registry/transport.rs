@@ -105,14 +105,13 @@ pub(super) struct Exchange {
 impl Exchange {
     /// An answer that no rule of this module expects, as an `Unknown`.
     pub(super) fn unexpected(&self, reason: Reason) -> Unknown {
-        let redirect = self
-            .headers
-            .get(reqwest::header::LOCATION)
-            .filter(|_| self.status.is_redirection())
-            .map(|location| {
-                let location = clean(&String::from_utf8_lossy(location.as_bytes()));
-                format!(", a redirect to {location}, which is not followed")
-            });
+        let redirect =
+            self.headers.get(reqwest::header::LOCATION).filter(|_| self.status.is_redirection()).map(
+                |location| {
+                    let location = clean(&String::from_utf8_lossy(location.as_bytes()));
+                    format!(", a redirect to {location}, which is not followed")
+                },
+            );
         let words = redirect.unwrap_or_else(|| Complaint::read(&self.body).quoted());
         unknown(reason, format!("{}{words}", self.line))
     }
@@ -147,20 +146,12 @@ impl Transport {
             .pool_idle_timeout(Duration::from_secs(30))
             .build()
             .map_err(RegistryError::Client)?;
-        Ok(Self {
-            client,
-            timeout: settings.timeout,
-            waits: Mutex::default(),
-            counters: Mutex::default(),
-        })
+        Ok(Self { client, timeout: settings.timeout, waits: Mutex::default(), counters: Mutex::default() })
     }
 
     /// How many requests were made on behalf of each registry, by outcome.
     pub(super) fn requests(&self) -> BTreeMap<(String, Outcome), u64> {
-        self.counters
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Sends a request and reads its answer. `Ok` below 500, except 429.
@@ -187,17 +178,13 @@ impl Transport {
     async fn exchange(&self, request: Request<'_>, what: &str) -> Result<Exchange, (Outcome, Unknown)> {
         let is_head = request.method == Method::HEAD;
         let (max_bytes, oversize) = (request.max_bytes, request.oversize);
-        let mut builder = self
-            .client
-            .request(request.method, request.url.clone())
-            .header(ACCEPT, request.accept);
+        let mut builder =
+            self.client.request(request.method, request.url.clone()).header(ACCEPT, request.accept);
         if let Some(authorization) = request.authorization {
             builder = builder.header(AUTHORIZATION, authorization);
         }
         if let Some(form) = request.form {
-            builder = builder
-                .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-                .body(form);
+            builder = builder.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form);
         }
         let no_answer = |error: &reqwest::Error| (Outcome::NoAnswer, self.no_answer(error, what));
         let mut response = builder.send().await.map_err(|error| no_answer(&error))?;
@@ -206,14 +193,8 @@ impl Transport {
         let body = if is_head {
             Body::Whole(Vec::new())
         } else {
-            let cap = if status.is_success() {
-                max_bytes
-            } else {
-                ERROR_BODY_BYTES
-            };
-            read(&mut response, cap)
-                .await
-                .map_err(|error| no_answer(&error))?
+            let cap = if status.is_success() { max_bytes } else { ERROR_BODY_BYTES };
+            read(&mut response, cap).await.map_err(|error| no_answer(&error))?
         };
         let body = match body {
             Body::Whole(body) => body,
@@ -224,13 +205,7 @@ impl Transport {
                 return Err((Outcome::Answered, unknown(oversize, message)));
             }
         };
-        Ok(Exchange {
-            status,
-            headers,
-            body,
-            url: request.url,
-            line,
-        })
+        Ok(Exchange { status, headers, body, url: request.url, line })
     }
 
     /// Turns 429 and 5xx into an `Unknown`, and remembers a `Retry-After`.
@@ -314,6 +289,5 @@ async fn read(response: &mut Response, cap: usize) -> Result<Body, reqwest::Erro
 /// Host and port, the port only where it is not the scheme's own: as a reference spells a registry.
 pub(super) fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
-    url.port()
-        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }

@@ -15,11 +15,7 @@ const MAX_RETRY_AFTER: SignedDuration = SignedDuration::from_hours(6);
 
 /// An answer that is none.
 pub(super) fn unknown(reason: Reason, message: impl Into<String>) -> Unknown {
-    Unknown {
-        reason,
-        message: message.into(),
-        retry_at: None,
-    }
+    Unknown { reason, message: message.into(), retry_at: None }
 }
 
 /// A foreign text without control characters or invisible direction marks, and not longer than 200 characters.
@@ -57,9 +53,7 @@ impl Complaint {
             #[serde(default)]
             message: String,
         }
-        let first = serde_json::from_slice::<Body>(body)
-            .ok()
-            .and_then(|body| body.errors.into_iter().next());
+        let first = serde_json::from_slice::<Body>(body).ok().and_then(|body| body.errors.into_iter().next());
         first.map_or_else(Self::default, |entry| Self {
             code: clean(&entry.code),
             message: clean(&entry.message),
@@ -82,16 +76,12 @@ pub(super) fn retry_at(headers: &HeaderMap, now: Timestamp) -> Option<Timestamp>
     let latest = now.checked_add(MAX_RETRY_AFTER).ok()?;
     let named = if text.bytes().all(|byte| byte.is_ascii_digit()) {
         match text.parse::<i64>() {
-            Ok(seconds) => now
-                .checked_add(SignedDuration::from_secs(seconds))
-                .unwrap_or(latest),
+            Ok(seconds) => now.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(latest),
             Err(_) if text.is_empty() => return None,
             Err(_) => latest, // more digits than an integer holds
         }
     } else {
-        jiff::fmt::rfc2822::DateTimeParser::new()
-            .parse_timestamp(text)
-            .ok()?
+        jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?
     };
     Some(named.clamp(now, latest))
 }

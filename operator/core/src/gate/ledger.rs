@@ -12,10 +12,8 @@ pub fn judge(subject: &Subject<'_>) -> Verdict {
         return Verdict::skipped(Reason::LedgerClean);
     };
     let version = Version::parse(subject.tag.as_str());
-    let older = subject
-        .ledger
-        .other_names(subject.tag, digest)
-        .find(|name| Version::parse(name.as_str()) < version);
+    let older =
+        subject.ledger.other_names(subject.tag, digest).find(|name| Version::parse(name.as_str()) < version);
     if let Some(older) = older {
         return Verdict::new(
             Word::Fail,

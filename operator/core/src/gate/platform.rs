@@ -22,12 +22,7 @@ pub fn judge(subject: &Subject<'_>, nodes: &BTreeSet<Platform>) -> Verdict {
     if missing.is_empty() {
         return Verdict::new(Word::Pass, Reason::PlatformPresent, wanted.clone(), wanted);
     }
-    let offered = manifest
-        .platforms
-        .iter()
-        .map(words)
-        .collect::<Vec<_>>()
-        .join(", ");
+    let offered = manifest.platforms.iter().map(words).collect::<Vec<_>>().join(", ");
     Verdict::new(
         Word::Fail,
         Reason::PlatformMissing,

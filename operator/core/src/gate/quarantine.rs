@@ -13,19 +13,9 @@ pub fn judge(subject: &Subject<'_>, policy: &str, now: Timestamp) -> Verdict {
         return Verdict::skipped(Reason::NotQuarantined);
     };
     let Some(failure) = subject.ledger.failures.get(digest) else {
-        return Verdict::new(
-            Word::Pass,
-            Reason::NotQuarantined,
-            "no failure here",
-            "no failure here",
-        );
+        return Verdict::new(Word::Pass, Reason::NotQuarantined, "no failure here", "no failure here");
     };
-    let observed = format!(
-        "{}, {} in run {}",
-        failure.message,
-        text::instant(failure.since),
-        failure.run
-    );
+    let observed = format!("{}, {} in run {}", failure.message, text::instant(failure.since), failure.run);
     match failure.retry_at {
         Some(retry_at) if now < retry_at => Verdict::new(
             Word::Waiting(retry_at),

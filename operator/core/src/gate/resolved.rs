@@ -7,12 +7,9 @@ use crate::reason::Reason;
 /// Passes where the registry names a digest and its manifest is one that can be run.
 pub fn judge(subject: &Subject<'_>) -> Verdict {
     match (subject.answer, subject.manifest) {
-        (Some(Answer::Unknown(unknown)), _) | (_, Some(Answer::Unknown(unknown))) => Verdict::new(
-            Word::Unknown,
-            unknown.reason,
-            "the manifest of the tag",
-            unknown.message.clone(),
-        ),
+        (Some(Answer::Unknown(unknown)), _) | (_, Some(Answer::Unknown(unknown))) => {
+            Verdict::new(Word::Unknown, unknown.reason, "the manifest of the tag", unknown.message.clone())
+        }
         (Some(Answer::Absent), _) | (_, Some(Answer::Absent)) => Verdict::new(
             Word::Absent,
             Reason::TagGone,

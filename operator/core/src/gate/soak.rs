@@ -20,9 +20,7 @@ pub const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
 /// `Waiting` carries the moment at which the answer changes, so that the caller looks again exactly then. `Unknown` if the
 /// sighting lies more than [`CLOCK_TOLERANCE`] ahead: the layer does not guess which of two clocks is right.
 pub fn judge(subject: &Subject<'_>, trust: Option<&Trust>, now: Timestamp) -> Verdict {
-    let first_seen = subject
-        .digest
-        .and_then(|digest| subject.ledger.first_seen(subject.tag, digest));
+    let first_seen = subject.digest.and_then(|digest| subject.ledger.first_seen(subject.tag, digest));
     let (Some(first_seen), Some(trust)) = (first_seen, trust) else {
         return Verdict::skipped(Reason::Soaking);
     };

@@ -68,24 +68,12 @@ const fn rule(
     blame: Blame,
     deterministic: bool,
 ) -> Rule {
-    Rule {
-        place,
-        texts,
-        reason,
-        blame,
-        deterministic,
-    }
+    Rule { place, texts, reason, blame, deterministic }
 }
 
 /// The table. Order matters within a place.
 const RULES: &[Rule] = &[
-    rule(
-        Place::Create,
-        &["violates PodSecurity"],
-        Reason::PodSecurity,
-        Blame::Environment,
-        false,
-    ),
+    rule(Place::Create, &["violates PodSecurity"], Reason::PodSecurity, Blame::Environment, false),
     rule(
         Place::Create,
         &["exceeded quota", "failed quota"],
@@ -93,20 +81,8 @@ const RULES: &[Rule] = &[
         Blame::Environment,
         false,
     ),
-    rule(
-        Place::Create,
-        &["failed calling webhook"],
-        Reason::WebhookDown,
-        Blame::Environment,
-        false,
-    ),
-    rule(
-        Place::Create,
-        &["admission webhook"],
-        Reason::WebhookDenied,
-        Blame::Environment,
-        false,
-    ),
+    rule(Place::Create, &["failed calling webhook"], Reason::WebhookDown, Blame::Environment, false),
+    rule(Place::Create, &["admission webhook"], Reason::WebhookDenied, Blame::Environment, false),
     rule(
         Place::Create,
         &["ValidatingAdmissionPolicy", "' denied request"],
@@ -208,28 +184,11 @@ const RULES: &[Rule] = &[
         Blame::Environment,
         false,
     ),
+    rule(Place::Start, &["exec format error"], Reason::PullPlatform, Blame::Image, true),
+    rule(Place::Start, &["apparmor", "seccomp"], Reason::SecurityProfile, Blame::Environment, false),
     rule(
         Place::Start,
-        &["exec format error"],
-        Reason::PullPlatform,
-        Blame::Image,
-        true,
-    ),
-    rule(
-        Place::Start,
-        &["apparmor", "seccomp"],
-        Reason::SecurityProfile,
-        Blame::Environment,
-        false,
-    ),
-    rule(
-        Place::Start,
-        &[
-            "executable file not found",
-            "no such file or directory",
-            "permission denied",
-            "is a directory",
-        ],
+        &["executable file not found", "no such file or directory", "permission denied", "is a directory"],
         Reason::StartFailed,
         Blame::Image,
         true,
@@ -254,9 +213,8 @@ fn lookup(place: Place, text: &str) -> Option<&'static Rule> {
 #[must_use]
 pub fn classify_create_failure(message: &str) -> Finding {
     let rule = lookup(Place::Create, message);
-    let (reason, blame) = rule.map_or((Reason::CreateForbidden, Blame::Environment), |rule| {
-        (rule.reason, rule.blame)
-    });
+    let (reason, blame) =
+        rule.map_or((Reason::CreateForbidden, Blame::Environment), |rule| (rule.reason, rule.blame));
     Finding {
         reason,
         message: text::clean(message, 200),
@@ -295,21 +253,11 @@ pub fn classify_pod(pod: &Pod, judged: &BTreeSet<String>) -> Option<Finding> {
     }
     // The judged containers speak first; another container's failure is the pod's, not the image's.
     let (own, others): (Vec<_>, Vec<_>) = pod.containers.iter().partition(|one| judged.contains(&one.name));
-    if let Some(found) = own
-        .iter()
-        .find_map(|container| classify_container(pod, container))
-    {
+    if let Some(found) = own.iter().find_map(|container| classify_container(pod, container)) {
         return Some(found);
     }
-    if let Some(found) = others
-        .iter()
-        .find_map(|container| classify_container(pod, container))
-    {
-        return Some(Finding {
-            blame: Blame::Environment,
-            deterministic: false,
-            ..found
-        });
+    if let Some(found) = others.iter().find_map(|container| classify_container(pod, container)) {
+        return Some(Finding { blame: Blame::Environment, deterministic: false, ..found });
     }
     not_ready(pod, &own).map(|(reason, message, blame)| finding(reason, &message, blame, false))
 }
@@ -331,9 +279,7 @@ fn not_ready(pod: &Pod, own: &[&ContainerStatus]) -> Option<(Reason, String, Bla
     if let Some(message) = warning(&["FailedCreatePodSandBox"]) {
         return Some((Reason::NodeRefused, message, Blame::Environment));
     }
-    let runs = own
-        .iter()
-        .any(|one| matches!(one.state, ContainerState::Running { .. }) && !one.ready);
+    let runs = own.iter().any(|one| matches!(one.state, ContainerState::Running { .. }) && !one.ready);
     let message = warning(&["Unhealthy"]).unwrap_or_else(|| "running, and not Ready".to_owned());
     runs.then_some((Reason::NotReady, message, Blame::Image))
 }
@@ -345,10 +291,7 @@ fn classify_container(pod: &Pod, container: &ContainerStatus) -> Option<Finding>
         ContainerState::Terminated(ended) => Some(ended_finding(pod, container, ended)),
         ContainerState::Running { .. } => {
             // It came back after a crash: the crash counts all the same.
-            container
-                .last_end
-                .as_ref()
-                .map(|ended| ended_finding(pod, container, ended))
+            container.last_end.as_ref().map(|ended| ended_finding(pod, container, ended))
         }
     }
 }
@@ -368,26 +311,17 @@ fn waiting(pod: &Pod, container: &ContainerStatus, reason: &str, message: &str) 
         | "PreStartHookError"
         | "PostStartHookError" => Place::Start,
         "CrashLoopBackOff" => {
-            return container
-                .last_end
-                .as_ref()
-                .map(|ended| ended_finding(pod, container, ended));
+            return container.last_end.as_ref().map(|ended| ended_finding(pod, container, ended));
         }
         // Being created, or its init containers run: nothing has failed. A crash before this counts.
         _ => {
-            return container
-                .last_end
-                .as_ref()
-                .map(|ended| ended_finding(pod, container, ended));
+            return container.last_end.as_ref().map(|ended| ended_finding(pod, container, ended));
         }
     };
     let words = format!("{reason}: {message}");
     // A back-off without the error it follows says nothing yet.
     if reason == "ImagePullBackOff" && lookup(place, &words).is_none() {
-        let pulled = pod
-            .warnings
-            .iter()
-            .find(|(_, text)| text.contains("Failed to pull"));
+        let pulled = pod.warnings.iter().find(|(_, text)| text.contains("Failed to pull"));
         if let Some((_, text)) = pulled {
             return Some(text_finding(pod, container, place, text));
         }
@@ -419,9 +353,7 @@ fn crashes(container: &ContainerStatus) -> u32 {
         ContainerState::Waiting { reason, .. } => reason == "CrashLoopBackOff",
         ContainerState::Running { .. } => false,
     };
-    u32::try_from(container.restarts)
-        .unwrap_or(0)
-        .saturating_add(u32::from(ended_now))
+    u32::try_from(container.restarts).unwrap_or(0).saturating_add(u32::from(ended_now))
 }
 
 fn ended_finding(pod: &Pod, container: &ContainerStatus, ended: &Termination) -> Finding {
@@ -442,20 +374,14 @@ fn ended_finding(pod: &Pod, container: &ContainerStatus, ended: &Termination) ->
 fn end_words(pod: &Pod, container: &ContainerStatus, ended: &Termination) -> (Reason, String, bool) {
     let code = ended.exit_code;
     if ended.reason == "OOMKilled" {
-        let limit = container
-            .memory_limit
-            .as_ref()
-            .map_or(String::new(), |limit| format!(", memory limit {limit}"));
+        let limit =
+            container.memory_limit.as_ref().map_or(String::new(), |limit| format!(", memory limit {limit}"));
         return (Reason::OutOfMemory, format!("killed for memory{limit}"), false);
     }
     if matches!(ended.reason.as_str(), "StartError" | "ContainerCannotRun") {
         let rule = lookup(Place::Start, &ended.message);
         let reason = rule.map_or(Reason::StartFailed, |rule| rule.reason);
-        return (
-            reason,
-            ended.message.clone(),
-            rule.is_some_and(|rule| rule.deterministic),
-        );
+        return (reason, ended.message.clone(), rule.is_some_and(|rule| rule.deterministic));
     }
     let probe = pod.warnings.iter().find(|(reason, message)| {
         reason == "Unhealthy" && (message.contains("Liveness probe") || message.contains("Startup probe"))
@@ -478,16 +404,10 @@ fn end_words(pod: &Pod, container: &ContainerStatus, ended: &Termination) -> (Re
             false,
         );
     }
-    if let Some(signal) = ended
-        .signal
-        .or_else(|| code.checked_sub(128))
-        .filter(|signal| (1..=64).contains(signal))
+    if let Some(signal) =
+        ended.signal.or_else(|| code.checked_sub(128)).filter(|signal| (1..=64).contains(signal))
     {
-        return (
-            Reason::CrashSignal,
-            format!("ended by {}", signal_name(signal)),
-            false,
-        );
+        return (Reason::CrashSignal, format!("ended by {}", signal_name(signal)), false);
     }
     if code == 0 {
         return (Reason::Completed, "ended with exit code 0".to_owned(), false);

@@ -20,16 +20,10 @@ pub fn events(plan: &RunPlan, whole: &Plan) -> Vec<Event> {
     let mut events = Vec::new();
     if let Some((_, what)) = &plan.patch {
         let (warning, reason, note) = match (&plan.before.intent, plan.phase) {
-            (Some(intent), _) if intent.end == Reason::RolledBack => (
-                true,
-                intent.reason,
-                format!("{subject}: {}; rolled back", intent.message),
-            ),
-            (Some(intent), _) => (
-                true,
-                intent.reason,
-                format!("{subject}: {}; {what}", intent.message),
-            ),
+            (Some(intent), _) if intent.end == Reason::RolledBack => {
+                (true, intent.reason, format!("{subject}: {}; rolled back", intent.message))
+            }
+            (Some(intent), _) => (true, intent.reason, format!("{subject}: {}; {what}", intent.message)),
             (None, Phase::Canary) if run.status.started_at.is_none() => {
                 (false, Reason::CanaryStarted, format!("{what}; run {}", run.name))
             }
@@ -62,10 +56,7 @@ fn quarantined(plan: &RunPlan, whole: &Plan) -> Option<String> {
         } else {
             format!("{} equal failures", failure.fails)
         };
-        format!(
-            "sha256:{} after {failures}; released only by a person",
-            digest.short()
-        )
+        format!("sha256:{} after {failures}; released only by a person", digest.short())
     })
 }
 

@@ -98,10 +98,7 @@ impl Line<'_> {
 
     fn layer(&self, layer: Layer) -> Option<(&Assessed, &Verdict)> {
         let best = self.candidates.first()?;
-        best.verdicts
-            .iter()
-            .find(|(one, _)| *one == layer)
-            .map(|(_, verdict)| (best, verdict))
+        best.verdicts.iter().find(|(one, _)| *one == layer).map(|(_, verdict)| (best, verdict))
     }
 
     /// The sentence of the `Blocked` condition.
@@ -125,9 +122,8 @@ impl Line<'_> {
 
     /// The failed run as the `Blocked` condition tells it.
     fn failure_sentence(&self, facts: &Facts, hold: &Hold) -> String {
-        let Some((run, cause)) = self
-            .last
-            .and_then(|run| run.status.cause.as_ref().map(|cause| (run, cause)))
+        let Some((run, cause)) =
+            self.last.and_then(|run| run.status.cause.as_ref().map(|cause| (run, cause)))
         else {
             return hold_sentence(facts, self.track, hold);
         };
@@ -150,20 +146,13 @@ impl Line<'_> {
 
     fn run_subject(&self) -> String {
         self.run.map_or(String::new(), |run| {
-            format!(
-                "{}:{}@{}",
-                run.run.repository,
-                run.run.to_tag,
-                run.run.to_digest.short()
-            )
+            format!("{}:{}@{}", run.run.repository, run.run.to_tag, run.run.to_digest.short())
         })
     }
 
     fn current_tag(&self) -> &str {
         let current = self.chosen.current.as_ref();
-        current
-            .and_then(|current| current.tag.as_ref())
-            .map_or("an untagged image", |tag| tag.as_str())
+        current.and_then(|current| current.tag.as_ref()).map_or("an untagged image", |tag| tag.as_str())
     }
 
     /// The `UpToDate` condition: (status, reason, sentence).
@@ -172,17 +161,9 @@ impl Line<'_> {
         match self.course {
             Course::Nothing => {
                 let mut body = format!("{} runs", self.current_tag());
-                body.push_str(
-                    &self
-                        .outside(facts)
-                        .map_or(String::new(), |outside| format!("; {outside}")),
-                );
+                body.push_str(&self.outside(facts).map_or(String::new(), |outside| format!("; {outside}")));
                 body.push('.');
-                (
-                    true,
-                    Reason::NewestRuns,
-                    super::message(Reason::NewestRuns, &body),
-                )
+                (true, Reason::NewestRuns, super::message(Reason::NewestRuns, &body))
             }
             Course::Hold(hold) if hold.standing == Standing::Blocked || self.is_failure(hold) => {
                 let body = self.blocked_summary(hold);
@@ -208,11 +189,7 @@ impl Line<'_> {
         let state = if hold.reason == Reason::HumanRollback {
             "is held, as a person went back from it"
         } else if self.is_failure(hold) {
-            if hold.until.is_some() {
-                "failed and is tried once more"
-            } else {
-                "is quarantined"
-            }
+            if hold.until.is_some() { "failed and is tried once more" } else { "is quarantined" }
         } else {
             "is refused"
         };
@@ -224,10 +201,7 @@ impl Line<'_> {
             return None;
         };
         let newest = selection.newest_outside.as_ref()?;
-        Some(format!(
-            "{} exists outside the rule ({})",
-            newest.tag, facts.policy.rule_text
-        ))
+        Some(format!("{} exists outside the rule ({})", newest.tag, facts.policy.rule_text))
     }
 
     /// The track as the status shows it.
@@ -235,15 +209,9 @@ impl Line<'_> {
     pub fn report(&self, facts: &Facts) -> TrackReport {
         let current = self.chosen.current.as_ref();
         let pinned = |tag: &str, digest: Option<&crate::image::Digest>| {
-            digest.map_or_else(
-                || tag.to_owned(),
-                |digest| format!("{tag}@sha256:{}", digest.short()),
-            )
+            digest.map_or_else(|| tag.to_owned(), |digest| format!("{tag}@sha256:{}", digest.short()))
         };
-        let shown = self
-            .run
-            .filter(|run| run.phase != Phase::Succeeded)
-            .map(|run| &run.run);
+        let shown = self.run.filter(|run| run.phase != Phase::Succeeded).map(|run| &run.run);
         let (tag, digest) = match shown {
             Some(run) => (run.from_tag.as_ref(), run.from_digest.as_ref()),
             None => (
@@ -257,9 +225,7 @@ impl Line<'_> {
             (None, Some(best)) => pinned(best.tag.as_str(), best.digest.as_ref()),
             (None, None) => now.clone(),
         };
-        let failed = self
-            .last
-            .filter(|_| matches!(self.course, Course::Hold(hold) if self.is_failure(hold)));
+        let failed = self.last.filter(|_| matches!(self.course, Course::Hold(hold) if self.is_failure(hold)));
         TrackReport {
             key: self.track.key.clone(),
             repository: self.track.repository.to_string(),
@@ -278,10 +244,7 @@ impl Line<'_> {
                 Course::Hold(hold) => hold.until,
                 Course::Move { .. } | Course::Continue | Course::Nothing => self.run.and_then(judged_until),
             },
-            run: self
-                .run
-                .map(|run| run.run.name.clone())
-                .or_else(|| failed.map(|run| run.name.clone())),
+            run: self.run.map(|run| run.run.name.clone()).or_else(|| failed.map(|run| run.name.clone())),
             candidates: self.candidates.iter().map(candidate).collect(),
             layers: layers(facts, self.candidates),
         }
@@ -338,10 +301,7 @@ impl Line<'_> {
         if matches!(self.course, Course::Hold(hold) if hold.standing == Standing::Waits)
             && !self.candidates.is_empty()
         {
-            lines.push(story::outlook(
-                &facts.policy.rollout,
-                self.track.workload.replicas,
-            ));
+            lines.push(story::outlook(&facts.policy.rollout, self.track.workload.replicas));
         }
         lines
     }
@@ -377,9 +337,7 @@ impl Line<'_> {
         let workload = &self.track.workload;
         format!(
             "{} runs: {} of {} pods available.",
-            self.run
-                .and_then(|run| run.run.from_tag.as_ref())
-                .map_or(self.current_tag(), |tag| tag.as_str()),
+            self.run.and_then(|run| run.run.from_tag.as_ref()).map_or(self.current_tag(), |tag| tag.as_str()),
             workload.available_replicas,
             workload.replicas
         )
@@ -402,10 +360,8 @@ impl Line<'_> {
     fn cost_line(&self, plan: &Plan) -> Option<String> {
         let Course::Hold(_) = self.course else { return None };
         let best = self.candidates.first()?;
-        let first_seen = plan
-            .ledgers
-            .get(&self.track.repository)?
-            .first_seen(&best.tag, best.digest.as_ref()?)?;
+        let first_seen =
+            plan.ledgers.get(&self.track.repository)?.first_seen(&best.tag, best.digest.as_ref()?)?;
         let Choice::Candidates(selection) = &self.chosen.choice else {
             return None;
         };
@@ -444,38 +400,18 @@ fn judged_until(run: &RunPlan) -> Option<jiff::Timestamp> {
 /// The `UpToDate` sentence while a run is open.
 fn running_sentence(facts: &Facts, plan: &RunPlan) -> (bool, Reason, String) {
     let run = &plan.run;
-    let subject = format!(
-        "{} for {}:{}@{}",
-        run.to_tag,
-        run.repository,
-        run.to_tag,
-        run.to_digest.short()
-    );
+    let subject = format!("{} for {}:{}@{}", run.to_tag, run.repository, run.to_tag, run.to_digest.short());
     if let Some((reason, message)) = &plan.after.result {
         let is_true = plan.phase == Phase::Succeeded;
-        return (
-            is_true,
-            *reason,
-            super::message(*reason, &format!("{subject}: {message}.")),
-        );
+        return (is_true, *reason, super::message(*reason, &format!("{subject}: {message}.")));
     }
     if let Some(intent) = &plan.before.intent {
-        let body = format!(
-            "{subject}: {}; the old image and settings are being restored.",
-            intent.message
-        );
+        let body = format!("{subject}: {}; the old image and settings are being restored.", intent.message);
         return (false, intent.reason, super::message(intent.reason, &body));
     }
     let bake = text::span(run.settings.bake);
     let (reason, body) = match (&plan.judgement, plan.phase) {
-        (
-            Some(Judgement::Waiting {
-                ready,
-                suspicion: Some(cause),
-                until,
-            }),
-            _,
-        ) => (
+        (Some(Judgement::Waiting { ready, suspicion: Some(cause), until }), _) => (
             cause.reason,
             format!(
                 "{subject}: expected {}, observed {}; {ready} Ready so far, not decided yet. Judged by {}.",
@@ -484,14 +420,7 @@ fn running_sentence(facts: &Facts, plan: &RunPlan) -> (bool, Reason, String) {
                 text::instant_seconds(*until)
             ),
         ),
-        (
-            Some(Judgement::Waiting {
-                ready,
-                suspicion: None,
-                until,
-            }),
-            Phase::Canary,
-        ) => (
+        (Some(Judgement::Waiting { ready, suspicion: None, until }), Phase::Canary) => (
             Reason::CanaryWatching,
             format!(
                 "{subject}: expected {} new to stay Ready for {bake} beside {} old, observed {ready} Ready. Judged by {}.",
@@ -508,29 +437,18 @@ fn running_sentence(facts: &Facts, plan: &RunPlan) -> (bool, Reason, String) {
             Reason::Promoting,
             format!("{subject}: the new pods passed; the native controller replaces the rest."),
         ),
-        (_, Phase::Preparing | Phase::Canary | Phase::Succeeded | Phase::RolledBack | Phase::Aborted) => (
-            Reason::Preparing,
-            format!("{subject}: the run is recorded; the canary starts."),
-        ),
+        (_, Phase::Preparing | Phase::Canary | Phase::Succeeded | Phase::RolledBack | Phase::Aborted) => {
+            (Reason::Preparing, format!("{subject}: the run is recorded; the canary starts."))
+        }
     };
     let _ = facts;
-    (
-        false,
-        reason,
-        text::clean(&format!("{reason}: {body}"), MAX_MESSAGE),
-    )
+    (false, reason, text::clean(&format!("{reason}: {body}"), MAX_MESSAGE))
 }
 
 fn candidate(one: &Assessed) -> (String, Option<String>, String, String, Option<jiff::Timestamp>) {
     let digest = one.digest.as_ref().map(ToString::to_string);
     match one.blocking() {
-        None => (
-            one.tag.to_string(),
-            digest,
-            "Pass".to_owned(),
-            Reason::Resolved.code().to_owned(),
-            None,
-        ),
+        None => (one.tag.to_string(), digest, "Pass".to_owned(), Reason::Resolved.code().to_owned(), None),
         Some((_, verdict)) => {
             let until = match verdict.word {
                 Word::Waiting(until) => Some(until),
@@ -582,11 +500,7 @@ fn candidate_line(one: &Assessed) -> String {
         .filter(|(_, verdict)| verdict.passes())
         .map(|(layer, _)| layer.name().to_lowercase())
         .collect();
-    let passed = if passed.is_empty() {
-        String::new()
-    } else {
-        format!(" Passed: {}.", passed.join(", "))
-    };
+    let passed = if passed.is_empty() { String::new() } else { format!(" Passed: {}.", passed.join(", ")) };
     match one.blocking() {
         None => format!("{} passes.{passed}", one.tag),
         Some((layer, verdict)) => match verdict.word {

@@ -64,10 +64,7 @@ pub fn hold_seconds(settings: &RolloutSettings, originals: &Fields) -> (i32, i32
     let seconds = |value: i64| i32::try_from(value).unwrap_or(i32::MAX / 2);
     let ready = settings.deadline.as_secs().saturating_add(HOLD_SLACK_SECONDS);
     let progress = ready.saturating_add(PROGRESS_SLACK_SECONDS);
-    (
-        seconds(ready),
-        seconds(progress).max(originals.progress_deadline_seconds),
-    )
+    (seconds(ready), seconds(progress).max(originals.progress_deadline_seconds))
 }
 
 /// The fields of the workload that a canary touches, as they are now.
@@ -122,26 +119,33 @@ pub fn start(run: &Run, surge: i32) -> Patch {
 /// Starts more new pods, still held.
 #[must_use]
 pub fn widen(run: &Run, surge: i32) -> Patch {
-    Patch {
-        strategy: Some(held_strategy(surge)),
-        ..images(run, Direction::Stay)
-    }
+    Patch { strategy: Some(held_strategy(surge)), ..images(run, Direction::Stay) }
 }
 
 /// Restores the fields and lets the native controller replace the rest.
 #[must_use]
 pub fn promote(run: &Run) -> Patch {
+    Patch { annotation: Annotation::Clear, ..restored(run, images(run, Direction::Stay)) }
+}
+
+/// Clears an annotation that names no open run: `kubectl rollout undo` brings back those of an old ReplicaSet.
+#[must_use]
+pub fn forget(workload: &Workload) -> Patch {
     Patch {
-        ..restored(run, images(run, Direction::Stay))
+        workload: workload.id.clone(),
+        generation: None,
+        images: Vec::new(),
+        min_ready_seconds: None,
+        progress_deadline_seconds: None,
+        strategy: None,
+        annotation: Annotation::Clear,
     }
 }
 
 /// Restores image and fields.
 #[must_use]
 pub fn revert(run: &Run) -> Patch {
-    let mut patch = images(run, Direction::Back);
-    patch.annotation = Annotation::Clear;
-    if run.canary { restored(run, patch) } else { patch }
+    Patch { annotation: Annotation::Clear, ..restored(run, images(run, Direction::Back)) }
 }
 
 /// Restores only those fields that still hold what we wrote; the images are somebody else's now.
@@ -202,10 +206,7 @@ pub fn held_fields(run: &Run, workload: &Workload) -> Held {
 }
 
 fn held_strategy(surge: i32) -> Strategy {
-    Strategy::RollingUpdate {
-        max_surge: IntOrPercent::Int(surge),
-        max_unavailable: IntOrPercent::Int(0),
-    }
+    Strategy::RollingUpdate { max_surge: IntOrPercent::Int(surge), max_unavailable: IntOrPercent::Int(0) }
 }
 
 enum Direction {

@@ -68,10 +68,7 @@ impl Range {
     #[must_use]
     pub fn matches(&self, version: &Version) -> bool {
         version.numbers().len() <= 3
-            && self
-                .groups
-                .iter()
-                .any(|group| group.iter().all(|comparator| comparator.matches(version)))
+            && self.groups.iter().any(|group| group.iter().all(|comparator| comparator.matches(version)))
     }
 }
 
@@ -113,9 +110,7 @@ fn group(text: &str) -> Result<Vec<Comparator>, RangeError> {
 
 fn comparator(text: &str) -> Result<Comparator, RangeError> {
     let fault = || RangeError::Comparator(text.chars().take(64).collect());
-    let digits_at = text
-        .find(|letter: char| !"=!<>~^".contains(letter))
-        .ok_or_else(fault)?;
+    let digits_at = text.find(|letter: char| !"=!<>~^".contains(letter)).ok_or_else(fault)?;
     let (operator, rest) = text.split_at_checked(digits_at).ok_or_else(fault)?;
     let operator = match operator {
         "" | "=" => Operator::Equal,
@@ -129,27 +124,17 @@ fn comparator(text: &str) -> Result<Comparator, RangeError> {
         _ => return Err(fault()),
     };
     let plain = rest.trim_start_matches(['v', 'V']);
-    let (numbers, suffix) = plain
-        .split_at_checked(plain.find(['-', '+']).unwrap_or(plain.len()))
-        .ok_or_else(fault)?;
+    let (numbers, suffix) =
+        plain.split_at_checked(plain.find(['-', '+']).unwrap_or(plain.len())).ok_or_else(fault)?;
     let written: Vec<&str> = numbers.split('.').collect();
-    let known: Vec<&str> = written
-        .iter()
-        .copied()
-        .take_while(|part| !is_wildcard(part))
-        .collect();
+    let known: Vec<&str> = written.iter().copied().take_while(|part| !is_wildcard(part)).collect();
     let tail = written.get(known.len()..).unwrap_or(&[]);
     if 3 < written.len() || !tail.iter().all(|part| is_wildcard(part)) {
         return Err(fault());
     }
     if known.is_empty() {
         let version = Version::parse("0").ok_or_else(fault)?;
-        return Ok(Comparator {
-            operator,
-            version,
-            parts: 0,
-            any: true,
-        });
+        return Ok(Comparator { operator, version, parts: 0, any: true });
     }
     // A wildcard takes its suffix with it, as in Masterminds.
     let suffix = if tail.is_empty() { suffix } else { "" };
@@ -166,12 +151,7 @@ fn comparator(text: &str) -> Result<Comparator, RangeError> {
             }
         })
         .collect();
-    Ok(Comparator {
-        operator,
-        version,
-        parts: known.len(),
-        any: false,
-    })
+    Ok(Comparator { operator, version, parts: known.len(), any: false })
 }
 
 fn is_wildcard(part: &str) -> bool {
@@ -184,10 +164,7 @@ impl Comparator {
             return false;
         }
         if self.any {
-            return !matches!(
-                self.operator,
-                Operator::NotEqual | Operator::Greater | Operator::Less
-            );
+            return !matches!(self.operator, Operator::NotEqual | Operator::Greater | Operator::Less);
         }
         let bare = bare(version);
         let version = &bare;
@@ -248,19 +225,12 @@ impl Comparator {
             }
         }
         // "-0" comes before every other pre-release of that version.
-        Version {
-            numbers,
-            prerelease: vec!["0".to_owned()],
-            variant: String::new(),
-            has_v: false,
-        }
+        Version { numbers, prerelease: vec!["0".to_owned()], variant: String::new(), has_v: false }
     }
 
     /// The first part that is not nought, or the last that was written.
     fn caret_part(&self) -> usize {
-        (0..self.parts)
-            .find(|at| !self.version.number(*at).is_zero())
-            .unwrap_or(self.parts.saturating_sub(1))
+        (0..self.parts).find(|at| !self.version.number(*at).is_zero()).unwrap_or(self.parts.saturating_sub(1))
     }
 }
 

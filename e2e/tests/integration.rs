@@ -1,0 +1,32 @@
+//! The operator on a real apiserver and registry, without nodes: schema, refusals, people, restarts.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "tests"
+)]
+
+#[path = "integration/canary.rs"]
+mod canary;
+#[path = "integration/registries.rs"]
+mod registries;
+#[path = "integration/schema.rs"]
+mod schema;
+#[path = "integration/targets.rs"]
+mod targets;
+
+use std::process::ExitCode;
+
+use e2e::cluster::Options;
+use e2e::harness;
+
+fn main() -> ExitCode {
+    let trials = schema::trials()
+        .into_iter()
+        .chain(targets::trials())
+        .chain(registries::trials())
+        .chain(canary::trials());
+    harness::main(Options { nodes: 0 }, trials.collect())
+}

@@ -1,0 +1,221 @@
+//! A run that is open when something happens to it: the canary stays Pending here, for there is no node.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use e2e::cluster::Cluster;
+use e2e::harness::{Named, trial};
+use e2e::image::Image;
+use e2e::operator;
+use e2e::shop::{PATIENCE, Shop, Workload, held, image};
+use e2e::wait::{Seen, wait_until};
+
+pub(crate) fn trials() -> Vec<Named> {
+    vec![
+        trial("a policy deleted in mid-canary: image and fields are restored before it goes", deleted),
+        trial(
+            "a policy suspended in mid-canary: the run is aborted, nothing is held against the digest",
+            suspended,
+        ),
+        trial(
+            "a policy edited in mid-canary so that the version is outside the rule: aborted, with the rule",
+            edited,
+        ),
+        trial("somebody else sets another image in mid-canary: theirs stays, our fields go", changed),
+        trial(
+            "our annotation wiped in mid-canary changes nothing; one from the dead is removed",
+            annotations,
+        ),
+        trial("a namespace deleted in mid-canary goes away", namespace),
+        trial("a run deleted in mid-canary: image and fields are restored before it goes", run_deleted),
+        trial("without an operator `rollforward restore` leaves nothing of ours", restore),
+        trial("kill -9 just after a run was opened: the next operator finishes it, once", killed_early),
+        trial("a quota without room for the canary is the environment's fault, said within seconds", quota),
+        trial("pods denied by Pod Security are said to be denied by the security layer", pod_security),
+    ]
+}
+
+pub(crate) const POLICY: &str = "  verification: {unsigned: Allow, soak: {unsigned: 0s}}
+  rollout: {bake: 2s, deadline: 10m, quarantine: {afterFails: 1}}";
+
+/// Brings a shop to where a canary is held.
+pub(crate) async fn in_canary(shop: &mut Shop) -> anyhow::Result<()> {
+    prepared(shop, POLICY).await?;
+    shop.push("1.0.1", Image::new("1.0.1")).await?;
+    shop.wait_state("Canary").await
+}
+
+pub(crate) async fn prepared(shop: &mut Shop, policy: &str) -> anyhow::Result<()> {
+    shop.workload(&Workload::default())?;
+    settled(shop).await?;
+    shop.start_operator("").await?;
+    shop.policy(policy)?;
+    shop.wait_condition("UpToDate", "True", "NewestRuns").await.map(drop)
+}
+
+/// Without nodes pods stay Pending; the Deployment is at rest when it has made them.
+async fn settled(shop: &Shop) -> anyhow::Result<()> {
+    wait_until("the Deployment's pods to be made", PATIENCE, || async {
+        let status = shop.read_workload().await?.status.unwrap_or_default();
+        Ok(if status.updated_replicas == Some(2) {
+            Seen::Yes(())
+        } else {
+            Seen::NotYet(format!("{status:?}"))
+        })
+    })
+    .await
+}
+
+async fn ends_clean(shop: &Shop, reason: &str, says: &str) -> anyhow::Result<()> {
+    let (found, message) = shop.wait_run("1.0.1").await?;
+    ensure!(found == reason && message.contains(says), "expected {reason} {says:?}, got {found}: {message}");
+    shop.wait_image(":1.0.0").await?;
+    shop.assert_no_held_field().await
+}
+
+async fn deleted(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let mut shop = Shop::open(&cluster, "deleted").await?;
+    in_canary(&mut shop).await?;
+    shop.kubectl(&["delete", "updatepolicy", "web", "--timeout=30s"])?;
+    shop.wait_image(":1.0.0").await?;
+    shop.assert_no_held_field().await?;
+    let events = shop.events("web")?;
+    ensure!(events.contains("Aborted: 1.0.1@") && events.contains("the policy was deleted"), "{events}");
+    shop.close()
+}
+
+async fn suspended(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let mut shop = Shop::open(&cluster, "suspended").await?;
+    in_canary(&mut shop).await?;
+    shop.kubectl(&["patch", "updatepolicy", "web", "--type=merge", "-p", "{\"spec\":{\"suspend\":true}}"])?;
+    ends_clean(&shop, "Suspended", "the policy was suspended").await?;
+    let message = shop.wait_condition("UpToDate", "False", "Suspended").await?;
+    ensure!(message.contains("observed `spec.suspend: true`. Set it to false to go on."), "{message}");
+    shop.kubectl(&["patch", "updatepolicy", "web", "--type=merge", "-p", "{\"spec\":{\"suspend\":false}}"])?;
+    shop.wait_state("Canary").await?;
+    shop.close()
+}
+
+async fn edited(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let mut shop = Shop::open(&cluster, "edited").await?;
+    in_canary(&mut shop).await?;
+    let patch = "{\"spec\":{\"image\":{\"select\":{\"semver\":{\"range\":\"1.0.0\"}}}}}";
+    shop.kubectl(&["patch", "updatepolicy", "web", "--type=merge", "-p", patch])?;
+    ends_clean(&shop, "Aborted", "the policy was edited: 1.0.1 is outside the rule 1.0.0 now").await?;
+    shop.close()
+}
+
+async fn changed(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let mut shop = Shop::open(&cluster, "changed").await?;
+    in_canary(&mut shop).await?;
+    let hotfix = format!("app={}:0.9.0-hotfix", shop.full_repository());
+    shop.kubectl(&["set", "image", "deployment/web", &hotfix, "--field-manager=fixer"])?;
+    let (reason, message) = shop.wait_run("1.0.1").await?;
+    ensure!(reason == "HumanEdit", "{reason}");
+    ensure!(message.starts_with("fixer changed the image during the run, at "), "{message}");
+    ensure!(image(&shop.read_workload().await?).ends_with(":0.9.0-hotfix"), "theirs stays");
+    shop.assert_no_held_field().await?;
+    shop.close()
+}
+
+async fn annotations(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let mut shop = Shop::open(&cluster, "annotations").await?;
+    in_canary(&mut shop).await?;
+    shop.kubectl(&["annotate", "deployment", "web", "rollforward.dev/run-"])?;
+    shop.kubectl(&["patch", "updatepolicy", "web", "--type=merge", "-p", "{\"spec\":{\"suspend\":true}}"])?;
+    ends_clean(&shop, "Suspended", "the policy was suspended").await?;
+    shop.kubectl(&["annotate", "deployment", "web", "rollforward.dev/run=web-gone"])?;
+    wait_until("the stray annotation to go", PATIENCE, || async {
+        let held = held(&shop.read_workload().await?);
+        Ok(if held.is_empty() { Seen::Yes(()) } else { Seen::NotYet(held.join(", ")) })
+    })
+    .await?;
+    shop.close()
+}
+
+async fn namespace(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let mut shop = Shop::open(&cluster, "going").await?;
+    in_canary(&mut shop).await?;
+    shop.cluster.kubectl(&["delete", "namespace", "going", "--timeout=60s"])?;
+    let log = shop.operator.as_ref().context("started")?.log();
+    ensure!(!log.contains("panicked"), "{log}");
+    Ok(())
+}
+
+async fn run_deleted(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let mut shop = Shop::open(&cluster, "run-deleted").await?;
+    in_canary(&mut shop).await?;
+    let run = shop.kubectl(&["get", "updateruns", "-o", "name"])?;
+    shop.kubectl(&["delete", run.trim(), "--timeout=30s"])?;
+    let events = shop.events("web")?;
+    ensure!(events.contains("the run was deleted"), "{events}");
+    shop.close()
+}
+
+async fn restore(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let mut shop = Shop::open(&cluster, "restore").await?;
+    in_canary(&mut shop).await?;
+    shop.operator.take().context("started")?.kill()?;
+    let binary = operator::binary()?;
+    let output = operator::command(&binary, cluster.kubeconfig(), &["restore", "--namespace", "restore"])?;
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(output.status.success() && printed.contains(": Deployment/web restored"), "{printed}");
+    shop.wait_image(":1.0.0").await?;
+    shop.assert_no_held_field().await?;
+    // Nothing of ours holds the objects back either.
+    shop.kubectl(&["delete", "updatepolicy,updateruns", "--all", "--timeout=20s"])?;
+    shop.close()
+}
+
+async fn killed_early(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let mut shop = Shop::open(&cluster, "killed-early").await?;
+    prepared(&mut shop, POLICY).await?;
+    shop.push("1.0.1", Image::new("1.0.1")).await?;
+    wait_until("a run to be opened", PATIENCE, || async {
+        let runs = shop.kubectl(&["get", "updateruns", "-o", "name"])?;
+        Ok(if runs.is_empty() { Seen::NotYet("none".to_owned()) } else { Seen::Yes(()) })
+    })
+    .await?;
+    shop.operator.take().context("started")?.kill()?;
+    shop.start_operator("").await?;
+    shop.wait_state("Canary").await?;
+    let runs = shop.kubectl(&["get", "updateruns", "-o", "name"])?;
+    ensure!(runs.lines().count() == 1, "{runs}");
+    shop.close()
+}
+
+async fn quota(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let mut shop = Shop::open(&cluster, "quota").await?;
+    let quota = "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: two}\nspec: {hard: {pods: \"2\"}}";
+    cluster.apply("quota", quota)?;
+    prepared(&mut shop, &POLICY.replace("deadline: 10m", "deadline: 6s")).await?;
+    shop.push("1.0.1", Image::new("1.0.1")).await?;
+    let message = shop.wait_condition("UpToDate", "False", "QuotaExceeded").await?;
+    ensure!(
+        message.contains("expected the canary pod to be created, observed ")
+            && message.contains("exceeded quota: two"),
+        "{message}"
+    );
+    let (reason, _) = shop.wait_run("1.0.1").await?;
+    ensure!(reason == "QuotaExceeded", "{reason}");
+    shop.wait_says("Blocked", "QuotaExceeded", &["Tried once more "]).await?;
+    ends_clean(&shop, "QuotaExceeded", "exceeded quota: two").await?;
+    shop.close()
+}
+
+async fn pod_security(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let mut shop = Shop::open(&cluster, "pod-security").await?;
+    prepared(&mut shop, &POLICY.replace("deadline: 10m", "deadline: 6s")).await?;
+    cluster.kubectl(&[
+        "label",
+        "namespace",
+        "pod-security",
+        "pod-security.kubernetes.io/enforce=restricted",
+    ])?;
+    shop.push("1.0.1", Image::new("1.0.1")).await?;
+    let message = shop.wait_condition("UpToDate", "False", "PodSecurity").await?;
+    ensure!(message.contains("the security layer refused it, not the application: "), "{message}");
+    ensure!(message.contains("violates PodSecurity \"restricted:latest\""), "{message}");
+    ends_clean(&shop, "PodSecurity", "violates PodSecurity").await?;
+    shop.close()
+}
