@@ -8,6 +8,8 @@
     reason = "tests"
 )]
 
+#[path = "cluster/chart.rs"]
+mod chart;
 #[path = "cluster/faults.rs"]
 mod faults;
 #[path = "cluster/walk.rs"]
@@ -19,6 +21,6 @@ use e2e::cluster::Options;
 use e2e::harness;
 
 fn main() -> ExitCode {
-    let trials = walk::trials().into_iter().chain(faults::trials()).collect();
+    let trials = walk::trials().into_iter().chain(chart::trials()).chain(faults::trials()).collect();
     harness::main(Options { nodes: 1 }, trials)
 }

@@ -10,7 +10,7 @@ use e2e::shop::{Shop, Workload};
 
 const PROBE: &str = "        readinessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1}";
 const POLICY: &str = "  verification: {unsigned: Allow, soak: {unsigned: 0s}}
-  rollout: {bake: 3s, deadline: 20s, quarantine: {afterFails: 1, retryAfter: 1h}}";
+  rollout: {bake: 3s, deadline: 45s, quarantine: {afterFails: 1, retryAfter: 1h}}";
 
 pub(crate) fn trials() -> Vec<Named> {
     vec![
@@ -36,6 +36,8 @@ struct Fault<'a> {
     reason: &'a str,
     says: &'a [&'a str],
     quarantined: bool,
+    /// Short where only the deadline decides.
+    deadline: &'a str,
 }
 
 async fn check(cluster: Arc<Cluster>, fault: Fault<'_>) -> anyhow::Result<()> {
@@ -44,7 +46,7 @@ async fn check(cluster: Arc<Cluster>, fault: Fault<'_>) -> anyhow::Result<()> {
     shop.workload(&Workload { container: &container, ..Workload::default() })?;
     shop.wait_available(2).await?;
     shop.start_operator("").await?;
-    shop.policy(POLICY)?;
+    shop.policy(&POLICY.replace("45s", fault.deadline))?;
     shop.wait_condition("UpToDate", "True", "NewestRuns").await?;
     let before: Vec<String> = pods(&shop)?;
     let digest = shop.push("1.0.1", fault.image).await?;
@@ -88,6 +90,7 @@ async fn crash(cluster: Arc<Cluster>) -> anyhow::Result<()> {
             "exit code 78, on node-a. Publish a newer tag, or: kubectl rollforward release web sha256:",
         ],
         quarantined: true,
+        deadline: "45s",
     };
     check(cluster, fault).await
 }
@@ -100,6 +103,7 @@ async fn late_crash(cluster: Arc<Cluster>) -> anyhow::Result<()> {
         reason: "CrashExit",
         says: &["exit code 1, on node-a"],
         quarantined: true,
+        deadline: "45s",
     };
     check(cluster, fault).await
 }
@@ -112,6 +116,7 @@ async fn signal(cluster: Arc<Cluster>) -> anyhow::Result<()> {
         reason: "CrashSignal",
         says: &["3 crashes in ", "ended by SIGSEGV, on node-a"],
         quarantined: true,
+        deadline: "45s",
     };
     check(cluster, fault).await
 }
@@ -124,6 +129,7 @@ async fn out_of_memory(cluster: Arc<Cluster>) -> anyhow::Result<()> {
         reason: "OutOfMemory",
         says: &["3 crashes in ", "memory", "limit 16Mi"],
         quarantined: true,
+        deadline: "45s",
     };
     check(cluster, fault).await
 }
@@ -136,6 +142,7 @@ async fn missing_program(cluster: Arc<Cluster>) -> anyhow::Result<()> {
         reason: "StartFailed",
         says: &["observed ", "/renamed", "no such file or directory"],
         quarantined: true,
+        deadline: "45s",
     };
     check(cluster, fault).await
 }
@@ -169,6 +176,7 @@ async fn never_ready(cluster: Arc<Cluster>) -> anyhow::Result<()> {
             "expected the canary to start and stay Ready for 3s, observed Readiness probe failed: HTTP probe failed with statuscode: 503",
         ],
         quarantined: true,
+        deadline: "12s",
     };
     check(cluster, fault).await
 }
@@ -217,7 +225,7 @@ async fn config(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     shop.workload(&Workload { container: &container, ..Workload::default() })?;
     shop.wait_available(2).await?;
     shop.start_operator("").await?;
-    shop.policy(POLICY)?;
+    shop.policy(&POLICY.replace("45s", "12s"))?;
     shop.wait_condition("UpToDate", "True", "NewestRuns").await?;
     shop.kubectl(&["delete", "secret", "settings"])?;
     shop.push("1.0.1", Image::new("1.0.1")).await?;

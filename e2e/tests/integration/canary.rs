@@ -89,8 +89,8 @@ async fn suspended(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     in_canary(&mut shop).await?;
     shop.kubectl(&["patch", "updatepolicy", "web", "--type=merge", "-p", "{\"spec\":{\"suspend\":true}}"])?;
     ends_clean(&shop, "Suspended", "the policy was suspended").await?;
-    let message = shop.wait_condition("UpToDate", "False", "Suspended").await?;
-    ensure!(message.contains("observed `spec.suspend: true`. Set it to false to go on."), "{message}");
+    shop.wait_says("UpToDate", "Suspended", &["observed `spec.suspend: true`. Set it to false to go on."])
+        .await?;
     shop.kubectl(&["patch", "updatepolicy", "web", "--type=merge", "-p", "{\"spec\":{\"suspend\":false}}"])?;
     shop.wait_state("Canary").await?;
     shop.close()
@@ -159,7 +159,8 @@ async fn restore(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     let binary = operator::binary()?;
     let output = operator::command(&binary, cluster.kubeconfig(), &["restore", "--namespace", "restore"])?;
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-    ensure!(output.status.success() && printed.contains(": Deployment/web restored"), "{printed}");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.success() && printed.contains(": Deployment/web restored"), "{printed}{errors}");
     shop.wait_image(":1.0.0").await?;
     shop.assert_no_held_field().await?;
     // Nothing of ours holds the objects back either.

@@ -65,7 +65,7 @@ async fn unauthorized(cluster: Arc<Cluster>) -> anyhow::Result<()> {
         switches.users = [("anna".to_owned(), "geheim".to_owned())].into();
     });
     shop.policy(POLICY)?;
-    says(&shop, "RegistryUnauthorized", &["401", "Check the pull secret of the workload."]).await?;
+    says(&shop, "RegistryUnauthorized", &["wants a user name and a password, and there is no credential for it. Check the pull secret of the workload."]).await?;
     let host = registry.host();
     shop.kubectl(&[
         "create",
@@ -128,7 +128,11 @@ async fn empty(cluster: Arc<Cluster>) -> anyhow::Result<()> {
 
 async fn malformed(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     let (shop, registry) = shop(&cluster, "registry-malformed").await?;
-    registry.push("acme/web", "1.0.1", &image::image_with_config(serde_json::json!({"neither": "os"})));
+    let broken = image::Image {
+        manifest: b"{\"schemaVersion\": 2, \"layers\": 7}".to_vec(),
+        ..image::image("linux", "amd64", "")
+    };
+    registry.push("acme/web", "1.0.1", &broken);
     shop.policy(POLICY)?;
     let message = shop.wait_condition("UpToDate", "False", "ManifestInvalid").await?;
     ensure!(message.contains("expected the manifest of the tag, observed "), "{message}");

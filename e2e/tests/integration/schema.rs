@@ -41,7 +41,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("  rollout: {onDeadline: Panic}", "supported values: \"RollBack\", \"Hold\""),
     ("  image: {select: {level: Patch, semver: {range: ~1.4}}}", "expected exactly one of level and semver"),
     ("  image: {select: {}}", "expected exactly one of level and semver"),
-    ("  image: {tags: {include: \"(\"}}", "expected a regular expression in RE2 syntax; got ("),
+    ("  image: {tags: {include: \"(\"}}", "error parsing regexp: missing closing ): `(`"),
     ("  verification: {}", "spec.verification.unsigned: Required value"),
     ("  verification: {unsigned: Deny}", "supported values: \"Allow\""),
     ("  verification: {unsigned: Allow, soak: {unsigned: 1d}}", "expected hours, minutes and seconds"),

@@ -4,7 +4,7 @@
 //! something says which object and field it wrote.
 
 mod check;
-mod crds;
+pub mod crds;
 mod explain;
 mod release;
 mod resolve;

@@ -15,27 +15,26 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum ApiError {
     /// A request failed.
-    #[error("{what}: {}", words(.source))]
+    #[error("{what}: {}", words(.cause))]
     Request {
         /// What was attempted.
         what: &'static str,
-        /// The apiserver's answer.
-        #[source]
-        source: kube::Error,
+        /// The apiserver's answer; told in our words, for its own print the whole object.
+        cause: Box<kube::Error>,
     },
 }
 
 impl ApiError {
     /// Wraps a failed request with what was attempted.
     pub fn of(what: &'static str) -> impl FnOnce(kube::Error) -> Self {
-        move |source| ApiError::Request { what, source }
+        move |cause| ApiError::Request { what, cause: Box::new(cause) }
     }
 
     /// The HTTP status, where the apiserver answered at all.
     #[must_use]
     pub fn code(&self) -> Option<u16> {
-        let ApiError::Request { source, .. } = self;
-        status(source).map(|status| status.code)
+        let ApiError::Request { cause, .. } = self;
+        status(cause).map(|status| status.code)
     }
 }
 

@@ -58,7 +58,7 @@ pub fn choose(facts: &Facts) -> Vec<Chosen> {
             let current = current(track);
             let memory = remember(facts, track, current.as_ref());
             let choice = match ready(facts, track, current.as_ref()) {
-                Err(hold) => Choice::Blocked(hold),
+                Err(hold) => Choice::Blocked(*hold),
                 Ok(tags) => Choice::Candidates(candidates(facts, current.as_ref(), &memory, tags)),
             };
             Chosen { track: index, current, memory, choice }
@@ -150,39 +150,54 @@ pub fn abandon(before: Option<&Abandoned>, left: &Tag, by: String, at: jiff::Tim
 }
 
 /// The tags to choose from, or why there is nothing to choose.
-fn ready<'a>(facts: &'a Facts, track: &'a Track, current: Option<&Current>) -> Result<&'a [String], Hold> {
+fn ready<'a>(
+    facts: &'a Facts,
+    track: &'a Track,
+    current: Option<&Current>,
+) -> Result<&'a [String], Box<Hold>> {
     if let Some(other) = &track.conflict {
-        return Err(Hold::new(Reason::TargetConflict, Standing::Stalled)
-            .expected("one policy for a container")
-            .observed(format!("policy {other} is older and moves {}", track.key))
-            .hint("Delete one of the two policies, or narrow `containers`."));
+        return Err(Box::new(
+            Hold::new(Reason::TargetConflict, Standing::Stalled)
+                .expected("one policy for a container")
+                .observed(format!("policy {other} is older and moves {}", track.key))
+                .hint("Delete one of the two policies, or narrow `containers`."),
+        ));
     }
     let tag = current.and_then(|current| current.tag.as_ref());
     if !tag.is_some_and(select::is_ordered) && !facts.policy.adopt {
         let shown = tag.map_or_else(|| "no tag".to_owned(), |tag| format!("tag {tag}"));
-        return Err(Hold::new(Reason::CurrentVersionUnknown, Standing::Stalled)
-            .expected("a version in the running tag")
-            .observed(format!("{shown} on {}", track.key))
-            .hint("Deploy a versioned tag, or set `image.adopt: Allow`."));
+        return Err(Box::new(
+            Hold::new(Reason::CurrentVersionUnknown, Standing::Stalled)
+                .expected("a version in the running tag")
+                .observed(format!("{shown} on {}", track.key))
+                .hint("Deploy a versioned tag, or set `image.adopt: Allow`."),
+        ));
     }
     let scan = facts.seen.repositories.get(&track.repository).map(|seen| seen.scan.as_ref());
     match scan {
         Some(Answer::Found(scan)) if scan.tags.is_empty() => {
-            Err(Hold::new(Reason::TagListEmpty, Standing::NotReady)
+            let hold = Hold::new(Reason::TagListEmpty, Standing::NotReady)
                 .expected("at least the running tag in the list")
                 .observed("an empty list")
-                .hint("The workload stays as it is; an empty list is never read as a deletion."))
+                .hint("The workload stays as it is; an empty list is never read as a deletion.");
+            Err(Box::new(hold))
         }
         Some(Answer::Found(scan)) => Ok(&scan.tags),
-        Some(Answer::Unknown(unknown)) => Err(Hold::new(unknown.reason, Standing::NotReady)
-            .expected("a list of tags")
-            .observed(unknown.message.clone())
-            .hint(registry_hint(unknown.reason))
-            .until(unknown.retry_at)),
-        Some(Answer::Absent) | None => Err(Hold::new(Reason::RepositoryNotFound, Standing::NotReady)
-            .expected("a list of tags")
-            .observed("no such repository")
-            .hint(registry_hint(Reason::RepositoryNotFound))),
+        Some(Answer::Unknown(unknown)) => {
+            let hold = Hold::new(unknown.reason, Standing::NotReady)
+                .expected("a list of tags")
+                .observed(unknown.message.clone())
+                .hint(registry_hint(unknown.reason))
+                .until(unknown.retry_at);
+            Err(Box::new(hold))
+        }
+        Some(Answer::Absent) | None => {
+            let hold = Hold::new(Reason::RepositoryNotFound, Standing::NotReady)
+                .expected("a list of tags")
+                .observed("no such repository")
+                .hint(registry_hint(Reason::RepositoryNotFound));
+            Err(Box::new(hold))
+        }
     }
 }
 

@@ -245,7 +245,7 @@ fn start(facts: &Facts, track: &Track, tag: &Tag, digest: &Digest) -> Course {
     let hold = match refusal(facts, track) {
         Some(hold) => hold,
         None => match canary(facts, track) {
-            Err(hold) => hold,
+            Err(hold) => *hold,
             Ok(canary) => {
                 return Course::Move { tag: tag.clone(), digest: digest.clone(), canary };
             }
@@ -322,19 +322,19 @@ fn limit(concurrency: Concurrency) -> Option<Hold> {
 }
 
 /// Whether a canary can run beside the old pods; an error where it cannot and the policy wants one.
-fn canary(facts: &Facts, track: &Track) -> Result<bool, Hold> {
+fn canary(facts: &Facts, track: &Track) -> Result<bool, Box<Hold>> {
     if track.workload.replicas == 0 {
         return Ok(false);
     }
     match (&track.workload.strategy, facts.policy.rollout.when_impossible) {
         (Strategy::RollingUpdate { .. }, _) => Ok(true),
         (Strategy::Recreate, WhenImpossible::RollWithoutCanary) => Ok(false),
-        (Strategy::Recreate, WhenImpossible::Hold) => Err(Hold::new(
-            Reason::CanaryImpossible,
-            Standing::Blocked,
-        )
-        .expected("room for a canary beside the old pods")
-        .observed("strategy Recreate, which ends all old pods first")
-        .hint("Change the strategy to RollingUpdate, or set `rollout.whenImpossible: RollWithoutCanary`.")),
+        (Strategy::Recreate, WhenImpossible::Hold) => {
+            let hold = Hold::new(Reason::CanaryImpossible, Standing::Blocked)
+                .expected("room for a canary beside the old pods")
+                .observed("strategy Recreate, which ends all old pods first")
+                .hint("Change the strategy to RollingUpdate, or set `rollout.whenImpossible: RollWithoutCanary`.");
+            Err(Box::new(hold))
+        }
     }
 }

@@ -285,26 +285,41 @@ fn expected(observation: &Observation<'_>, reason: Reason) -> String {
     if is_crash(reason) && reason != Reason::StartFailed {
         return format!("the canary to stay up {bake}");
     }
-    match reason {
-        Reason::PullNotFound
-        | Reason::PullUnauthorized
-        | Reason::PullPlatform
-        | Reason::PullUnavailable
-        | Reason::PullInvalid => "the node to pull the image".to_owned(),
-        Reason::PodSecurity
-        | Reason::AdmissionDenied
-        | Reason::WebhookDenied
-        | Reason::WebhookDown
-        | Reason::QuotaExceeded
-        | Reason::LimitRange
-        | Reason::ServiceAccountMissing
-        | Reason::CreateForbidden => "the canary pod to be created".to_owned(),
-        Reason::Unschedulable | Reason::NodeRefused | Reason::VolumeUnavailable => {
-            "a node to take the canary pod".to_owned()
-        }
-        #[allow(clippy::wildcard_enum_match_arm, reason = "every other cause is one of a started pod")]
-        _ => format!("the canary to start and stay Ready for {bake}"),
+    if is_pull(reason) {
+        return "the node to pull the image".to_owned();
     }
+    if is_creation(reason) {
+        return "the canary pod to be created".to_owned();
+    }
+    if [Reason::Unschedulable, Reason::NodeRefused, Reason::VolumeUnavailable].contains(&reason) {
+        return "a node to take the canary pod".to_owned();
+    }
+    format!("the canary to start and stay Ready for {bake}")
+}
+
+fn is_pull(reason: Reason) -> bool {
+    [
+        Reason::PullNotFound,
+        Reason::PullUnauthorized,
+        Reason::PullPlatform,
+        Reason::PullUnavailable,
+        Reason::PullInvalid,
+    ]
+    .contains(&reason)
+}
+
+fn is_creation(reason: Reason) -> bool {
+    [
+        Reason::PodSecurity,
+        Reason::AdmissionDenied,
+        Reason::WebhookDenied,
+        Reason::WebhookDown,
+        Reason::QuotaExceeded,
+        Reason::LimitRange,
+        Reason::ServiceAccountMissing,
+        Reason::CreateForbidden,
+    ]
+    .contains(&reason)
 }
 
 /// The old pods in words: "4 of 4 old pods Ready with 0 restarts".

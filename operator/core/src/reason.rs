@@ -126,8 +126,6 @@ reasons! {
         ClockBehind,
         /// The digest has not failed here.
         NotQuarantined,
-        /// The digest failed here. A newer tag or a new digest goes on by itself; a person may release it: `kubectl rollforward release`.
-        Quarantined,
         /// The digest failed once here and is tried once more, at the time named.
         RetryPending,
     }
@@ -148,8 +146,6 @@ reasons! {
         TargetConflict,
         /// No workload matches the target. It is picked up when it appears.
         TargetMissing,
-        /// The target's kind is not one that this version can move.
-        TargetUnsupported,
         /// The workload or its namespace is being deleted. Nothing is written to it.
         TargetDeleting,
         /// The Deployment is paused by somebody. Resume it: `kubectl rollout resume`.
@@ -160,10 +156,6 @@ reasons! {
         NoContainerMatches,
         /// The workload leaves no room for a canary beside the old pods. Change its strategy, or set `rollout.whenImpossible: RollWithoutCanary`.
         CanaryImpossible,
-        /// Somebody else changed the image. The hold names who and when; a newer version goes on by itself.
-        ExternalChange,
-        /// The old pods were failing before the update. The canary is judged on its own.
-        BaselineUnhealthy,
     }
     "Run" {
         /// The run is recorded, nothing is written to the workload yet.
@@ -196,8 +188,6 @@ reasons! {
         WriteForbidden,
         /// Admission refused our write to the workload. The sentence keeps its words.
         WriteDenied,
-        /// The workload holds our fields and the run that saved the originals is gone. The sentence prints the patch to run.
-        OriginalsLost,
     }
     "Causes: what the new pods did" {
         /// The program ended by itself with an exit code.
@@ -262,8 +252,6 @@ reasons! {
     "Policy" {
         /// The policy is valid, the registry answers, the targets can be read.
         Watching,
-        /// This generation of the policy has not been looked at yet.
-        NotYetSeen,
         /// A field of the policy is not valid in a way that the schema cannot see. The sentence names it.
         InvalidPolicy,
         /// The policy uses a value that this version does not know. Upgrade the operator, or use a value it knows.

@@ -95,10 +95,25 @@ pub struct TrackReport {
     pub until: Option<Timestamp>,
     /// The open or the last run.
     pub run: Option<String>,
-    /// The best candidates, as (tag, digest, verdict, code, until).
-    pub candidates: Vec<(String, Option<String>, String, String, Option<Timestamp>)>,
+    /// The best candidates.
+    pub candidates: Vec<CandidateReport>,
     /// The layers of the best one, as (layer, words).
     pub layers: Vec<(String, String)>,
+}
+
+/// One candidate as the status shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CandidateReport {
+    /// Its tag.
+    pub tag: String,
+    /// Its digest in full.
+    pub digest: Option<String>,
+    /// `Pass`, `Fail`, `Absent`, `Unknown`, `Waiting`.
+    pub verdict: &'static str,
+    /// The code.
+    pub code: &'static str,
+    /// When it passes by time alone.
+    pub until: Option<Timestamp>,
 }
 
 /// All that is said about a pass.
@@ -150,7 +165,7 @@ pub fn report(facts: &Facts, plan: &Plan, outcome: &Outcome) -> Report {
         generation: facts.policy.generation,
         conditions,
         targets: targets(facts),
-        tracks: lines.iter().take(MAX_TRACKS).map(|line| line.report(facts)).collect(),
+        tracks: lines.iter().take(MAX_TRACKS).map(track::Line::report).collect(),
         more_tracks: lines.len().saturating_sub(MAX_TRACKS),
         why: why.iter().map(|line| text::clean(line, 500)).collect(),
         events: events(plan, outcome),

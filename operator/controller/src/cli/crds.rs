@@ -1,4 +1,5 @@
-//! `rollforward crds`: prints what the schema and the reason list generate. `crds/` and the chart's copy are made by it.
+//! `rollforward crds`: prints what the schema and the reason list generate. `crds/` and the chart's copy are made by it:
+//! `rollforward crds --write .` in the project's root.
 
 use std::process::ExitCode;
 
@@ -12,7 +13,7 @@ pub(crate) struct Arguments {
     /// Prints the reference (fields, conditions, reasons) instead of the definitions.
     #[arg(long)]
     reference: bool,
-    /// Writes the files of `crds/` into this folder instead of printing.
+    /// Writes the generated files of the project below this folder instead of printing.
     #[arg(long)]
     write: Option<std::path::PathBuf>,
 }
@@ -35,11 +36,24 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Every generated file of `crds/`: name and content.
-pub(crate) fn files() -> anyhow::Result<Vec<(String, String)>> {
-    let mut files = definitions()?;
-    files.push(("reference.md".to_owned(), reference()?));
+/// Every generated file of the project: path below its root, and content.
+///
+/// # Errors
+/// Where a definition cannot be written as YAML, which would be a bug.
+pub fn files() -> anyhow::Result<Vec<(String, String)>> {
+    let mut files = vec![("crds/reference.md".to_owned(), reference()?)];
+    for (name, content) in definitions()? {
+        files.push((format!("charts/rollforward/templates/crds/{name}"), template(&content)));
+        files.push((format!("crds/{name}"), content));
+    }
     Ok(files)
+}
+
+/// A definition as a chart's template: Helm never upgrades a `crds/` folder, and new fields would be pruned without a word.
+fn template(definition: &str) -> String {
+    let kept = "metadata:\n  annotations:\n    helm.sh/resource-policy: keep\n  name:";
+    let content = definition.replacen("metadata:\n  name:", kept, 1);
+    format!("{{{{- if .Values.crds.install }}}}\n{content}{{{{- end }}}}\n")
 }
 
 fn definitions() -> anyhow::Result<Vec<(String, String)>> {

@@ -5,15 +5,19 @@
 //! its rollout fields back.
 
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use kube::api::{Api, ListParams};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::core::DeserializeGuard;
 use kube::{Client, ResourceExt};
 use rollforward_api::policy::UpdatePolicy;
 use rollforward_api::run::UpdateRun;
 use rollforward_core::reason::Reason;
-use rollforward_core::rollout::{Patch, Phase, Run, deployment, held_fields};
+use rollforward_core::rollout::{self, Phase, Run, deployment, held_fields};
+use serde_json::json;
 
 use crate::clock;
 use crate::convert;
@@ -30,11 +34,17 @@ pub(crate) struct Arguments {
     /// The operator's configuration file: names the namespaces that `--all` means.
     #[arg(long)]
     config: Option<std::path::PathBuf>,
+    /// The operator's own Deployment, as namespace/name: scaled to 0 and waited for first, or it would begin again.
+    #[arg(long)]
+    stop: Option<String>,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let client = super::client().await?;
     let config = crate::config::Config::load(arguments.config.as_deref())?;
+    if let Some(operator) = &arguments.stop {
+        stop(&client, operator).await?;
+    }
     let spaces: Vec<Option<String>> = match (&arguments.namespace, arguments.all) {
         (Some(namespace), _) => vec![Some(namespace.clone())],
         (None, true) if config.watch_namespaces.is_empty() => vec![None],
@@ -66,6 +76,35 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         bail!("{failures} runs could not be restored; they keep their finalizers, so nothing is lost");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How long the operator's pods may take to end.
+const STOPPED_WITHIN: Duration = Duration::from_secs(120);
+
+/// Scales the operator's own Deployment to 0 and waits until its pods are gone.
+async fn stop(client: &Client, operator: &str) -> anyhow::Result<()> {
+    let (namespace, name) = operator.split_once('/').context("--stop: expected namespace/name")?;
+    let api = Api::<Deployment>::namespaced(client.clone(), namespace);
+    let scale = Patch::Merge(json!({"spec": {"replicas": 0}}));
+    let scaled = api.patch(name, &PatchParams::default(), &scale).await;
+    let scaled = scaled.with_context(|| format!("could not scale deployment/{name} in {namespace} to 0"))?;
+    let labels = workloads::selector(&scaled.spec.selector)
+        .context("the operator's Deployment selects by no label")?;
+    let pods = Api::<Pod>::namespaced(client.clone(), namespace);
+    let started = Instant::now();
+    while !pods
+        .list(&ListParams::default().labels(&labels))
+        .await
+        .context("the operator's pods")?
+        .items
+        .is_empty()
+    {
+        if STOPPED_WITHIN < started.elapsed() {
+            bail!("the operator's pods in {namespace} did not end within {} s", STOPPED_WITHIN.as_secs());
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    Ok(())
 }
 
 fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
@@ -109,12 +148,16 @@ async fn restore(client: &Client, object: &UpdateRun) -> anyhow::Result<String> 
     status.result = Some((Reason::Aborted, "restored by `rollforward restore`".to_owned()));
     status.finished_at = Some(clock::now());
     store::run_status(client, &id.namespace, &run.name, &convert::run::to_status(&status)).await?;
-    store::finalizer(client, object, false).await?;
+    let runs: Api<UpdateRun> = Api::namespaced(client.clone(), &id.namespace);
+    // Read again: the status was written a moment ago.
+    if let Some(object) = runs.get_opt(&run.name).await.context("could not read the run again")? {
+        store::finalizer(client, &object, false).await?;
+    }
     Ok(words)
 }
 
 /// The patch that leaves nothing of ours; `None` where nothing is held. A promoted workload keeps what passed.
-fn restoring(run: &Run, workload: &rollforward_core::workload::Workload) -> Option<Patch> {
+fn restoring(run: &Run, workload: &rollforward_core::workload::Workload) -> Option<rollout::Patch> {
     if !held_fields(run, workload).any() {
         return None;
     }

@@ -52,12 +52,12 @@ fn image(track: &TrackReport) -> ImageStatus {
     let candidates: Vec<Candidate> = track
         .candidates
         .iter()
-        .map(|(tag, digest, verdict, code, until)| Candidate {
-            tag: tag.clone(),
-            digest: digest.clone(),
-            verdict: verdict.clone(),
-            code: code.clone(),
-            until: until.map(instant),
+        .map(|candidate| Candidate {
+            tag: candidate.tag.clone(),
+            digest: candidate.digest.clone(),
+            verdict: candidate.verdict.to_owned(),
+            code: candidate.code.to_owned(),
+            until: candidate.until.map(instant),
         })
         .collect();
     ImageStatus {

@@ -18,6 +18,8 @@ use crate::clock;
 use crate::registry::{Credential, CredentialIdentity};
 
 type Identity = Option<CredentialIdentity>;
+/// A tag's digest, and when the registry was asked for it.
+type Digests = BTreeMap<(Repository, Tag, Identity), (Digest, Timestamp)>;
 
 /// How often the gates may ask: digests, then manifests, then one more for what those lead to.
 const ROUNDS: usize = 3;
@@ -30,7 +32,7 @@ const MAX_DIGESTS: usize = 20_000;
 #[derive(Debug, Default)]
 pub struct Cache {
     manifests: Mutex<BTreeMap<(Repository, Digest, Identity), Manifest>>,
-    digests: Mutex<BTreeMap<(Repository, Tag, Identity), (Digest, Timestamp)>>,
+    digests: Mutex<Digests>,
 }
 
 /// Judges the best candidates, fetching what the layers need.

@@ -34,12 +34,15 @@ use crate::registry::Credential;
 /// How long the list of nodes is believed.
 const NODES_KEPT: SignedDuration = SignedDuration::from_secs(30);
 
+/// The platforms of the nodes, and when they were read.
+type Platforms = (BTreeSet<Platform>, Timestamp);
+
 /// What the watches keep: policies without status, and runs. One store a watched namespace, or one for all.
 #[derive(Clone)]
 pub struct Stores {
     policies: Vec<Store<DeserializeGuard<UpdatePolicy>>>,
     runs: Vec<Store<DeserializeGuard<UpdateRun>>>,
-    platforms: Arc<Mutex<Option<(BTreeSet<Platform>, Timestamp)>>>,
+    platforms: Arc<Mutex<Option<Platforms>>>,
 }
 
 impl Stores {
@@ -328,7 +331,7 @@ async fn open_runs(ctx: &Context, runs: &[Run]) -> Result<Vec<OpenRun>, Error> {
         let workload = found.as_ref().map(workloads::workload);
         open.push(OpenRun { run: run.clone(), workload, replica_sets, pods });
     }
-    open.sort_by(|one, other| one.run.created_at.cmp(&other.run.created_at));
+    open.sort_by_key(|one| one.run.created_at);
     Ok(open)
 }
 

@@ -318,7 +318,7 @@ fn waiting(pod: &Pod, container: &ContainerStatus, reason: &str, message: &str) 
             return container.last_end.as_ref().map(|ended| ended_finding(pod, container, ended));
         }
     };
-    let words = format!("{reason}: {message}");
+    let words = format!("{reason}: {}", decisive(message));
     // A back-off without the error it follows says nothing yet.
     if reason == "ImagePullBackOff" && lookup(place, &words).is_none() {
         let pulled = pod.warnings.iter().find(|(_, text)| text.contains("Failed to pull"));
@@ -327,6 +327,16 @@ fn waiting(pod: &Pod, container: &ContainerStatus, reason: &str, message: &str) 
         }
     }
     Some(text_finding(pod, container, place, &words))
+}
+
+/// The part of a runtime's message that says something: what follows the layers that only pass it on.
+fn decisive(message: &str) -> &str {
+    let layers =
+        ["unable to start container process: ", "error during container init: ", "rpc error: code = "];
+    layers.iter().fold(message, |text, layer| match text.rsplit_once(layer) {
+        Some((_, rest)) if !rest.is_empty() => rest,
+        Some(_) | None => text,
+    })
 }
 
 fn text_finding(pod: &Pod, container: &ContainerStatus, place: Place, words: &str) -> Finding {
@@ -381,7 +391,7 @@ fn end_words(pod: &Pod, container: &ContainerStatus, ended: &Termination) -> (Re
     if matches!(ended.reason.as_str(), "StartError" | "ContainerCannotRun") {
         let rule = lookup(Place::Start, &ended.message);
         let reason = rule.map_or(Reason::StartFailed, |rule| rule.reason);
-        return (reason, ended.message.clone(), rule.is_some_and(|rule| rule.deterministic));
+        return (reason, decisive(&ended.message).to_owned(), rule.is_some_and(|rule| rule.deterministic));
     }
     let probe = pod.warnings.iter().find(|(reason, message)| {
         reason == "Unhealthy" && (message.contains("Liveness probe") || message.contains("Startup probe"))

@@ -6,7 +6,7 @@ use crate::gate::{Assessed, Layer, Verdict, Word};
 use crate::judge::Judgement;
 use crate::policy::{Facts, Track};
 use crate::reason::Reason;
-use crate::report::{MAX_MESSAGE, Outcome, TrackReport, hold_sentence, story};
+use crate::report::{CandidateReport, MAX_MESSAGE, Outcome, TrackReport, hold_sentence, story};
 use crate::rollout::{Phase, Plan, Run, RunPlan};
 use crate::text;
 
@@ -174,10 +174,9 @@ impl Line<'_> {
                 let body = format!("{tag}@{} passed all gates; the run starts.", digest.short());
                 (false, Reason::Preparing, super::message(Reason::Preparing, &body))
             }
-            Course::Continue => self.run.map_or_else(
-                || (false, Reason::CanaryWatching, String::new()),
-                |run| running_sentence(facts, run),
-            ),
+            Course::Continue => {
+                self.run.map_or_else(|| (false, Reason::CanaryWatching, String::new()), running_sentence)
+            }
         }
     }
 
@@ -206,7 +205,7 @@ impl Line<'_> {
 
     /// The track as the status shows it.
     #[must_use]
-    pub fn report(&self, facts: &Facts) -> TrackReport {
+    pub fn report(&self) -> TrackReport {
         let current = self.chosen.current.as_ref();
         let pinned = |tag: &str, digest: Option<&crate::image::Digest>| {
             digest.map_or_else(|| tag.to_owned(), |digest| format!("{tag}@sha256:{}", digest.short()))
@@ -246,7 +245,7 @@ impl Line<'_> {
             },
             run: self.run.map(|run| run.run.name.clone()).or_else(|| failed.map(|run| run.name.clone())),
             candidates: self.candidates.iter().map(candidate).collect(),
-            layers: layers(facts, self.candidates),
+            layers: layers(self.candidates),
         }
     }
 
@@ -291,7 +290,7 @@ impl Line<'_> {
             lines.extend(self.quarantine_line(plan));
         }
         if self.run.is_none() {
-            lines.extend(self.candidates.iter().take(3).map(|one| candidate_line(one)));
+            lines.extend(self.candidates.iter().take(3).map(candidate_line));
         }
         lines.extend(self.human_line(facts));
         lines.push(self.runs_line());
@@ -398,7 +397,7 @@ fn judged_until(run: &RunPlan) -> Option<jiff::Timestamp> {
 }
 
 /// The `UpToDate` sentence while a run is open.
-fn running_sentence(facts: &Facts, plan: &RunPlan) -> (bool, Reason, String) {
+fn running_sentence(plan: &RunPlan) -> (bool, Reason, String) {
     let run = &plan.run;
     let subject = format!("{} for {}:{}@{}", run.to_tag, run.repository, run.to_tag, run.to_digest.short());
     if let Some((reason, message)) = &plan.after.result {
@@ -441,27 +440,26 @@ fn running_sentence(facts: &Facts, plan: &RunPlan) -> (bool, Reason, String) {
             (Reason::Preparing, format!("{subject}: the run is recorded; the canary starts."))
         }
     };
-    let _ = facts;
     (false, reason, text::clean(&format!("{reason}: {body}"), MAX_MESSAGE))
 }
 
-fn candidate(one: &Assessed) -> (String, Option<String>, String, String, Option<jiff::Timestamp>) {
-    let digest = one.digest.as_ref().map(ToString::to_string);
-    match one.blocking() {
-        None => (one.tag.to_string(), digest, "Pass".to_owned(), Reason::Resolved.code().to_owned(), None),
+fn candidate(one: &Assessed) -> CandidateReport {
+    let (verdict, code, until) = match one.blocking() {
+        None => ("Pass", Reason::Resolved.code(), None),
         Some((_, verdict)) => {
             let until = match verdict.word {
                 Word::Waiting(until) => Some(until),
                 Word::Pass | Word::Fail | Word::Absent | Word::Unknown | Word::Skipped => None,
             };
-            (
-                one.tag.to_string(),
-                digest,
-                word(verdict.word).to_owned(),
-                verdict.reason.code().to_owned(),
-                until,
-            )
+            (word(verdict.word), verdict.reason.code(), until)
         }
+    };
+    CandidateReport {
+        tag: one.tag.to_string(),
+        digest: one.digest.as_ref().map(ToString::to_string),
+        verdict,
+        code,
+        until,
     }
 }
 
@@ -476,7 +474,7 @@ fn word(word: Word) -> &'static str {
     }
 }
 
-fn layers(_facts: &Facts, candidates: &[Assessed]) -> Vec<(String, String)> {
+fn layers(candidates: &[Assessed]) -> Vec<(String, String)> {
     candidates.first().map_or_else(Vec::new, |best| {
         best.verdicts
             .iter()

@@ -1,0 +1,60 @@
+{{- define "rollforward.labels" -}}
+app.kubernetes.io/name: rollforward
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+{{- define "rollforward.selector" -}}
+app.kubernetes.io/name: rollforward
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+{{- define "rollforward.image" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ with .Values.image.digest }}@{{ . }}{{ end }}
+{{- end }}
+{{- /* What the operator may do in a namespace that it watches. Each rule names the function that needs it. */}}
+{{- define "rollforward.rules" -}}
+# cli/run.rs watches the policies; kubernetes/store.rs sets their finalizer and clears a release that was carried out.
+- apiGroups: [rollforward.dev]
+  resources: [updatepolicies]
+  verbs: [get, list, watch, patch]
+# kubernetes/store.rs: create_run records a run, delete_run prunes old ones, finalizer holds an open one.
+- apiGroups: [rollforward.dev]
+  resources: [updateruns]
+  verbs: [get, list, watch, create, patch, delete]
+# kubernetes/store.rs: ledger, store_ledger.
+- apiGroups: [rollforward.dev]
+  resources: [imageledgers]
+  verbs: [get, create, patch]
+# kubernetes/store.rs: policy_status, run_status, store_ledger.
+- apiGroups: [rollforward.dev]
+  resources: [updatepolicies/status, updateruns/status, imageledgers/status]
+  verbs: [patch]
+# An owner reference that may block deletion needs the owner's finalizers where that admission plugin is on.
+- apiGroups: [rollforward.dev]
+  resources: [updatepolicies/finalizers]
+  verbs: [update]
+# kubernetes/workloads.rs reads Deployments, cli/run.rs watches them, kubernetes/patch.rs is the only write to a workload.
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, patch]
+# kubernetes/workloads.rs: pods tells the new pods from the old ones by their ReplicaSets.
+- apiGroups: [apps]
+  resources: [replicasets]
+  verbs: [list]
+# kubernetes/workloads.rs: pods. No exec, no logs, no delete.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list]
+# kubernetes/workloads.rs: warnings, the probe's and the mount's own words.
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list]
+# kubernetes/secrets.rs: of_workload finds the names of pull secrets; the Secrets themselves are granted by name.
+- apiGroups: [""]
+  resources: [serviceaccounts]
+  verbs: [get]
+# kubernetes/events.rs.
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
