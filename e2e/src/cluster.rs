@@ -43,7 +43,7 @@ pub struct Cluster {
     pub address: String,
     /// The programs.
     pub parts: Parts,
-    authority: Authority,
+    authority: Option<Authority>,
     kubeconfig: PathBuf,
     apiserver_port: u16,
     registry: String,
@@ -73,7 +73,7 @@ impl Cluster {
             folder,
             address,
             parts,
-            authority,
+            authority: Some(authority),
             kubeconfig,
             apiserver_port,
             registry,
@@ -95,6 +95,40 @@ impl Cluster {
         }
         cluster.wait_nodes(options.nodes).await?;
         Ok(cluster)
+    }
+
+    /// A cluster that somebody else runs, with a plain-http registry that its nodes can pull from. Nothing is started.
+    pub fn existing(kubeconfig: &Path, registry: &str) -> anyhow::Result<Self> {
+        let parts = Parts::ensure()?;
+        let (id, folder) = claim()?;
+        let pusher = Pusher::new(registry, &folder)?;
+        Ok(Self {
+            id,
+            keeper: Some(keeper::start(&folder)?),
+            folder,
+            address: String::new(),
+            parts,
+            authority: None,
+            kubeconfig: kubeconfig.to_owned(),
+            apiserver_port: 0,
+            registry: registry.to_owned(),
+            pusher: Some(pusher),
+            children: Mutex::default(),
+        })
+    }
+
+    /// Leaves everything running after this process; `cargo run -p e2e -- remove ID` ends it.
+    pub fn keep(mut self) -> anyhow::Result<()> {
+        fs::write(self.folder.join("kept"), "")?;
+        if let Some(mut keeper) = self.keeper.take() {
+            keeper.kill()?;
+            keeper.wait()?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn authority(&self) -> anyhow::Result<&Authority> {
+        self.authority.as_ref().context("this cluster is somebody else's")
     }
 
     /// The administrator's kubeconfig.
@@ -247,14 +281,15 @@ impl Cluster {
         ];
         self.spawn_all("etcd", &etcd)?;
         let pki = self.folder.join("pki");
-        let (certificate, key) = self.authority.issue(
+        let authority = self.authority()?;
+        let (certificate, key) = authority.issue(
             "apiserver",
             "kube-apiserver",
             &[],
             &[&self.address, "127.0.0.1", "10.96.0.1", "localhost", "kubernetes", "kubernetes.default.svc"],
         )?;
         let (kubelet_certificate, kubelet_key) =
-            self.authority.issue("apiserver-kubelet", "apiserver-kubelet", &["system:masters"], &[])?;
+            authority.issue("apiserver-kubelet", "apiserver-kubelet", &["system:masters"], &[])?;
         let apiserver = [
             format!("--etcd-servers=http://127.0.0.1:{client}"),
             format!("--bind-address={}", self.address),
@@ -294,7 +329,7 @@ impl Cluster {
     }
 
     fn component(&self, name: &str, user: &str) -> anyhow::Result<String> {
-        Ok(self.authority.kubeconfig(name, user, &[], &self.server())?.display().to_string())
+        Ok(self.authority()?.kubeconfig(name, user, &[], &self.server())?.display().to_string())
     }
 
     fn spawn_all(&self, name: &str, arguments: &[String]) -> anyhow::Result<()> {
@@ -386,9 +421,14 @@ fn is_ready(node: &NodeObject) -> bool {
     })
 }
 
+/// The folder of all clusters of this machine.
+pub fn root() -> PathBuf {
+    std::env::temp_dir().join("rollforward-e2e")
+}
+
 /// Claims a free number and its folder; sweeps those whose owner is gone.
 fn claim() -> anyhow::Result<(String, PathBuf)> {
-    let root = std::env::temp_dir().join("rollforward-e2e");
+    let root = root();
     fs::create_dir_all(&root)?;
     for entry in fs::read_dir(&root)?.flatten() {
         let owner = fs::read_to_string(entry.path().join("owner")).unwrap_or_default();
@@ -396,7 +436,7 @@ fn claim() -> anyhow::Result<(String, PathBuf)> {
             .split_once(' ')
             .and_then(|(pid, time)| Some((pid.parse::<u32>().ok()?, time)))
             .is_some_and(|(pid, time)| keeper::start_time(pid).as_deref() == Some(time));
-        if !alive && !owner.is_empty() {
+        if !alive && !owner.is_empty() && !entry.path().join("kept").exists() {
             keeper::sweep(&entry.path());
         }
     }

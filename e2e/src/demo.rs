@@ -1,6 +1,6 @@
 //! The demo: the operator's main job, live, on a real cluster, told in the words that `kubectl describe` gives.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -10,11 +10,15 @@ use crate::image::Image;
 use crate::operator::{self, Operator};
 use crate::wait::{Seen, wait_until};
 
-/// What the demo is asked to do at its end.
-#[derive(Debug, Clone, Copy)]
+/// What the demo is asked to do.
+#[derive(Debug, Clone)]
 pub struct Wishes {
     /// End after the last step instead of waiting for Ctrl-C.
     pub exit: bool,
+    /// Leave everything running and end.
+    pub keep: bool,
+    /// The registry to use with the cluster of KUBECONFIG.
+    pub registry: Option<String>,
 }
 
 const NAMESPACE: &str = "shop";
@@ -24,32 +28,73 @@ pub async fn run(wishes: Wishes) -> anyhow::Result<()> {
     let started = Instant::now();
     say("Building what is missing (the Kubernetes parts once, about 13 minutes on 2 cores)");
     operator::binary()?;
-    let cluster = Cluster::start(Options { nodes: 1 }).await?;
-    say(&format!("A real Kubernetes is up: 1 node, 1 registry ({:.0} s)", started.elapsed().as_secs_f64()));
-    let result = steps(&cluster, started).await;
-    if let Err(error) = &result {
+    let cluster = cluster(wishes.registry.as_deref()).await?;
+    say(&format!("The cluster is up ({:.0} s)", started.elapsed().as_secs_f64()));
+    let mut operator = None;
+    let ended = tokio::select! {
+        result = steps(&cluster, started, &mut operator) => Some(result),
+        _ = tokio::signal::ctrl_c() => None,
+    };
+    if let Some(Err(error)) = &ended {
         println!("\nThe demo failed: {error:#}");
     }
-    if !wishes.exit {
+    let wait = ended.is_some() && !wishes.exit && !wishes.keep;
+    if wait || wishes.keep {
         println!("\nLook around in another terminal:");
         println!("  export KUBECONFIG={}", cluster.kubeconfig().display());
         println!(
             "  {} -n {NAMESPACE} get updatepolicies,updateruns,imageledgers,pods",
             cluster.parts.program("kubectl").display()
         );
+    }
+    if wishes.keep {
+        println!("Everything goes on; to remove it: cargo run -p e2e -- remove {}", cluster.id);
+        if let Some(operator) = operator {
+            operator.leave();
+        }
+        cluster.keep()?;
+        return ended.unwrap_or(Ok(()));
+    }
+    if wait {
         println!("Ctrl-C removes everything that was started.");
         tokio::signal::ctrl_c().await?;
     }
+    remove(cluster, operator);
+    ended.unwrap_or(Ok(()))
+}
+
+/// A cluster of our own, or the one of KUBECONFIG.
+async fn cluster(registry: Option<&str>) -> anyhow::Result<Cluster> {
+    let Some(kubeconfig) = std::env::var_os("KUBECONFIG") else {
+        return Cluster::start(Options { nodes: 1 }).await;
+    };
+    let registry = registry.context(
+        "KUBECONFIG is set: expected --registry host:port, a plain-http registry that this machine and the cluster's nodes reach; or unset KUBECONFIG",
+    )?;
+    Cluster::existing(Path::new(&kubeconfig), registry)
+}
+
+fn remove(cluster: Cluster, operator: Option<Operator>) {
+    if std::env::var_os("KUBECONFIG").is_some() {
+        // While the operator still runs, so that its finalizers go.
+        let _ = cluster.kubectl(&["delete", "namespace", NAMESPACE, "--timeout=60s"]);
+        let _ =
+            cluster.kubectl(&["delete", "--ignore-not-found", "-f", &definitions().display().to_string()]);
+    }
+    drop(operator);
     let left = cluster.stop();
     if left.is_empty() {
         println!("\nEverything that was started is removed.");
     } else {
         println!("\nLeft behind: {}", left.join(", "));
     }
-    result
 }
 
-async fn steps(cluster: &Cluster, started: Instant) -> anyhow::Result<()> {
+fn definitions() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../crds")
+}
+
+async fn steps(cluster: &Cluster, started: Instant, running: &mut Option<Operator>) -> anyhow::Result<()> {
     install_kinds(cluster)?;
     cluster.namespace(NAMESPACE).await.context("the namespace")?;
     let push =
@@ -57,7 +102,7 @@ async fn steps(cluster: &Cluster, started: Instant) -> anyhow::Result<()> {
     push("1.0.0", Image::new("1.0.0")).await?;
     cluster.apply(NAMESPACE, &workload(cluster.registry_host()))?;
     wait_state(cluster, "the workload to run", |deployment| deployment.contains("4/4")).await?;
-    let operator = Operator::start(cluster, "operator", "").await?;
+    let operator = running.insert(Operator::start(cluster, "operator", "").await?);
     cluster.apply(NAMESPACE, POLICY)?;
     say("A Deployment of 4 pods runs 1.0.0; the policy watches it");
     wait_column(cluster, "UpToDate").await?;
@@ -103,7 +148,7 @@ async fn steps(cluster: &Cluster, started: Instant) -> anyhow::Result<()> {
 
 /// Applies the custom resource definitions and waits until they are served.
 pub fn install_kinds(cluster: &Cluster) -> anyhow::Result<()> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../crds");
+    let folder = definitions();
     for kind in ["updatepolicies", "updateruns", "imageledgers"] {
         let file = folder.join(format!("{kind}.yaml"));
         cluster.kubectl(&["apply", "--server-side", "-f", &file.display().to_string()])?;

@@ -23,6 +23,17 @@ enum Command {
         /// Ends after the last step instead of waiting for Ctrl-C.
         #[arg(long)]
         exit: bool,
+        /// Leaves cluster and operator running and ends.
+        #[arg(long, conflicts_with = "exit")]
+        keep: bool,
+        /// With KUBECONFIG: a plain-http registry, host:port, that this machine and the cluster's nodes reach.
+        #[arg(long)]
+        registry: Option<String>,
+    },
+    /// Removes a cluster that was kept.
+    Remove {
+        /// Its number.
+        id: String,
     },
     /// Starts a cluster and waits for Ctrl-C.
     Cluster {
@@ -50,7 +61,13 @@ fn run() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         match arguments.command {
-            Command::Demo { exit } => demo::run(demo::Wishes { exit }).await,
+            Command::Demo { exit, keep, registry } => demo::run(demo::Wishes { exit, keep, registry }).await,
+            Command::Remove { id } => {
+                let folder = e2e::cluster::root().join(id);
+                keeper::sweep(&folder);
+                println!("left behind: {:?}", keeper::leftovers(&folder));
+                Ok(())
+            }
             Command::Cluster { nodes } => {
                 let cluster = Cluster::start(Options { nodes }).await?;
                 println!("export KUBECONFIG={}", cluster.kubeconfig().display());

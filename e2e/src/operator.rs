@@ -26,7 +26,7 @@ pub fn binary() -> anyhow::Result<PathBuf> {
 
 /// A running operator.
 pub struct Operator {
-    child: Child,
+    child: Option<Child>,
     log: PathBuf,
     port: u16,
     binary: PathBuf,
@@ -44,7 +44,7 @@ impl Operator {
     /// Starts the operator against a cluster with this configuration and waits until it is ready.
     pub async fn start_with(cluster: &Cluster, name: &str, config: &str) -> anyhow::Result<Self> {
         let operator = Self::spawn(&cluster.folder, cluster.kubeconfig(), name, config)?;
-        keeper::remember(&cluster.folder, operator.child.id())?;
+        keeper::remember(&cluster.folder, operator.pid())?;
         operator.wait_ready().await?;
         Ok(operator)
     }
@@ -72,7 +72,7 @@ impl Operator {
             .stderr(out)
             .spawn()
             .context("the operator")?;
-        Ok(Self { child, log, port, binary, kubeconfig: kubeconfig.to_owned() })
+        Ok(Self { child: Some(child), log, port, binary, kubeconfig: kubeconfig.to_owned() })
     }
 
     /// Waits until `/ready` answers.
@@ -101,7 +101,7 @@ impl Operator {
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.child.as_ref().map_or(0, Child::id)
     }
 
     /// Resident memory, bytes.
@@ -118,21 +118,29 @@ impl Operator {
 
     /// kill −9.
     pub fn kill(mut self) -> anyhow::Result<()> {
-        self.child.kill()?;
-        self.child.wait()?;
+        let mut child = self.child.take().context("running")?;
+        child.kill()?;
+        child.wait()?;
         Ok(())
+    }
+
+    /// Lets it run on after this process.
+    pub fn leave(mut self) {
+        self.child.take();
     }
 
     /// SIGTERM, and waits for the end.
     pub async fn terminate(mut self) -> anyhow::Result<ExitStatus> {
-        let pid = rustix::process::Pid::from_child(&self.child);
+        let mut child = self.child.take().context("running")?;
+        let pid = rustix::process::Pid::from_child(&child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
         let started = std::time::Instant::now();
         loop {
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = child.try_wait()? {
                 return Ok(status);
             }
             if Duration::from_secs(15) < started.elapsed() {
+                child.kill()?;
                 bail!("the operator did not end within 15 s of SIGTERM");
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -152,7 +160,9 @@ pub fn command(binary: &Path, kubeconfig: &Path, arguments: &[&str]) -> anyhow::
 
 impl Drop for Operator {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }

@@ -145,7 +145,7 @@ fn kubelet(
         make_cgroup(&hierarchy, &cluster.id, name)?;
     }
     let user = format!("system:node:{name}");
-    let kubeconfig = cluster.authority.kubeconfig(name, &user, &["system:nodes"], &cluster.server())?;
+    let kubeconfig = cluster.authority()?.kubeconfig(name, &user, &["system:nodes"], &cluster.server())?;
     let config = json!({
         "kind": "KubeletConfiguration",
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -158,7 +158,7 @@ fn kubelet(
         "podLogsDir": folder.join("logs"),
         "containerRuntimeEndpoint": format!("unix://{}", socket.display()),
         "authentication": {"anonymous": {"enabled": false}, "webhook": {"enabled": true},
-                           "x509": {"clientCAFile": cluster.authority.file()}},
+                           "x509": {"clientCAFile": cluster.authority()?.file()}},
         "authorization": {"mode": "Webhook"},
         "evictionHard": {"nodefs.available": "0%", "imagefs.available": "0%", "nodefs.inodesFree": "0%", "memory.available": "1Mi"},
         "imageGCHighThresholdPercent": 100,

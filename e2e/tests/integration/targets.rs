@@ -148,7 +148,7 @@ async fn soaking(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     let digest = shop.push("1.0.1", Image::new("1.0.1")).await?;
     let message = shop.wait_condition("UpToDate", "False", "Soaking").await?;
     let subject = format!(
-        "Soaking: 1.0.1 for {}:1.0.1@{}: expected 24h since first seen, observed first seen 2",
+        "Soaking: 1.0.1 for {}:1.0.1@{}: expected 24h since first seen, observed first sighting 2",
         shop.full_repository(),
         &digest[7..15]
     );

@@ -24,6 +24,8 @@ use crate::workload::{ContainerState, Pod};
 const DECISIVE_CRASHES: u32 = 3;
 /// How long a missing image is given: registries replicate and garbage-collect.
 const PULL_GRACE: SignedDuration = SignedDuration::from_secs(60);
+/// How long a pod may run without being Ready before that is worth a word: programs need seconds to start.
+const START_GRACE: SignedDuration = SignedDuration::from_secs(10);
 
 /// The pods of a step, as they are judged.
 #[derive(Debug, Clone)]
@@ -105,7 +107,9 @@ pub fn judge(observation: &Observation<'_>) -> Judgement {
     let live: Vec<&Pod> = observation.canary.iter().filter(|pod| !pod.deleting).collect();
     let findings: Vec<Finding> = live
         .iter()
-        .filter_map(|pod| classify::classify_pod(pod, observation.judged))
+        .filter_map(|pod| Some((pod, classify::classify_pod(pod, observation.judged)?)))
+        .filter(|(pod, finding)| finding.reason != Reason::NotReady || !starts(observation, pod))
+        .map(|(_, finding)| finding)
         .chain(observation.create_failure.map(classify::classify_create_failure))
         .collect();
     let ready = live.iter().filter(|pod| pod.ready_since.is_some()).count();
@@ -125,6 +129,11 @@ pub fn judge(observation: &Observation<'_>) -> Judgement {
         Some(_) => Judgement::Waiting { until: bake_end(observation, &live), ready, suspicion },
         None => Judgement::Waiting { until: observation.deadline, ready, suspicion },
     }
+}
+
+/// Whether a pod is so young that not being Ready says nothing.
+fn starts(observation: &Observation<'_>, pod: &Pod) -> bool {
+    observation.now < observation.deadline && observation.now.duration_since(pod.created_at) < START_GRACE
 }
 
 /// The cause that is decided before the deadline, where there is one.
@@ -281,9 +290,13 @@ fn is_security(reason: Reason) -> bool {
 }
 
 fn expected(observation: &Observation<'_>, reason: Reason) -> String {
-    let bake = text::span(observation.bake);
+    let (who, bake) = if observation.bake.is_zero() {
+        ("the new pods", String::new())
+    } else {
+        ("the canary", format!(" {}", text::span(observation.bake)))
+    };
     if is_crash(reason) && reason != Reason::StartFailed {
-        return format!("the canary to stay up {bake}");
+        return format!("{who} to stay up{bake}");
     }
     if is_pull(reason) {
         return "the node to pull the image".to_owned();
@@ -294,7 +307,8 @@ fn expected(observation: &Observation<'_>, reason: Reason) -> String {
     if [Reason::Unschedulable, Reason::NodeRefused, Reason::VolumeUnavailable].contains(&reason) {
         return "a node to take the canary pod".to_owned();
     }
-    format!("the canary to start and stay Ready for {bake}")
+    let long = if bake.is_empty() { bake } else { format!(" for{bake}") };
+    format!("{who} to start and stay Ready{long}")
 }
 
 fn is_pull(reason: Reason) -> bool {

@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
 use rollforward_api::policy::{UpdatePolicy, UpdatePolicyStatus};
@@ -111,21 +110,19 @@ fn changed_hold(object: &UpdatePolicy, report: &Report) -> Option<Event> {
     (!told && !same).then(|| Event {
         warning,
         reason: condition.reason,
-        note: condition.message.clone(),
+        note: without_code(&condition.message).to_owned(),
         workload: None,
     })
+}
+
+/// An Event shows its reason in a column of its own.
+fn without_code(message: &str) -> &str {
+    message.split_once(": ").map_or(message, |(_, rest)| rest)
 }
 
 /// When the controller looks again.
 #[must_use]
 pub fn action(report: &Report) -> Action {
     let wait = Duration::try_from(report.look_again).unwrap_or(Duration::from_secs(1));
-    // A little later for each policy, so that thousands do not ask in step.
     Action::requeue(wait)
-}
-
-/// The reference of a policy that Events are published on.
-#[must_use]
-pub fn reference(object: &UpdatePolicy) -> ObjectReference {
-    object.object_ref(&())
 }

@@ -27,7 +27,7 @@ pub fn judge(subject: &Subject<'_>, trust: Option<&Trust>, now: Timestamp) -> Ve
     let required = trust.soak_unsigned;
     let age = now.duration_since(first_seen);
     let expected = format!("{} since first seen", text::span(required));
-    let observed = format!("first seen {}", text::instant(first_seen));
+    let observed = format!("first sighting {}", text::instant(first_seen));
     if age < -CLOCK_TOLERANCE {
         return Verdict::new(
             Word::Unknown,
