@@ -221,14 +221,15 @@ async fn unknown_current(cluster: Arc<Cluster>) -> anyhow::Result<()> {
 async fn unreadable(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     let mut shop = Shop::open(&cluster, "unreadable").await?;
     prepared(&mut shop, POLICY).await?;
-    shop.policy_named("broken", POLICY)?;
-    shop.wait_condition_of("broken", "Stalled", "True", "TargetConflict").await?;
+    // Ages are whole seconds; within one the name decides, and this one comes last.
+    shop.policy_named("web-broken", POLICY)?;
+    shop.wait_condition_of("web-broken", "Stalled", "True", "TargetConflict").await?;
     // The schema bounds no integer format: a number that no reader of this version can hold.
     let patch = "{\"spec\":{\"rollout\":{\"quarantine\":null}},\"status\":{\"moreImages\":99999999999}}";
     let patched = shop.kubectl(&[
         "patch",
         "updatepolicy",
-        "broken",
+        "web-broken",
         "--subresource=status",
         "--type=merge",
         "-p",
@@ -239,7 +240,7 @@ async fn unreadable(cluster: Arc<Cluster>) -> anyhow::Result<()> {
         ensure!(error.to_string().contains("moreImages"), "{error}");
         return shop.close();
     }
-    shop.kubectl(&["annotate", "updatepolicy", "broken", "rollforward.dev/requestedAt=now"])?;
+    shop.kubectl(&["annotate", "updatepolicy", "web-broken", "rollforward.dev/requestedAt=now"])?;
     wait_until("the unreadable policy to be said", PATIENCE, || async {
         let log = shop.operator.as_ref().context("started")?.log();
         Ok(if log.contains("Unreadable") { Seen::Yes(()) } else { Seen::NotYet(e2e::shop::tail(&log)) })

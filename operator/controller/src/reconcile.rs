@@ -6,9 +6,11 @@
 pub mod act;
 pub mod gather;
 pub mod observe;
+pub mod places;
 pub mod publish;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::Client;
 use kube::core::DeserializeGuard;
@@ -26,6 +28,9 @@ use crate::kubernetes::events::Events;
 use crate::registry::Registry;
 use crate::scans::Scans;
 use crate::telemetry::Metrics;
+
+/// How long a pass waits that found its place for a run taken between looking and acting.
+const CROWDED: Duration = Duration::from_millis(200);
 
 /// What every pass shares.
 pub struct Context {
@@ -81,6 +86,9 @@ pub async fn reconcile(
     let decision = decide::decide(&facts, assessment); // move, hold, or nothing to do
     let plan = rollout::plan(&facts, decision); // judges the open run; names the one write that is due
     let outcome = act::act(&ctx, &object, &facts, &plan).await?; // the only writes to workloads
+    if outcome.crowded {
+        return Ok(Action::requeue(CROWDED)); // another pass took the last place: the next one sees it
+    }
     let report = report::report(&facts, &plan, &outcome);
     publish::publish(&ctx, &object, &report, &facts).await?; // status, Events, metrics: all from one report
     Ok(publish::action(&report))

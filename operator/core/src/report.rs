@@ -147,6 +147,8 @@ pub struct Outcome {
     pub done: Vec<String>,
     /// The run that was opened.
     pub opened: Option<String>,
+    /// Whether a run could not be opened, for another pass took the last place meanwhile.
+    pub crowded: bool,
 }
 
 /// Says everything about a pass.

@@ -9,7 +9,7 @@ use rollforward_api::run::UpdateRun;
 use rollforward_core::policy::Facts;
 use rollforward_core::reason::Reason;
 use rollforward_core::report::Outcome;
-use rollforward_core::rollout::{Phase, Plan, RunPlan, RunStatus};
+use rollforward_core::rollout::{Phase, Plan, Run, RunPlan, RunStatus};
 
 use super::{Context, Error};
 use crate::convert;
@@ -19,6 +19,8 @@ use crate::telemetry::ReasonLabel;
 /// How many runs of each kind are kept per policy.
 const KEPT_SUCCEEDED: usize = 2;
 const KEPT_FAILED: usize = 3;
+/// Runs that ended before anything was written tell little, and must not push out those that failed.
+const KEPT_UNSTARTED: usize = 1;
 
 /// Carries out what is due.
 ///
@@ -40,6 +42,9 @@ pub async fn act(ctx: &Context, object: &UpdatePolicy, facts: &Facts, plan: &Pla
         act_on_run(ctx, run, &mut outcome).await?;
     }
     if let Some(run) = &plan.opening {
+        outcome.crowded = !ctx.stores.claim(run, &ctx.config, facts.now);
+    }
+    if let Some(run) = plan.opening.as_ref().filter(|_| !outcome.crowded) {
         // The finalizer first: a policy deleted from here on waits until the workload is restored.
         store::finalizer(&ctx.client, object, true).await?;
         store::create_run(&ctx.client, object, &run.name, convert::run::to_spec(run)).await?;
@@ -124,6 +129,14 @@ async fn release_run(ctx: &Context, plan: &RunPlan) -> Result<(), Error> {
     Ok(())
 }
 
+/// How an ended run counts for what is kept.
+#[derive(PartialEq, Eq)]
+enum Kind {
+    Succeeded,
+    Failed,
+    Unstarted,
+}
+
 /// Deletes the oldest ended runs beyond what is kept.
 async fn prune(ctx: &Context, facts: &Facts) -> Result<(), Error> {
     if facts.policy.deleting || facts.seen.last_runs.is_empty() {
@@ -133,13 +146,21 @@ async fn prune(ctx: &Context, facts: &Facts) -> Result<(), Error> {
     let mut runs: Vec<UpdateRun> = store::runs_of(&ctx.client, &id.namespace, &id.name).await?;
     runs.retain(|run| !convert::run::is_open(run));
     runs.sort_by_key(|run| std::cmp::Reverse(run.creation_timestamp()));
-    let succeeded = |run: &&UpdateRun| {
-        convert::run::from_api(run).is_some_and(|run| run.status.phase == Phase::Succeeded)
+    let read: Vec<Run> = runs.iter().filter_map(convert::run::from_api).collect();
+    let kind = |run: &Run| match (run.status.started_at, run.status.phase) {
+        (None, _) => Kind::Unstarted,
+        (Some(_), Phase::Succeeded) => Kind::Succeeded,
+        (
+            Some(_),
+            Phase::Preparing | Phase::Canary | Phase::Promoting | Phase::RolledBack | Phase::Aborted,
+        ) => Kind::Failed,
     };
-    let good = runs.iter().filter(succeeded).skip(KEPT_SUCCEEDED);
-    let bad = runs.iter().filter(|run| !succeeded(run)).skip(KEPT_FAILED);
-    for run in good.chain(bad) {
-        store::delete_run(&ctx.client, &id.namespace, &run.name_any()).await?;
+    let surplus = |wanted: Kind, kept: usize| read.iter().filter(move |run| kind(run) == wanted).skip(kept);
+    let surplus = surplus(Kind::Succeeded, KEPT_SUCCEEDED)
+        .chain(surplus(Kind::Failed, KEPT_FAILED))
+        .chain(surplus(Kind::Unstarted, KEPT_UNSTARTED));
+    for run in surplus {
+        store::delete_run(&ctx.client, &id.namespace, &run.name).await?;
         ctx.metrics.wrote("UpdateRun");
     }
     Ok(())
