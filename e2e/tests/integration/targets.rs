@@ -22,6 +22,7 @@ pub(crate) fn trials() -> Vec<Named> {
         ),
         trial("a Deployment in another rollout is waited for", rolling),
         trial("of two policies on one container the older acts and the younger says so", conflict),
+        trial("with one place for runs in a namespace the second workload waits for it, and says so", limit),
         trial("without a trust decision nothing moves, and the sentence says how to make one", no_trust),
         trial("a young digest soaks until a time that is said", soaking),
         trial("DryRun judges and says, and writes nothing to the workload", dry_run),
@@ -128,6 +129,55 @@ async fn conflict(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     );
     shop.wait_condition_of("web-too", "Ready", "False", "TargetConflict").await?;
     shop.wait_condition("Ready", "True", "Watching").await?;
+    shop.close()
+}
+
+async fn limit(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let mut shop = Shop::open(&cluster, "limit").await?;
+    shop.workload(&Workload::default())?;
+    let second = shop.kubectl(&["get", "deployment", "web", "-o", "json"])?;
+    let mut second: serde_json::Value = serde_json::from_str(&second)?;
+    second["metadata"] = serde_json::json!({"name": "web-two"});
+    second["spec"]["selector"] = serde_json::json!({"matchLabels": {"app": "two"}});
+    second["spec"]["template"]["metadata"] = serde_json::json!({"labels": {"app": "two"}});
+    cluster.apply("limit", &second.to_string())?;
+    shop.start_operator("limits: {perNamespace: 1}").await?;
+    shop.policy(POLICY)?;
+    let other = "apiVersion: rollforward.dev/v1alpha1
+kind: UpdatePolicy
+metadata: {name: web-two}
+spec:
+  targets: [{apiVersion: apps/v1, kind: Deployment, name: web-two}]
+  schedule: {interval: 1s}
+";
+    cluster.apply("limit", &format!("{other}{POLICY}\n"))?;
+    for policy in ["web", "web-two"] {
+        shop.wait_condition_of(policy, "UpToDate", "True", "NewestRuns").await?;
+    }
+    shop.push("1.0.1", Image::new("1.0.1")).await?;
+    // Whichever comes first: the other one says why it waits.
+    let message = wait_until("one of the two to wait", PATIENCE, || async {
+        let mut seen = String::new();
+        for policy in ["web", "web-two"] {
+            let status = shop.read_policy(policy).await?.status.unwrap_or_default();
+            for condition in status.conditions.iter().flatten() {
+                if condition.reason == "ConcurrencyLimit" {
+                    return Ok(Seen::Yes(condition.message.clone()));
+                }
+                seen.push_str(&format!("{}; ", condition.message));
+            }
+        }
+        Ok(Seen::NotYet(seen))
+    })
+    .await?;
+    ensure!(
+        message.contains(
+            "expected a free place, observed 1 open run in the namespace, 1 allowed. Nothing to do; starts by itself when a run ends."
+        ),
+        "{message}"
+    );
+    let runs = shop.kubectl(&["get", "updateruns", "-o", "name"])?;
+    ensure!(runs.lines().count() == 1, "{runs}");
     shop.close()
 }
 

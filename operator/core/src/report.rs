@@ -22,6 +22,9 @@ pub const MAX_WHY: usize = 12;
 /// How long a message may be, characters.
 pub const MAX_MESSAGE: usize = 1000;
 
+/// How long a write that the apiserver refused waits for its next try: rights and admission change by people.
+const REFUSED_AGAIN: SignedDuration = SignedDuration::from_secs(10);
+
 /// The kinds of conditions; the last three are there only while they are True.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConditionKind {
@@ -297,17 +300,14 @@ fn events(plan: &Plan, outcome: &Outcome) -> Vec<Event> {
         .iter()
         .filter(|run| outcome.done.contains(&run.run.name))
         .flat_map(|run| story::events(run, plan))
-        .chain(outcome.refused.iter().map(|(run, reason, sentence)| Event {
-            warning: true,
-            reason: *reason,
-            note: text::clean(&format!("run {run}: {sentence}"), MAX_MESSAGE),
-            workload: None,
-        }))
         .collect()
 }
 
 fn look_again(facts: &Facts, plan: &Plan, lines: &[track::Line<'_>], outcome: &Outcome) -> SignedDuration {
-    if outcome.opened.is_some() || outcome.refused.is_empty() && plan.runs.iter().any(is_due_now) {
+    if !outcome.refused.is_empty() {
+        return REFUSED_AGAIN;
+    }
+    if outcome.opened.is_some() || plan.runs.iter().any(is_due_now) {
         return SignedDuration::ZERO;
     }
     let runs = plan.runs.iter().map(|run| run.look_again.max(SignedDuration::from_secs(1)));
