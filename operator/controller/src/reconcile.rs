@@ -70,6 +70,7 @@ pub async fn reconcile(
 ) -> Result<Action, Error> {
     let now = clock::now(); // read once: a pass has one time
     ctx.metrics.passes.inc();
+    ctx.metrics.open_runs.set(i64::try_from(ctx.stores.n_open_runs()).unwrap_or(i64::MAX));
     let object = match observe::whole(&ctx, &object).await? {
         observe::Whole::Gone => return Ok(Action::await_change()),
         observe::Whole::Unreadable(name, error) => return publish::unreadable(&ctx, &name, &error).await,
@@ -79,6 +80,7 @@ pub async fn reconcile(
         Ok(policy) => policy, // every field checked, once
         Err(faults) => return publish::stalled(&ctx, &object, &faults).await,
     };
+    publish::begin(&ctx, &object, now).await?; // a new generation: say that it is seen, before the registry is asked
     let observed = observe::observe(&ctx, &object, &policy, now).await?; // workloads, pods, scan, ledger, runs
     let facts = Facts { policy, seen: observed.seen, now }; // fixed for the rest of the pass
     let chosen = current::choose(&facts); // candidates, best first; a reason for every other tag

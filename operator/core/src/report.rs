@@ -135,6 +135,8 @@ pub struct Report {
     pub more_tracks: usize,
     /// The explanation, line by line.
     pub why: Vec<String>,
+    /// The weightiest track's key and workload: what the conditions are about.
+    pub head: Option<(String, WorkloadId)>,
     /// What happened in this pass; holds are told by the publisher when their reason changes.
     pub events: Vec<Event>,
     /// When to look again.
@@ -173,6 +175,7 @@ pub fn report(facts: &Facts, plan: &Plan, outcome: &Outcome) -> Report {
         tracks: lines.iter().take(MAX_TRACKS).map(track::Line::report).collect(),
         more_tracks: lines.len().saturating_sub(MAX_TRACKS),
         why: why.iter().map(|line| text::clean(line, 500)).collect(),
+        head: head.map(|line| (line.track.key.clone(), line.track.workload.id.clone())),
         events: events(plan, outcome),
         look_again: look_again(facts, plan, &lines, outcome),
     }
@@ -189,6 +192,7 @@ pub fn stalled_report(generation: i64, reason: Reason, message: &str) -> Report 
         tracks: Vec::new(),
         more_tracks: 0,
         why: vec![message.clone()],
+        head: None,
         events: Vec::new(),
         look_again: SignedDuration::from_mins(60),
     }

@@ -3,7 +3,6 @@
 //! Nothing is chosen here. The order is what makes a crash harmless: whatever a write leads to is stored before it, and a
 //! result only after it. A refused patch is an outcome that the report tells, not an error.
 
-use kube::ResourceExt;
 use rollforward_api::policy::UpdatePolicy;
 use rollforward_api::run::UpdateRun;
 use rollforward_core::policy::Facts;
@@ -52,6 +51,7 @@ pub async fn act(ctx: &Context, object: &UpdatePolicy, facts: &Facts, plan: &Pla
         tracing::info!(policy = %facts.policy.id.name, namespace = %facts.policy.id.namespace, run = %run.name, tag = %run.to_tag, digest = %run.to_digest, "run opened");
         outcome.opened = Some(run.name.clone());
     }
+    release_ended(ctx, facts, plan).await?;
     let open = plan.opening.is_some() || plan.runs.iter().any(|run| run.after.finished_at.is_none());
     if !open {
         prune(ctx, facts).await?;
@@ -104,7 +104,6 @@ async fn act_on_run(ctx: &Context, plan: &RunPlan, outcome: &mut Outcome) -> Res
     if plan.after.finished_at.is_some() {
         let label = ReasonLabel { reason: plan.after.result.as_ref().map_or("", |result| result.0.code()) };
         ctx.metrics.runs.get_or_create(&label).inc();
-        release_run(ctx, plan).await?;
     }
     Ok(())
 }
@@ -119,11 +118,16 @@ async fn record(ctx: &Context, plan: &RunPlan, before: &RunStatus, new: &RunStat
     Ok(())
 }
 
-/// The run has ended and holds nothing: its finalizer goes.
-async fn release_run(ctx: &Context, plan: &RunPlan) -> Result<(), Error> {
-    let namespace = &plan.run.workload.namespace;
-    let runs = store::runs_of(&ctx.client, namespace, &plan.run.policy.name).await?;
-    if let Some(run) = runs.iter().find(|run| run.name_any() == plan.run.name) {
+/// Runs that have ended hold nothing: their finalizers go. Also those of an end that was recorded just before a crash.
+async fn release_ended(ctx: &Context, facts: &Facts, plan: &Plan) -> Result<(), Error> {
+    let id = &facts.policy.id;
+    let ended_now = plan.runs.iter().any(|run| run.after.finished_at.is_some());
+    if !ended_now && !ctx.stores.has_bound_ended_run(id) {
+        return Ok(());
+    }
+    // Read again: what the watch shows may be a write behind.
+    let runs = store::runs_of(&ctx.client, &id.namespace, &id.name).await?;
+    for run in runs.iter().filter(|run| !convert::run::is_open(run)) {
         store::finalizer(&ctx.client, run, false).await?;
     }
     Ok(())
@@ -145,7 +149,7 @@ async fn prune(ctx: &Context, facts: &Facts) -> Result<(), Error> {
     let id = &facts.policy.id;
     let mut runs: Vec<UpdateRun> = store::runs_of(&ctx.client, &id.namespace, &id.name).await?;
     runs.retain(|run| !convert::run::is_open(run));
-    runs.sort_by_key(|run| std::cmp::Reverse(run.creation_timestamp()));
+    runs.sort_by_key(|run| std::cmp::Reverse(run.metadata.creation_timestamp.clone()));
     let read: Vec<Run> = runs.iter().filter_map(convert::run::from_api).collect();
     let kind = |run: &Run| match (run.status.started_at, run.status.phase) {
         (None, _) => Kind::Unstarted,

@@ -16,7 +16,7 @@ use rollforward_api::run::UpdateRun;
 use rollforward_core::evidence::{Answer, Platform, Unknown};
 use rollforward_core::image::{ImageRef, Repository};
 use rollforward_core::ledger::Ledger;
-use rollforward_core::policy::{Policy, RepositorySeen, Seen, Track, Untracked};
+use rollforward_core::policy::{Policy, PolicyId, RepositorySeen, Seen, Track, Untracked};
 use rollforward_core::reason::Reason;
 use rollforward_core::rollout::{OpenRun, Run};
 use rollforward_core::scan::Scan;
@@ -71,6 +71,24 @@ impl Stores {
             Some(((run.namespace()?, run.name_any()), convert::run::is_open(run)))
         };
         self.runs.iter().flat_map(Store::state).filter_map(read).collect()
+    }
+
+    /// Whether the watch shows an ended run of the policy that still carries our finalizer.
+    #[must_use]
+    pub fn has_bound_ended_run(&self, policy: &PolicyId) -> bool {
+        self.runs.iter().flat_map(Store::state).any(|run| {
+            run.0.as_ref().is_ok_and(|run| {
+                run.spec.policy.uid == policy.uid
+                    && !convert::run::is_open(run)
+                    && run.finalizers().iter().any(|one| one == store::FINALIZER)
+            })
+        })
+    }
+
+    /// How many runs are open, in all watched namespaces.
+    #[must_use]
+    pub fn n_open_runs(&self) -> usize {
+        self.open_runs().len()
     }
 
     /// Claims a place for a run that is about to be recorded; false where another pass was faster.
