@@ -81,8 +81,8 @@ async fn deleted(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     shop.kubectl(&["delete", "updatepolicy", "web", "--timeout=30s"])?;
     shop.wait_image(":1.0.0").await?;
     shop.assert_no_held_field().await?;
-    let events = shop.events("web")?;
-    ensure!(events.contains("Aborted: 1.0.1@") && events.contains("the policy was deleted"), "{events}");
+    shop.wait_event("web", "Aborted: 1.0.1@").await?;
+    shop.wait_event("web", "the policy was deleted").await?;
     shop.close()
 }
 
@@ -158,8 +158,7 @@ async fn run_deleted(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     in_canary(&mut shop).await?;
     let run = shop.kubectl(&["get", "updateruns", "-o", "name"])?;
     shop.kubectl(&["delete", run.trim(), "--timeout=30s"])?;
-    let events = shop.events("web")?;
-    ensure!(events.contains("the run was deleted"), "{events}");
+    shop.wait_event("web", "the run was deleted").await?;
     shop.close()
 }
 
