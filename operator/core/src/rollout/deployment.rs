@@ -102,7 +102,7 @@ pub fn next_step(run: &Run, from: usize, pods_now: i32, replicas: i32) -> Option
     })
 }
 
-/// Starts the run: images, held fields and annotation in one patch.
+/// Starts the run: images, held fields and annotation in one patch. Where nothing is held there is nothing to point to.
 #[must_use]
 pub fn start(run: &Run, surge: i32) -> Patch {
     let held = run.canary;
@@ -111,7 +111,7 @@ pub fn start(run: &Run, surge: i32) -> Patch {
         min_ready_seconds: held.then_some(run.hold.0),
         progress_deadline_seconds: held.then_some(run.hold.1),
         strategy: held.then_some(held_strategy(surge)),
-        annotation: Annotation::Set(run.name.clone()),
+        annotation: if held { Annotation::Set(run.name.clone()) } else { Annotation::Keep },
         ..images(run, Direction::Forward)
     }
 }
