@@ -17,7 +17,7 @@ use crate::decide::{Course, Decision};
 use crate::image::{Digest, Repository, Tag};
 use crate::judge::{self, Blame, Cause, Judgement, Observation};
 use crate::ledger::{Ledger, NewFailure};
-use crate::policy::{Facts, Mode, OnDeadline, Track};
+use crate::policy::{Facts, Mode, OnDeadline, Policy, Track};
 use crate::reason::Reason;
 use crate::select::{self, Query};
 use crate::text;
@@ -138,7 +138,7 @@ fn open(
         })
         .collect();
     Some(Run {
-        name: run_name(&facts.policy.id.name, track, tag, digest),
+        name: run_name(&facts.policy, track, tag, digest),
         policy: facts.policy.id.clone(),
         policy_generation: facts.policy.generation,
         workload: track.workload.id.clone(),
@@ -168,9 +168,14 @@ fn open(
     })
 }
 
-/// A name that is the same for the same move of the same template, so that two passes cannot open it twice.
-fn run_name(policy: &str, track: &Track, tag: &Tag, digest: &Digest) -> String {
-    let seed = format!("{}/{}/{digest}/{}", track.workload.id.uid, track.key, track.workload.generation);
+/// A name that is the same for the same move of the same template under the same policy, so that two passes cannot open it
+/// twice. A run that was aborted before it wrote anything leaves the template as it was; the edit that aborted it does not
+/// leave the policy so, and the next run is another one.
+fn run_name(policy: &Policy, track: &Track, tag: &Tag, digest: &Digest) -> String {
+    let seed = format!(
+        "{}/{}/{digest}/{}/{}",
+        track.workload.id.uid, track.key, track.workload.generation, policy.generation
+    );
     // FNV-1a, 64 bits: a short name, not a security boundary.
     let hash = seed.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -184,7 +189,7 @@ fn run_name(policy: &str, track: &Track, tag: &Tag, digest: &Digest) -> String {
         kept.trim_matches('-').to_owned()
     };
     let suffix: String = format!("{hash:016x}").chars().take(6).collect();
-    format!("{}-{}-{suffix}", plain(policy, 30), plain(tag.as_str(), 20))
+    format!("{}-{}-{suffix}", plain(&policy.id.name, 30), plain(tag.as_str(), 20))
 }
 
 /// What the images of the workload show of a run.
