@@ -521,7 +521,9 @@ fn failed(
         plan.after = plan.before.clone();
         return plan;
     }
-    if let Some(ledger) = ledgers.get_mut(&run.repository) {
+    // A restart between the ledger and the intent judges again: the same run does not fail twice.
+    let known = |ledger: &Ledger| ledger.failures.get(&run.to_digest).is_some_and(|one| one.run == run.name);
+    if let Some(ledger) = ledgers.get_mut(&run.repository).filter(|ledger| !known(ledger)) {
         let failure = NewFailure {
             tag: run.to_tag.clone(),
             reason: cause.reason,

@@ -422,7 +422,7 @@ fn running_sentence(plan: &RunPlan) -> (bool, Reason, String) {
         (Some(Judgement::Waiting { ready, suspicion: None, until }), Phase::Canary) => (
             Reason::CanaryWatching,
             format!(
-                "{subject}: expected {} new to stay Ready for {bake} beside {} old, observed {ready} Ready. Judged by {}.",
+                "{subject}: expected {} new to stay Ready for {bake} beside {}, observed {ready} Ready. Judged by {}.",
                 run.status.step_pods.max(1),
                 plan.stable,
                 text::instant_seconds(*until)

@@ -50,6 +50,11 @@ pub fn at(text: &str) -> Timestamp {
 
 /// Reads `90s`, `30m`, `6h` or `2d`.
 pub fn duration(text: &str) -> SignedDuration {
+    // `5m30s` is the sum of its parts.
+    if let Some(at) = text.find(|letter: char| letter.is_ascii_alphabetic()).filter(|at| at + 1 < text.len()) {
+        let (one, rest) = text.split_at(at + 1);
+        return duration(one) + duration(rest);
+    }
     let (number, unit) = text.split_at(text.len().checked_sub(1).unwrap());
     let seconds = match unit {
         "s" => 1,

@@ -39,11 +39,6 @@ impl Behaviour {
         }
     }
 
-    /// Whether its pods can ever stay Ready.
-    pub fn is_good(&self) -> bool {
-        matches!(self, Self::Good(_))
-    }
-
     fn ready_after(&self) -> Option<SignedDuration> {
         match self {
             Self::Good(after) => Some(*after),

@@ -73,6 +73,7 @@ pub fn command(world: &mut World, line: &str) -> String {
             };
         }
         ["kill-after-write", writes] => world.operator.dies_after = Some(writes.parse().unwrap()),
+        ["kill-before", kind] => world.operator.dies_before = Some((*kind).to_owned()),
         ["before-next-patch", rest @ ..] => world.before_patch = Some(rest.join(" ")),
         ["quota", state] => {
             for deployment in &mut world.deployments {
@@ -99,8 +100,11 @@ fn policy(world: &mut World, fields: &[&str]) {
         let (name, value) = field.split_once('=').unwrap();
         build::edit(policy, name, value);
     }
-    policy.generation += 1;
-    world.operator.next_look = world.now;
+    // The operator starts with the first workload: what is set up before is one state of the world.
+    if !world.deployments.is_empty() {
+        policy.generation += 1;
+        world.operator.next_look = world.now;
+    }
 }
 
 fn push(world: &mut World, tag: &str, behaviour: &[&str]) {
@@ -188,6 +192,10 @@ fn show(world: &mut World) -> String {
     }
     for deployment in &world.deployments {
         writeln!(out, "{}", pods(deployment)).unwrap();
+    }
+    if 0 < world.operator.killed {
+        writeln!(out, "Operator killed: {}", world.operator.killed).unwrap();
+        world.operator.killed = 0;
     }
     out
 }

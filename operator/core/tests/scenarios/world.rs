@@ -66,6 +66,10 @@ pub struct Operator {
     digests: BTreeMap<Tag, (Digest, Timestamp)>,
     /// How many more writes it lives for.
     pub dies_after: Option<u32>,
+    /// The kind of write that it does not live to.
+    pub dies_before: Option<String>,
+    /// How often it was killed since somebody looked.
+    pub killed: u32,
     pub next_look: Timestamp,
 }
 
@@ -107,7 +111,9 @@ impl World {
                 scan: None,
                 digests: BTreeMap::new(),
                 dies_after: None,
-                next_look: now,
+                dies_before: None,
+                killed: 0,
+                next_look: Timestamp::MAX,
             },
             events: Vec::new(),
             before_patch: None,
@@ -143,7 +149,7 @@ impl World {
                 changed |= deployment.step(self.now, &|image| registry.pull(image));
             }
             self.watch.after_step(&self.deployments, &self.operator.runs);
-            if changed {
+            if changed && !self.deployments.is_empty() {
                 self.operator.next_look = self.now;
             }
             if self.policy.is_none() || self.now < self.operator.next_look {
@@ -152,7 +158,8 @@ impl World {
             if self.pass().is_err() {
                 self.operator.scan = None;
                 self.operator.digests.clear();
-                self.operator.dies_after = None;
+                (self.operator.dies_after, self.operator.dies_before) = (None, None);
+                self.operator.killed += 1;
                 self.operator.next_look = self.now + SignedDuration::from_secs(2);
             }
         }
@@ -265,7 +272,10 @@ impl World {
     }
 
     /// One write: the last chance to die before it.
-    fn write(&mut self) -> Result<(), Died> {
+    fn write(&mut self, kind: &str) -> Result<(), Died> {
+        if self.operator.dies_before.as_deref() == Some(kind) {
+            return Err(Died);
+        }
         match &mut self.operator.dies_after {
             Some(0) => return Err(Died),
             Some(left) => *left -= 1,
@@ -280,20 +290,20 @@ impl World {
         let ending = facts.seen.namespace_deleting || (facts.policy.deleting && plan.runs.is_empty());
         for ledger in plan.ledgers.values() {
             if self.operator.ledger != *ledger && !ending {
-                self.write()?;
+                self.write("ledger")?;
                 self.operator.ledger = ledger.clone();
                 self.watch.ledger(&self.operator.ledger);
             }
         }
         for stray in &plan.strays {
-            self.write()?;
+            self.write("stray")?;
             let _conflict = self.patch(stray);
         }
         for run in &plan.runs {
             self.act_on_run(run, &mut outcome)?;
         }
         if let Some(run) = &plan.opening {
-            self.write()?;
+            self.write("run")?;
             // As the apiserver's 409 is read: the run is there already.
             if self.operator.runs.iter().all(|known| known.name != run.name) {
                 self.operator.runs.push(run.clone());
@@ -305,9 +315,9 @@ impl World {
 
     fn act_on_run(&mut self, plan: &RunPlan, outcome: &mut Outcome) -> Result<(), Died> {
         let name = &plan.run.name;
-        self.record(name, &plan.before)?;
+        self.record(name, "intent", &plan.before)?;
         if let Some((patch, _)) = &plan.patch {
-            self.write()?;
+            self.write("patch")?;
             if let Some(command) = self.before_patch.take() {
                 crate::script::command(self, &command);
             }
@@ -318,16 +328,16 @@ impl World {
                 return Ok(());
             }
             self.watch.wrote(&plan.run, patch);
-            self.record(name, &plan.after)?;
+            self.record(name, "result", &plan.after)?;
         }
         outcome.done.push(name.clone());
         Ok(())
     }
 
-    fn record(&mut self, name: &str, status: &rollout::RunStatus) -> Result<(), Died> {
+    fn record(&mut self, name: &str, kind: &str, status: &rollout::RunStatus) -> Result<(), Died> {
         let index = self.operator.runs.iter().position(|run| run.name == name).unwrap();
         if self.operator.runs[index].status != *status {
-            self.write()?;
+            self.write(kind)?;
             self.operator.runs[index].status = status.clone();
         }
         Ok(())
@@ -387,7 +397,7 @@ impl World {
         self.events.extend(report.events.iter().cloned().chain(hold).map(|event| (now, event)));
         let meaning = |report: &Report| Report { events: Vec::new(), look_again: SignedDuration::ZERO, ..report.clone() };
         if self.operator.status.as_ref().map(meaning) != Some(meaning(&report)) {
-            self.write()?;
+            self.write("report")?;
             self.operator.status = Some(report);
         }
         Ok(())
