@@ -516,7 +516,7 @@ fn failed(
 ) -> RunPlan {
     let by_deadline = cause.reason == Reason::DeadlineExceeded;
     if by_deadline && run.settings.on_deadline == OnDeadline::Hold {
-        let mut plan = wait(facts, run, Phase::Canary);
+        let mut plan = wait(facts, run, phase_now(run));
         plan.before.cause = Some(run_cause(cause));
         plan.after = plan.before.clone();
         return plan;
