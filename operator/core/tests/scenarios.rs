@@ -59,5 +59,9 @@ fn every_script_leaves_the_transcript_beside_it() {
             different.push(format!("{}: {first:#?}", path.display()));
         }
     }
-    assert!(different.is_empty(), "UPDATE=1 cargo test rewrites; read the difference:\n{}", different.join("\n"));
+    assert!(
+        different.is_empty(),
+        "UPDATE=1 cargo test rewrites; read the difference:\n{}",
+        different.join("\n")
+    );
 }

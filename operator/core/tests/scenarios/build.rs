@@ -38,9 +38,9 @@ pub fn tag(text: &str) -> Tag {
 
 /// A digest that differs for every content; its first letters are what a sentence shows.
 pub fn digest(content: &str) -> Digest {
-    let hash = content
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = content.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     Digest::parse(&format!("sha256:{}", format!("{hash:016x}").repeat(4))).unwrap()
 }
 
@@ -51,7 +51,8 @@ pub fn at(text: &str) -> Timestamp {
 /// Reads `90s`, `30m`, `6h` or `2d`.
 pub fn duration(text: &str) -> SignedDuration {
     // `5m30s` is the sum of its parts.
-    if let Some(at) = text.find(|letter: char| letter.is_ascii_alphabetic()).filter(|at| at + 1 < text.len()) {
+    if let Some(at) = text.find(|letter: char| letter.is_ascii_alphabetic()).filter(|at| at + 1 < text.len())
+    {
         let (one, rest) = text.split_at(at + 1);
         return duration(one) + duration(rest);
     }
@@ -183,7 +184,10 @@ pub fn workload(name: &str, replicas: i32, image: &str) -> Workload {
 
 /// What the apiserver writes where the user wrote no strategy.
 pub fn native_strategy() -> Strategy {
-    Strategy::RollingUpdate { max_surge: IntOrPercent::Percent(25), max_unavailable: IntOrPercent::Percent(25) }
+    Strategy::RollingUpdate {
+        max_surge: IntOrPercent::Percent(25),
+        max_unavailable: IntOrPercent::Percent(25),
+    }
 }
 
 pub fn replica_set(name: &str, revision: i64, image: &str, replicas: i32) -> ReplicaSet {

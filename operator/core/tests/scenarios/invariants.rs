@@ -45,7 +45,8 @@ impl Watch {
                 continue;
             };
             let container = &run.containers[0];
-            let is_held = deployment.image() == container.to && held_fields(run, &deployment.object).min_ready;
+            let is_held =
+                deployment.image() == container.to && held_fields(run, &deployment.object).min_ready;
             let lost = deployment.removed.iter().any(|image| *image == container.from);
             assert!(
                 !(is_held && lost) || self.excused.contains(&run.name),

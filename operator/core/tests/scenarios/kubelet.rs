@@ -177,11 +177,13 @@ impl SimPod {
         container.ready = self.ready_since.is_some();
         container.restarts = self.restarts;
         container.last_end.clone_from(&self.last_end);
-        let waiting = |reason: &str, message: String| ContainerState::Waiting { reason: reason.to_owned(), message };
+        let waiting =
+            |reason: &str, message: String| ContainerState::Waiting { reason: reason.to_owned(), message };
         match self.life {
             Life::Running(since) => container.state = ContainerState::Running { started_at: Some(since) },
             Life::BackOff(_) => {
-                container.state = waiting("CrashLoopBackOff", "back-off restarting failed container".to_owned());
+                container.state =
+                    waiting("CrashLoopBackOff", "back-off restarting failed container".to_owned());
             }
             Life::Pulling => {
                 "Pending".clone_into(&mut pod.phase);
@@ -189,7 +191,9 @@ impl SimPod {
                 let image = &self.image;
                 container.state = waiting(
                     "ErrImagePull",
-                    format!("rpc error: code = NotFound desc = failed to pull and unpack image \"{image}\": failed to resolve reference \"{image}\": {image}: not found"),
+                    format!(
+                        "rpc error: code = NotFound desc = failed to pull and unpack image \"{image}\": failed to resolve reference \"{image}\": {image}: not found"
+                    ),
                 );
             }
         }

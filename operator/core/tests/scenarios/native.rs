@@ -143,9 +143,8 @@ impl Deployment {
         let before = (self.object.clone(), self.sets.len());
         let mut moved = self.pods.iter_mut().map(|pod| pod.tick(now)).fold(false, |one, other| one | other);
         for _ in 0..200 {
-            let replicas = |deployment: &Self| -> Vec<i32> {
-                deployment.sets.iter().map(|set| set.replicas).collect()
-            };
+            let replicas =
+                |deployment: &Self| -> Vec<i32> { deployment.sets.iter().map(|set| set.replicas).collect() };
             let sizes = replicas(self);
             self.sync(now);
             let moves = self.reconcile_pods(now, pull) | (sizes != replicas(self));
@@ -191,7 +190,11 @@ impl Deployment {
                     .enumerate()
                     .filter(|(_, pod)| pod.owner == set.name)
                     .min_by_key(|(index, pod)| {
-                        (pod.ready_since.is_some(), std::cmp::Reverse(pod.ready_since), std::cmp::Reverse(*index))
+                        (
+                            pod.ready_since.is_some(),
+                            std::cmp::Reverse(pod.ready_since),
+                            std::cmp::Reverse(*index),
+                        )
                     })
                     .map(|(index, _)| index);
                 self.removed.push(self.pods.remove(victim.unwrap()).image);

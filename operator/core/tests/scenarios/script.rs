@@ -174,9 +174,11 @@ fn show(world: &mut World) -> String {
             writeln!(out, "{} {state}: {}", condition.kind.name(), condition.message).unwrap();
         }
         for track in &status.tracks {
-            let until = track.until.map_or(String::new(), |at| format!(" until {}", text::instant_seconds(at)));
+            let until =
+                track.until.map_or(String::new(), |at| format!(" until {}", text::instant_seconds(at)));
             let (name, state) = (&track.workload, track.state);
-            writeln!(out, "{name}: {state}{until}, current {}, latest {}", track.current, track.latest).unwrap();
+            writeln!(out, "{name}: {state}{until}, current {}, latest {}", track.current, track.latest)
+                .unwrap();
         }
         writeln!(out, "Why:").unwrap();
         for line in &status.why {

@@ -395,7 +395,11 @@ impl World {
         let hold = self.changed_hold(&report);
         let now = self.now;
         self.events.extend(report.events.iter().cloned().chain(hold).map(|event| (now, event)));
-        let meaning = |report: &Report| Report { events: Vec::new(), look_again: SignedDuration::ZERO, ..report.clone() };
+        let meaning = |report: &Report| Report {
+            events: Vec::new(),
+            look_again: SignedDuration::ZERO,
+            ..report.clone()
+        };
         if self.operator.status.as_ref().map(meaning) != Some(meaning(&report)) {
             self.write("report")?;
             self.operator.status = Some(report);
@@ -414,7 +418,8 @@ impl World {
             || [Reason::CanaryWatching, Reason::Promoting, Reason::Preparing].contains(&condition.reason);
         let latest = |report: &Report| report.tracks.first().map(|track| track.latest.clone());
         let same = self.operator.status.as_ref().is_some_and(|stored| {
-            let known = |one: &report::Condition| one.kind == condition.kind && one.reason == condition.reason;
+            let known =
+                |one: &report::Condition| one.kind == condition.kind && one.reason == condition.reason;
             stored.conditions.iter().any(known) && latest(stored) == latest(report)
         });
         let note = condition.message.split_once(": ").map_or(condition.message.as_str(), |(_, rest)| rest);
