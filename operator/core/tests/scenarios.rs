@@ -20,6 +20,8 @@ mod invariants;
 mod kubelet;
 #[path = "scenarios/native.rs"]
 mod native;
+#[path = "scenarios/property.rs"]
+mod property;
 #[path = "scenarios/script.rs"]
 mod script;
 #[path = "scenarios/world.rs"]

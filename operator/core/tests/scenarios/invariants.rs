@@ -47,7 +47,7 @@ impl Watch {
             let container = &run.containers[0];
             let is_held =
                 deployment.image() == container.to && held_fields(run, &deployment.object).min_ready;
-            let lost = deployment.removed.iter().any(|image| *image == container.from);
+            let lost = deployment.removed.contains(&container.from);
             assert!(
                 !(is_held && lost) || self.excused.contains(&run.name),
                 "no pod of the old version is removed while the canary is held: {}",

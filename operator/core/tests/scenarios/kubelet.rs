@@ -39,6 +39,11 @@ impl Behaviour {
         }
     }
 
+    /// Whether its pods stay Ready for ever.
+    pub fn is_good(&self) -> bool {
+        matches!(self, Self::Good(_))
+    }
+
     fn ready_after(&self) -> Option<SignedDuration> {
         match self {
             Self::Good(after) => Some(*after),
@@ -111,6 +116,17 @@ impl SimPod {
             restarts: 0,
             last_end: None,
         }
+    }
+
+    /// The kubelet tries a missing image again; tells whether it is there now.
+    pub fn retry(&mut self, pull: crate::native::Pull<'_>, now: Timestamp) -> bool {
+        let (digest, behaviour) =
+            if matches!(self.life, Life::Pulling) { pull(&self.image) } else { return false };
+        let found = behaviour != Behaviour::Missing;
+        if found {
+            (self.digest, self.behaviour, self.life) = (digest, behaviour, Life::Running(now));
+        }
+        found
     }
 
     /// Lets time pass; tells whether anything changed.

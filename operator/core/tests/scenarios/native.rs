@@ -141,7 +141,10 @@ impl Deployment {
     pub fn step(&mut self, now: Timestamp, pull: Pull<'_>) -> bool {
         self.removed.clear();
         let before = (self.object.clone(), self.sets.len());
-        let mut moved = self.pods.iter_mut().map(|pod| pod.tick(now)).fold(false, |one, other| one | other);
+        let mut moved = false;
+        for pod in &mut self.pods {
+            moved |= pod.retry(pull, now) | pod.tick(now);
+        }
         for _ in 0..200 {
             let replicas =
                 |deployment: &Self| -> Vec<i32> { deployment.sets.iter().map(|set| set.replicas).collect() };
