@@ -247,6 +247,10 @@ fn plan_run(facts: &Facts, open: &OpenRun, ledgers: &mut BTreeMap<Repository, Le
             preparing(facts, run, workload)
         }
         (None, Images::Old | Images::Neither) => human_edit(facts, run, workload, images, ledgers),
+        // Our first patch holds fields and writes the image at once: this image is somebody else's.
+        (None, Images::New) if run.canary && !held.any() && run.status.started_at.is_none() => {
+            human_edit(facts, run, workload, images, ledgers)
+        }
         (None, Images::New) => match abort_cause(facts, run) {
             Some((reason, message)) => {
                 let intent = Intent { end: Reason::Aborted, reason, message, at: facts.now };
