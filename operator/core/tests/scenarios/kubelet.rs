@@ -39,11 +39,6 @@ impl Behaviour {
         }
     }
 
-    /// Whether its pods stay Ready for ever.
-    pub fn is_good(&self) -> bool {
-        matches!(self, Self::Good(_))
-    }
-
     fn ready_after(&self) -> Option<SignedDuration> {
         match self {
             Self::Good(after) => Some(*after),
@@ -116,6 +111,11 @@ impl SimPod {
             restarts: 0,
             last_end: None,
         }
+    }
+
+    /// Whether it stays Ready for ever.
+    pub fn is_good(&self) -> bool {
+        matches!(self.behaviour, Behaviour::Good(_))
     }
 
     /// The kubelet tries a missing image again; tells whether it is there now.

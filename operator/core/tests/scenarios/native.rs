@@ -39,6 +39,8 @@ pub struct Deployment {
     pub object: Workload,
     /// The fields as people wrote them: what has to be there when no run is open.
     pub wanted: Fields,
+    /// The images that people wrote.
+    pub by_hand: Vec<String>,
     /// Pods removed in the last step, by image.
     pub removed: Vec<String>,
     /// Whether a quota leaves no room for another pod.
@@ -62,6 +64,7 @@ impl Deployment {
         Self {
             object,
             wanted,
+            by_hand: vec![image.to_owned()],
             removed: Vec::new(),
             quota_full: false,
             restarts: 0,
@@ -73,6 +76,11 @@ impl Deployment {
 
     pub fn image(&self) -> &str {
         &self.object.containers[0].image
+    }
+
+    /// Whether any pod runs an image that does not stay Ready.
+    pub fn has_bad_pods(&self) -> bool {
+        self.pods.iter().any(|pod| !pod.is_good())
     }
 
     pub fn pods(&self) -> Vec<Pod> {
@@ -96,6 +104,14 @@ impl Deployment {
         self.object.generation += 1;
     }
 
+    /// A person writes the image.
+    pub fn set_image(&mut self, image: String, by: &str, now: Timestamp) {
+        self.by_hand.push(image.clone());
+        self.object.containers[0].image = image;
+        self.object.image_writer = Some((by.to_owned(), now));
+        self.change();
+    }
+
     /// `kubectl rollout restart`.
     pub fn restart(&mut self) {
         self.restarts += 1;
@@ -103,14 +119,13 @@ impl Deployment {
     }
 
     /// `kubectl rollout undo`: template and annotations of the ReplicaSet before. False where there is none.
-    pub fn undo(&mut self) -> bool {
-        let now = self.template();
-        let before = self.sets.iter().filter(|set| set.template != now).max_by_key(|set| set.revision);
+    pub fn undo(&mut self, now: Timestamp) -> bool {
+        let template = self.template();
+        let before = self.sets.iter().filter(|set| set.template != template).max_by_key(|set| set.revision);
         let Some(before) = before.filter(|_| !self.object.paused).cloned() else { return false };
-        self.object.containers[0].image = before.template.image;
         self.restarts = before.template.restarts;
         self.object.annotated_run = before.annotation;
-        self.change();
+        self.set_image(before.template.image, "kubectl-rollout", now);
         true
     }
 

@@ -128,15 +128,12 @@ fn person(world: &mut World, verb: &str, name: &str, rest: &[&str]) -> String {
     };
     match (verb, rest) {
         ("undo", []) => {
-            if !deployment.undo() {
+            if !deployment.undo(now) {
                 return "error: no rollout history found, or the Deployment is paused".to_owned();
             }
-            deployment.object.image_writer = Some(("kubectl-rollout".to_owned(), now));
         }
         ("set-image", [tag]) => {
-            deployment.object.containers[0].image = format!("{}:{tag}", build::REPOSITORY);
-            deployment.object.image_writer = Some(("kubectl-set".to_owned(), now));
-            deployment.change();
+            deployment.set_image(format!("{}:{tag}", build::REPOSITORY), "kubectl-set", now);
         }
         ("scale", [replicas]) => {
             deployment.object.replicas = replicas.parse().unwrap();

@@ -125,11 +125,6 @@ impl World {
         self.operator.runs.iter().filter(|run| run.status.finished_at.is_none())
     }
 
-    /// What an image does, where the registry knows it.
-    pub fn behaviour(&self, image: &str) -> Option<Behaviour> {
-        Some(self.registry.pull(image).1).filter(|behaviour| *behaviour != Behaviour::Missing)
-    }
-
     /// Lets time pass: every event of the cluster and every look of the operator at its own moment.
     pub fn advance(&mut self, by: SignedDuration) {
         let end = self.now + by;
