@@ -159,7 +159,7 @@ pub struct Outcome {
 /// Says everything about a pass.
 pub fn report(facts: &Facts, plan: &Plan, outcome: &Outcome) -> Report {
     let lines: Vec<track::Line<'_>> = track::lines(facts, plan, outcome);
-    let head = lines.iter().max_by_key(|line| line.weight());
+    let head = head(lines.iter());
     let mut conditions = Vec::new();
     conditions.extend(blocked(facts, &lines));
     conditions.push(up_to_date(facts, &lines));
@@ -236,15 +236,20 @@ fn full_stop(sentence: &str) -> String {
     if sentence.ends_with('.') { sentence.to_owned() } else { format!("{sentence}.") }
 }
 
+/// The weightiest line; the first target of several, for it is the canary of the rest.
+fn head<'a>(lines: impl DoubleEndedIterator<Item = &'a track::Line<'a>>) -> Option<&'a track::Line<'a>> {
+    lines.rev().max_by_key(|line| line.weight())
+}
+
 fn blocked(facts: &Facts, lines: &[track::Line<'_>]) -> Option<Condition> {
-    let line = lines.iter().filter(|line| line.is_blocked()).max_by_key(|line| line.weight())?;
+    let line = head(lines.iter().filter(|line| line.is_blocked()))?;
     let (reason, message) = line.blocked_sentence(facts);
     Some(Condition { kind: ConditionKind::Blocked, is_true: true, reason, message })
 }
 
 fn up_to_date(facts: &Facts, lines: &[track::Line<'_>]) -> Condition {
     let kind = ConditionKind::UpToDate;
-    let Some(head) = lines.iter().max_by_key(|line| line.weight()) else {
+    let Some(head) = head(lines.iter()) else {
         let (reason, what) = facts.seen.untracked.first().map_or_else(
             || (Reason::TargetMissing, "no workload matches the targets".to_owned()),
             |left| (left.reason, format!("{}: {}", left.what, left.observed)),
