@@ -508,6 +508,7 @@ fn run_cause(cause: &Cause) -> RunCause {
         pod: cause.pods.first().cloned(),
         node: cause.nodes.first().cloned(),
         signature: cause.signature.clone(),
+        judged: cause.judged.clone(),
     }
 }
 
@@ -518,8 +519,7 @@ fn failed(
     cause: &Cause,
     ledgers: &mut BTreeMap<Repository, Ledger>,
 ) -> RunPlan {
-    let by_deadline = cause.reason == Reason::DeadlineExceeded;
-    if by_deadline && run.settings.on_deadline == OnDeadline::Hold {
+    if cause.at_deadline && run.settings.on_deadline == OnDeadline::Hold {
         let mut plan = wait(facts, run, phase_now(run));
         plan.before.cause = Some(run_cause(cause));
         plan.after = plan.before.clone();

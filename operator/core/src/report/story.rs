@@ -85,10 +85,15 @@ pub fn lines(run: &Run, stable: &str) -> Vec<String> {
         };
         lines.push(format!("{}: {}{place}.", cause.reason, cause.observed));
     }
-    if !stable.is_empty() {
-        lines.push(format!("Judged against: {stable}."));
+    let decided = run.status.intent.is_some() || run.status.result.is_some();
+    match run.status.cause.as_ref().filter(|cause| decided && !cause.judged.is_empty()) {
+        Some(cause) => lines.push(cause.judged.clone()),
+        None if stable.is_empty() => {}
+        None => lines.push(format!("Judged against: {stable}.")),
     }
-    if let Some((reason, message)) = &run.status.result {
+    // The end of a run that was rolled back is its cause, told above.
+    let rolled_back = run.status.phase == Phase::RolledBack && run.status.cause.is_some();
+    if let Some((reason, message)) = run.status.result.as_ref().filter(|_| !rolled_back) {
         lines.push(format!("Ended {reason}: {message}."));
     }
     lines

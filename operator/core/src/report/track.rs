@@ -3,7 +3,7 @@
 use crate::current::{Choice, Chosen};
 use crate::decide::{Course, Hold, Standing};
 use crate::gate::{Assessed, Layer, Verdict, Word};
-use crate::judge::Judgement;
+use crate::judge::{Cause, Judgement};
 use crate::policy::{Facts, Track};
 use crate::reason::Reason;
 use crate::report::{CandidateReport, MAX_MESSAGE, Outcome, TrackReport, hold_sentence, story};
@@ -81,7 +81,7 @@ impl Line<'_> {
     pub fn is_blocked(&self) -> bool {
         matches!(self.course, Course::Hold(hold) if hold.standing == Standing::Blocked)
             || self.failed_retry().is_some()
-            || self.run.is_some_and(|run| run.before.intent.is_some())
+            || self.run.is_some_and(|run| run.before.intent.is_some() || waits_for_a_person(run).is_some())
     }
 
     /// The hold of a digest that failed once and is tried again later.
@@ -108,6 +108,10 @@ impl Line<'_> {
         if let Some(intent) = self.run.and_then(|run| run.before.intent.as_ref()) {
             let body = format!("rolling back for {}: {}.", self.run_subject(), intent.message);
             return (intent.reason, super::message(intent.reason, &body));
+        }
+        if let Some(run) = self.run.filter(|run| waits_for_a_person(run).is_some()) {
+            let (_, reason, sentence) = running_sentence(run);
+            return (reason, sentence);
         }
         match self.course {
             Course::Hold(hold) if self.is_failure(hold) => (hold.reason, self.failure_sentence(facts, hold)),
@@ -140,12 +144,13 @@ impl Line<'_> {
         };
         let hint = hold.hint.replace(" Not retried by itself.", "");
         let body = format!(
-            "rolled back for {}:{}@{}: expected {}, observed {}. {hint}. {end}",
+            "rolled back for {}:{}@{}: expected {}, observed {}. {} {hint}. {end}",
             self.track.repository,
             run.to_tag,
             run.to_digest.short(),
             cause.expected,
             cause.observed,
+            cause.judged,
             hint = hint.trim_end_matches('.'),
         );
         super::message(hold.reason, &body)
@@ -226,10 +231,15 @@ impl Line<'_> {
             ),
         };
         let now = pinned(tag.map_or("untagged", |tag| tag.as_str()), digest);
-        let latest = match (shown, self.candidates.first()) {
-            (Some(run), _) => pinned(run.to_tag.as_str(), Some(&run.to_digest)),
-            (None, Some(best)) => pinned(best.tag.as_str(), best.digest.as_ref()),
-            (None, None) => now.clone(),
+        let held = match self.course {
+            Course::Hold(hold) => hold.subject.as_ref(),
+            Course::Move { .. } | Course::Continue | Course::Nothing => None,
+        };
+        let latest = match (shown, self.candidates.first(), held) {
+            (Some(run), _, _) => pinned(run.to_tag.as_str(), Some(&run.to_digest)),
+            (None, Some(best), _) => pinned(best.tag.as_str(), best.digest.as_ref()),
+            (None, None, Some((tag, digest))) => pinned(tag.as_str(), digest.as_ref()),
+            (None, None, None) => now.clone(),
         };
         let failed = match self.course {
             Course::Hold(hold) => self.failed_run(hold),
@@ -411,6 +421,20 @@ fn judged_until(run: &RunPlan) -> Option<jiff::Timestamp> {
     }
 }
 
+/// The cause of a run that was not decided before its deadline and waits for a person, as its policy says.
+fn waits_for_a_person(run: &RunPlan) -> Option<&Cause> {
+    match &run.judgement {
+        Some(Judgement::Fail(cause)) if run.patch.is_none() => Some(cause),
+        Some(
+            Judgement::Fail(_)
+            | Judgement::Pass { .. }
+            | Judgement::Waiting { .. }
+            | Judgement::Unknown { .. },
+        )
+        | None => None,
+    }
+}
+
 /// The `UpToDate` sentence while a run is open.
 fn running_sentence(plan: &RunPlan) -> (bool, Reason, String) {
     let run = &plan.run;
@@ -425,6 +449,13 @@ fn running_sentence(plan: &RunPlan) -> (bool, Reason, String) {
     }
     let bake = text::span(run.settings.bake);
     let (reason, body) = match (&plan.judgement, plan.phase) {
+        (Some(Judgement::Fail(cause)), _) => (
+            cause.reason,
+            format!(
+                "{subject}: expected {}, observed {}. The deadline has passed and `onDeadline: Hold` waits for a person: kubectl rollout undo deployment/{} goes back.",
+                cause.expected, cause.sentence, run.workload.name
+            ),
+        ),
         (Some(Judgement::Waiting { ready, suspicion: Some(cause), until }), _) => (
             cause.reason,
             format!(
