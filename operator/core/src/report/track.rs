@@ -200,7 +200,7 @@ impl Line<'_> {
             return None;
         };
         let newest = selection.newest_outside.as_ref()?;
-        Some(format!("{} exists outside the rule ({})", newest.tag, facts.policy.rule_text))
+        Some(format!("{} exists outside the rule ({})", newest, facts.policy.rule_text))
     }
 
     /// The track as the status shows it.
@@ -364,7 +364,7 @@ impl Line<'_> {
         let Choice::Candidates(selection) = &self.chosen.choice else {
             return None;
         };
-        let behind = selection.candidates.len();
+        let behind = selection.n_candidates.max(1);
         Some(format!(
             "Cost of waiting: {} available since {}, {} behind. Vulnerability data: none configured.",
             best.tag,
@@ -378,12 +378,12 @@ impl Line<'_> {
             return None;
         };
         let groups: Vec<String> = selection
-            .groups()
+            .groups
             .iter()
             .map(|group| format!("{} {} ({})", group.count, group.reason, group.example))
             .collect();
         let outside = selection.newest_outside.as_ref().map_or(String::new(), |newest| {
-            format!("Outside the rule ({}): {}. ", facts.policy.rule_text, newest.tag)
+            format!("Outside the rule ({}): {}. ", facts.policy.rule_text, newest)
         });
         (!groups.is_empty()).then(|| format!("{outside}Left out: {}.", groups.join(", ")))
     }
