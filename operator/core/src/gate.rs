@@ -20,7 +20,7 @@ use crate::image::{Digest, Repository, Tag};
 use crate::ledger::{Abandoned, Ledger};
 use crate::policy::{Facts, Rebuilds, Track};
 use crate::reason::Reason;
-use crate::select::Rule;
+use crate::select::{Order, Rule};
 
 /// How many candidates of a track are resolved and judged: all that a pass keeps.
 pub const MAX_ASSESSED: usize = crate::select::MAX_SHORTLIST;
@@ -326,6 +326,7 @@ fn assess_track(
                 ledger,
                 running: choice.current.as_ref().and_then(|current| current.digest.as_ref()),
                 left: choice.memory.abandoned.as_ref(),
+                order: facts.policy.order(),
             };
             Assessed { tag: tag.clone(), digest: digest.cloned(), verdicts: verdicts(facts, &subject) }
         })
@@ -349,6 +350,8 @@ pub struct Subject<'a> {
     pub running: Option<&'a Digest>,
     /// A version that a person went back from.
     pub left: Option<&'a Abandoned>,
+    /// How the policy orders tags.
+    pub order: Order<'a>,
 }
 
 fn verdicts(facts: &Facts, subject: &Subject<'_>) -> Vec<(Layer, Verdict)> {
@@ -357,7 +360,7 @@ fn verdicts(facts: &Facts, subject: &Subject<'_>) -> Vec<(Layer, Verdict)> {
         (Layer::Trust, trust::judge(policy.trust.as_ref())),
         (Layer::Digest, resolved::judge(subject)),
         (Layer::Platform, platform::judge(subject, &facts.seen.platforms)),
-        (Layer::Ledger, ledger::judge(subject, policy.order())),
+        (Layer::Ledger, ledger::judge(subject)),
         (Layer::Quarantine, quarantine::judge(subject, &policy.id.name, facts.now)),
         (Layer::Soak, soak::judge(subject, policy.trust.as_ref(), facts.now)),
     ]

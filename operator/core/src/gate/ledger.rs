@@ -6,11 +6,10 @@ use std::cmp::Ordering;
 
 use crate::gate::{Subject, Verdict, Word};
 use crate::reason::Reason;
-use crate::select::Order;
 use crate::text;
 
 /// Passes where the digest is new under this tag.
-pub fn judge(subject: &Subject<'_>, order: Order<'_>) -> Verdict {
+pub fn judge(subject: &Subject<'_>) -> Verdict {
     let Some(digest) = subject.digest else {
         return Verdict::skipped(Reason::LedgerClean);
     };
@@ -19,7 +18,8 @@ pub fn judge(subject: &Subject<'_>, order: Order<'_>) -> Verdict {
     }
     // `1.4` names what the newest of 1.4 is: the digest of 1.4.2 under it is no old one.
     let older = subject.ledger.other_names(subject.tag, digest).find(|name| {
-        order.compare(name, subject.tag) == Some(Ordering::Less) && !order.is_alias(name, subject.tag)
+        subject.order.compare(name, subject.tag) == Some(Ordering::Less)
+            && !subject.order.is_alias(name, subject.tag)
     });
     if let Some(older) = older {
         return Verdict::new(
