@@ -236,7 +236,7 @@ fn moved_by_somebody(
             memory.completed = Some(tag);
         }
         Some(Ordering::Greater) => {
-            let beyond = |left: &Abandoned| order.compare(&left.tag, &tag).is_none_or(Ordering::is_lt);
+            let beyond = |left: &Abandoned| order.compare(&left.tag, &tag).is_none_or(Ordering::is_le);
             if memory.abandoned.as_ref().is_some_and(beyond) {
                 memory.abandoned = None;
             }
