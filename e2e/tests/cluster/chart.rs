@@ -31,10 +31,23 @@ fn root() -> PathBuf {
 async fn rendered(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     let chart = root().join("charts/rollforward").display().to_string();
     cluster.helm(&["lint", "--strict", &chart])?;
-    let rendered = cluster.helm(&["template", "rollforward", &chart, "--namespace", "rollforward-system"])?;
+    let template = ["template", "rollforward", &chart, "--namespace", "rollforward-system"];
+    let neither = cluster.helm(&template).err().map(|error| error.to_string()).unwrap_or_default();
+    ensure!(
+        neither.contains("expected where the operator may act: --set 'watchNamespaces={shop}'"),
+        "{neither}"
+    );
+    let named = [&template[..], &["--set", "watchNamespaces={shop}"]].concat();
+    let named = cluster.helm(&named)?;
+    let wide = ["updatepolicies", "deployments", "pods", "secrets"];
+    for rule in named.split("---").filter(|object| object.contains("kind: ClusterRole\n")) {
+        ensure!(!wide.iter().any(|kind| rule.contains(kind)), "a right in all namespaces: {rule}");
+    }
+    let everywhere = [&template[..], &["--set", "clusterWide=true"]].concat();
+    let rendered = cluster.helm(&everywhere)?;
     let path = root().join("config/install.yaml");
     let text = format!(
-        "# The chart with its defaults: kubectl create namespace rollforward-system && kubectl apply --server-side -f install.yaml\n{rendered}"
+        "# The chart with clusterWide: true: kubectl create namespace rollforward-system && kubectl apply --server-side -f install.yaml\n{rendered}"
     );
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(&path, &text)?;
@@ -60,12 +73,11 @@ async fn chart(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     shop.push("1.0.1", Image::new("1.0.1")).await?;
     let (reason, message) = shop.wait_run("1.0.1").await.with_context(|| logs(&cluster))?;
     ensure!(reason == "RolledForward", "{reason}: {message}");
-    ensure!(
-        shop.events("web")?.contains("RolledForward: 1.0.1@"),
-        "Events need rights too: {}",
-        logs(&cluster)
-    );
-    ensure!(!logs(&cluster).contains("forbidden"), "a right is missing: {}", logs(&cluster));
+    // Events need rights too.
+    shop.wait_event("web", "RolledForward: 1.0.1@").await.with_context(|| logs(&cluster))?;
+    let told = logs(&cluster);
+    ensure!(told.contains("run opened"), "not the operator's log: {told}");
+    ensure!(!told.contains("forbidden"), "a right is missing: {told}");
     // A canary is open while the operator is uninstalled.
     shop.kubectl(&[
         "patch",
@@ -94,7 +106,7 @@ async fn chart(cluster: Arc<Cluster>) -> anyhow::Result<()> {
 
 fn logs(cluster: &Cluster) -> String {
     cluster
-        .kubectl(&["-n", "rollforward-system", "logs", "deployment/rollforward", "--tail=20"])
+        .kubectl(&["-n", "rollforward-system", "logs", "deployment/rollforward", "--tail=200"])
         .unwrap_or_else(|error| error.to_string())
 }
 

@@ -100,6 +100,10 @@ pub struct Cause {
     pub pods: Vec<String>,
     /// Their nodes.
     pub nodes: Vec<String>,
+    /// Whose fault it is, as a sentence with what the old pods showed.
+    pub judged: String,
+    /// Whether only the deadline decided.
+    pub at_deadline: bool,
 }
 
 /// Judges the new pods against the old ones.
@@ -200,7 +204,8 @@ fn ready_together_since(observation: &Observation<'_>, live: &[&Pod]) -> Option<
 }
 
 fn at_deadline(observation: &Observation<'_>, suspicion: Option<Cause>, ready: u32) -> Cause {
-    suspicion.unwrap_or_else(|| Cause {
+    let named = suspicion.map(|cause| Cause { at_deadline: true, ..cause });
+    named.unwrap_or_else(|| Cause {
         reason: Reason::DeadlineExceeded,
         sentence: format!(
             "{ready} of {} new pods Ready and no answer until {}",
@@ -216,7 +221,25 @@ fn at_deadline(observation: &Observation<'_>, suspicion: Option<Cause>, ready: u
         signature: Reason::DeadlineExceeded.code().to_owned(),
         pods: Vec::new(),
         nodes: Vec::new(),
+        judged: verdict(Blame::Image, false, observation.stable),
+        at_deadline: true,
     })
+}
+
+/// Whose fault it is, told with the evidence: what the old pods show at the same time.
+fn verdict(blame: Blame, both: bool, stable: &[Pod]) -> String {
+    match blame {
+        Blame::Environment if both => {
+            "The environment is at fault, not the image: the old pods fail the same way.".to_owned()
+        }
+        Blame::Environment => "The environment is at fault, not the image.".to_owned(),
+        Blame::Image if stable.iter().all(|pod| pod.deleting) => {
+            "The image is at fault by what it did; there are no old pods to compare it with.".to_owned()
+        }
+        Blame::Image => {
+            format!("The image is at fault, not the cluster: {}, and none shows this.", stable_health(stable))
+        }
+    }
 }
 
 fn cause(observation: &Observation<'_>, live: &[&Pod], findings: &[Finding], finding: &Finding) -> Cause {
@@ -230,16 +253,17 @@ fn cause(observation: &Observation<'_>, live: &[&Pod], findings: &[Finding], fin
     let blame = attribute::attribute(finding, observation.stable, observation.judged, observation.now);
     let both = finding.blame == Blame::Image && blame == Blame::Environment;
     let place = if nodes.is_empty() { String::new() } else { format!(", on {}", nodes.join(" and ")) };
-    let old = if both { "; the old pods fail the same way, so it is not the image" } else { "" };
     Cause {
         reason: finding.reason,
-        sentence: format!("{}{place}{old}", observed(live, &same, finding)),
+        sentence: format!("{}{place}", observed(live, &same, finding)),
         expected: expected(observation, finding.reason),
         blame,
         deterministic: finding.deterministic && blame == Blame::Image,
         signature: finding.signature.clone(),
         pods,
         nodes,
+        judged: verdict(blame, both, observation.stable),
+        at_deadline: false,
     }
 }
 

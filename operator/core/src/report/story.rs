@@ -23,7 +23,12 @@ pub fn events(plan: &RunPlan, whole: &Plan) -> Vec<Event> {
             (Some(intent), _) if intent.end == Reason::RolledBack => {
                 (true, intent.reason, format!("{subject}: {}; rolled back", intent.message))
             }
-            (Some(intent), _) => (true, intent.reason, format!("{subject}: {}; {what}", intent.message)),
+            (Some(intent), _) => {
+                // The Event shows its reason in a column of its own.
+                let code = format!("{}: ", intent.reason);
+                let what = what.strip_prefix(&code).unwrap_or(what);
+                (true, intent.reason, format!("{subject}: {}; {what}", intent.message))
+            }
             (None, Phase::Canary) if run.status.started_at.is_none() => {
                 (false, Reason::CanaryStarted, format!("{what}; run {}", run.name))
             }
@@ -80,10 +85,15 @@ pub fn lines(run: &Run, stable: &str) -> Vec<String> {
         };
         lines.push(format!("{}: {}{place}.", cause.reason, cause.observed));
     }
-    if !stable.is_empty() {
-        lines.push(format!("Judged against: {stable}."));
+    let decided = run.status.intent.is_some() || run.status.result.is_some();
+    match run.status.cause.as_ref().filter(|cause| decided && !cause.judged.is_empty()) {
+        Some(cause) => lines.push(cause.judged.clone()),
+        None if stable.is_empty() => {}
+        None => lines.push(format!("Judged against: {stable}.")),
     }
-    if let Some((reason, message)) = &run.status.result {
+    // The end of a run that was rolled back is its cause, told above.
+    let rolled_back = run.status.phase == Phase::RolledBack && run.status.cause.is_some();
+    if let Some((reason, message)) = run.status.result.as_ref().filter(|_| !rolled_back) {
         lines.push(format!("Ended {reason}: {message}."));
     }
     lines

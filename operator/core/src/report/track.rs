@@ -1,9 +1,11 @@
 //! What is said of one track: state, sentences, candidates and layers.
 
+use std::cmp::Ordering;
+
 use crate::current::{Choice, Chosen};
 use crate::decide::{Course, Hold, Standing};
 use crate::gate::{Assessed, Layer, Verdict, Word};
-use crate::judge::Judgement;
+use crate::judge::{Cause, Judgement};
 use crate::policy::{Facts, Track};
 use crate::reason::Reason;
 use crate::report::{CandidateReport, MAX_MESSAGE, Outcome, TrackReport, hold_sentence, story};
@@ -80,7 +82,7 @@ impl Line<'_> {
     pub fn is_blocked(&self) -> bool {
         matches!(self.course, Course::Hold(hold) if hold.standing == Standing::Blocked)
             || self.failed_retry().is_some()
-            || self.run.is_some_and(|run| run.before.intent.is_some())
+            || self.run.is_some_and(|run| run.before.intent.is_some() || waits_for_a_person(run).is_some())
     }
 
     /// The hold of a digest that failed once and is tried again later.
@@ -108,11 +110,21 @@ impl Line<'_> {
             let body = format!("rolling back for {}: {}.", self.run_subject(), intent.message);
             return (intent.reason, super::message(intent.reason, &body));
         }
+        if let Some(run) = self.run.filter(|run| waits_for_a_person(run).is_some()) {
+            let (_, reason, sentence) = running_sentence(run);
+            return (reason, sentence);
+        }
         match self.course {
             Course::Hold(hold) if self.is_failure(hold) => (hold.reason, self.failure_sentence(facts, hold)),
             Course::Hold(hold) => (hold.reason, hold_sentence(facts, self.track, hold)),
             Course::Move { .. } | Course::Continue | Course::Nothing => (Reason::Unclassified, String::new()),
         }
+    }
+
+    /// The run that failed with the digest that is held; another track's run is not told as this one's.
+    fn failed_run(&self, hold: &Hold) -> Option<&Run> {
+        let digest = hold.subject.as_ref()?.1.as_ref()?;
+        self.last.filter(|run| run.to_digest == *digest && self.is_failure(hold))
     }
 
     fn is_failure(&self, hold: &Hold) -> bool {
@@ -123,7 +135,7 @@ impl Line<'_> {
     /// The failed run as the `Blocked` condition tells it.
     fn failure_sentence(&self, facts: &Facts, hold: &Hold) -> String {
         let Some((run, cause)) =
-            self.last.and_then(|run| run.status.cause.as_ref().map(|cause| (run, cause)))
+            self.failed_run(hold).and_then(|run| run.status.cause.as_ref().map(|cause| (run, cause)))
         else {
             return hold_sentence(facts, self.track, hold);
         };
@@ -133,12 +145,13 @@ impl Line<'_> {
         };
         let hint = hold.hint.replace(" Not retried by itself.", "");
         let body = format!(
-            "rolled back for {}:{}@{}: expected {}, observed {}. {hint}. {end}",
+            "rolled back for {}:{}@{}: expected {}, observed {}. {} {hint}. {end}",
             self.track.repository,
             run.to_tag,
             run.to_digest.short(),
             cause.expected,
             cause.observed,
+            cause.judged,
             hint = hint.trim_end_matches('.'),
         );
         super::message(hold.reason, &body)
@@ -219,12 +232,20 @@ impl Line<'_> {
             ),
         };
         let now = pinned(tag.map_or("untagged", |tag| tag.as_str()), digest);
-        let latest = match (shown, self.candidates.first()) {
-            (Some(run), _) => pinned(run.to_tag.as_str(), Some(&run.to_digest)),
-            (None, Some(best)) => pinned(best.tag.as_str(), best.digest.as_ref()),
-            (None, None) => now.clone(),
+        let held = match self.course {
+            Course::Hold(hold) => hold.subject.as_ref(),
+            Course::Move { .. } | Course::Continue | Course::Nothing => None,
         };
-        let failed = self.last.filter(|_| matches!(self.course, Course::Hold(hold) if self.is_failure(hold)));
+        let latest = match (shown, self.candidates.first(), held) {
+            (Some(run), _, _) => pinned(run.to_tag.as_str(), Some(&run.to_digest)),
+            (None, Some(best), _) => pinned(best.tag.as_str(), best.digest.as_ref()),
+            (None, None, Some((tag, digest))) => pinned(tag.as_str(), digest.as_ref()),
+            (None, None, None) => now.clone(),
+        };
+        let failed = match self.course {
+            Course::Hold(hold) => self.failed_run(hold),
+            Course::Move { .. } | Course::Continue | Course::Nothing => None,
+        };
         TrackReport {
             key: self.track.key.clone(),
             repository: self.track.repository.to_string(),
@@ -283,10 +304,10 @@ impl Line<'_> {
             let mut shown = run.run.clone();
             shown.status = run.after.clone();
             lines.extend(story::lines(&shown, &run.stable));
-        } else if let (Course::Hold(hold), Some(last)) = (self.course, self.last)
+        } else if let Course::Hold(hold) = self.course
             && self.is_failure(hold)
         {
-            lines.extend(story::lines(last, ""));
+            lines.extend(self.failed_run(hold).map(|last| story::lines(last, "")).into_iter().flatten());
             lines.extend(self.quarantine_line(plan));
         }
         if self.run.is_none() {
@@ -323,6 +344,11 @@ impl Line<'_> {
 
     fn human_line(&self, facts: &Facts) -> Option<String> {
         let left = self.chosen.memory.abandoned.as_ref()?;
+        // Once a newer version runs, nothing is held by it any more.
+        let known = self.chosen.current.as_ref().and_then(|current| current.known_as.as_ref());
+        if known.is_some_and(|known| facts.policy.order().compare(&left.tag, known) == Some(Ordering::Less)) {
+            return None;
+        }
         Some(format!(
             "A person's choice is respected: {} went back from {} at {}. Newer versions go on; release: kubectl rollforward release {}",
             text::clean(&left.by, 64),
@@ -396,6 +422,20 @@ fn judged_until(run: &RunPlan) -> Option<jiff::Timestamp> {
     }
 }
 
+/// The cause of a run that was not decided before its deadline and waits for a person, as its policy says.
+fn waits_for_a_person(run: &RunPlan) -> Option<&Cause> {
+    match &run.judgement {
+        Some(Judgement::Fail(cause)) if run.patch.is_none() => Some(cause),
+        Some(
+            Judgement::Fail(_)
+            | Judgement::Pass { .. }
+            | Judgement::Waiting { .. }
+            | Judgement::Unknown { .. },
+        )
+        | None => None,
+    }
+}
+
 /// The `UpToDate` sentence while a run is open.
 fn running_sentence(plan: &RunPlan) -> (bool, Reason, String) {
     let run = &plan.run;
@@ -410,6 +450,13 @@ fn running_sentence(plan: &RunPlan) -> (bool, Reason, String) {
     }
     let bake = text::span(run.settings.bake);
     let (reason, body) = match (&plan.judgement, plan.phase) {
+        (Some(Judgement::Fail(cause)), _) => (
+            cause.reason,
+            format!(
+                "{subject}: expected {}, observed {}. The deadline has passed and `onDeadline: Hold` waits for a person: kubectl rollout undo deployment/{} goes back.",
+                cause.expected, cause.sentence, run.workload.name
+            ),
+        ),
         (Some(Judgement::Waiting { ready, suspicion: Some(cause), until }), _) => (
             cause.reason,
             format!(
@@ -422,7 +469,7 @@ fn running_sentence(plan: &RunPlan) -> (bool, Reason, String) {
         (Some(Judgement::Waiting { ready, suspicion: None, until }), Phase::Canary) => (
             Reason::CanaryWatching,
             format!(
-                "{subject}: expected {} new to stay Ready for {bake} beside {} old, observed {ready} Ready. Judged by {}.",
+                "{subject}: expected {} new to stay Ready for {bake} beside {}, observed {ready} Ready. Judged by {}.",
                 run.status.step_pods.max(1),
                 plan.stable,
                 text::instant_seconds(*until)
