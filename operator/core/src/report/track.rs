@@ -1,5 +1,7 @@
 //! What is said of one track: state, sentences, candidates and layers.
 
+use std::cmp::Ordering;
+
 use crate::current::{Choice, Chosen};
 use crate::decide::{Course, Hold, Standing};
 use crate::gate::{Assessed, Layer, Verdict, Word};
@@ -9,7 +11,6 @@ use crate::reason::Reason;
 use crate::report::{CandidateReport, MAX_MESSAGE, Outcome, TrackReport, hold_sentence, story};
 use crate::rollout::{Phase, Plan, Run, RunPlan};
 use crate::text;
-use crate::version::Version;
 
 /// Everything that is known about one track after a pass.
 #[derive(Debug)]
@@ -212,7 +213,7 @@ impl Line<'_> {
             return None;
         };
         let newest = selection.newest_outside.as_ref()?;
-        Some(format!("{} exists outside the rule ({})", newest.tag, facts.policy.rule_text))
+        Some(format!("{} exists outside the rule ({})", newest, facts.policy.rule_text))
     }
 
     /// The track as the status shows it.
@@ -344,8 +345,8 @@ impl Line<'_> {
     fn human_line(&self, facts: &Facts) -> Option<String> {
         let left = self.chosen.memory.abandoned.as_ref()?;
         // Once a newer version runs, nothing is held by it any more.
-        let version = |tag: &str| Version::parse(tag);
-        if version(left.tag.as_str()) <= version(self.current_tag()) {
+        let known = self.chosen.current.as_ref().and_then(|current| current.known_as.as_ref());
+        if known.is_some_and(|known| facts.policy.order().compare(&left.tag, known) == Some(Ordering::Less)) {
             return None;
         }
         Some(format!(
@@ -389,7 +390,7 @@ impl Line<'_> {
         let Choice::Candidates(selection) = &self.chosen.choice else {
             return None;
         };
-        let behind = selection.candidates.len();
+        let behind = selection.n_candidates.max(1);
         Some(format!(
             "Cost of waiting: {} available since {}, {} behind. Vulnerability data: none configured.",
             best.tag,
@@ -403,12 +404,12 @@ impl Line<'_> {
             return None;
         };
         let groups: Vec<String> = selection
-            .groups()
+            .groups
             .iter()
             .map(|group| format!("{} {} ({})", group.count, group.reason, group.example))
             .collect();
         let outside = selection.newest_outside.as_ref().map_or(String::new(), |newest| {
-            format!("Outside the rule ({}): {}. ", facts.policy.rule_text, newest.tag)
+            format!("Outside the rule ({}): {}. ", facts.policy.rule_text, newest)
         });
         (!groups.is_empty()).then(|| format!("{outside}Left out: {}.", groups.join(", ")))
     }
