@@ -83,5 +83,5 @@ pub async fn reconcile(
     let outcome = act::act(&ctx, &object, &facts, &plan).await?; // the only writes to workloads
     let report = report::report(&facts, &plan, &outcome);
     publish::publish(&ctx, &object, &report, &facts).await?; // status, Events, metrics: all from one report
-    Ok(publish::action(&report))
+    Ok(publish::apart(&report, &facts))
 }

@@ -4,7 +4,7 @@
 //! questions; one request is `registry/transport.rs`, credentials and tokens are `registry/token.rs`, pull secrets are
 //! `registry/pull_secret.rs`. What a scan concludes from an answer: `rollforward_core`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,17 +20,18 @@ use thiserror::Error;
 mod credential;
 mod listing;
 mod manifest;
+mod pages;
 pub mod pull_secret;
 mod token;
 mod transport;
 mod words;
 
 pub use credential::{Credential, CredentialIdentity, Secret};
-pub use listing::TagList;
+pub use listing::{Part, TagList};
 pub use transport::Outcome;
 
-use listing::{Listing, next_page, read_page};
 use manifest::{ACCEPTED, Content};
+use pages::PageSizes;
 use token::{Asker, TokenBroker, unauthorized};
 use transport::{Exchange, Request, Transport, authority};
 use words::{Complaint, clean, unknown};
@@ -109,6 +110,7 @@ struct Inner {
     settings: Settings,
     transport: Transport,
     tokens: TokenBroker,
+    page_sizes: PageSizes,
 }
 
 impl std::fmt::Debug for Registry {
@@ -134,6 +136,7 @@ impl Registry {
                 transport: Transport::new(&settings)?,
                 settings,
                 tokens: TokenBroker::default(),
+                page_sizes: PageSizes::default(),
             }),
         })
     }
@@ -142,8 +145,20 @@ impl Registry {
     ///
     /// A page that fails makes the whole answer `Unknown(TagListIncomplete)`; a short list would read as a deletion.
     pub async fn tags(&self, repository: &Repository, credential: Option<&Credential>) -> Answer<TagList> {
+        self.part(repository, &Part::default(), credential).await
+    }
+
+    /// Part of the tags of a repository. `Absent` where the registry does not know the tag that it begins behind.
+    ///
+    /// A page that fails makes the whole answer `Unknown`, as in [`Registry::tags`].
+    pub async fn part(
+        &self,
+        repository: &Repository,
+        part: &Part,
+        credential: Option<&Credential>,
+    ) -> Answer<TagList> {
         let asker = Asker { repository, credential };
-        self.within(repository, self.inner.tags(asker)).await
+        self.within(repository, self.inner.list(asker, part)).await
     }
 
     /// The digest that a tag names now. `Absent` where the registry says in words that there is no such tag.
@@ -196,74 +211,6 @@ impl Registry {
 
 /// `Ok(None)` is `Absent`, `Err` is `Unknown`: so that `?` can be used.
 impl Inner {
-    async fn tags(&self, asker: Asker<'_>) -> Result<Option<TagList>, Unknown> {
-        let mut listing = Listing::default();
-        let mut next = Some(self.first_page(asker.repository)?);
-        let mut visited = BTreeSet::new();
-        let mut n_pages = 0_usize;
-        let mut complete = true;
-        while let Some(url) = next {
-            if n_pages >= self.settings.max_pages {
-                complete = false;
-                break;
-            }
-            visited.insert(url.to_string());
-            let page = self.page(asker, url).await;
-            let (tags, following) = page.map_err(|cause| match n_pages {
-                0 => cause,
-                _ => incomplete(n_pages, cause),
-            })?;
-            n_pages = n_pages.saturating_add(1);
-            if !listing.add(tags, self.settings.max_tags) {
-                complete = false;
-                break;
-            }
-            next = following.map_err(|why| incomplete(n_pages, unknown(Reason::TagListIncomplete, why)))?;
-            if next.as_ref().is_some_and(|url| visited.contains(url.as_str())) {
-                let cause = unknown(Reason::TagListIncomplete, "the pages go round in a circle");
-                return Err(incomplete(n_pages, cause));
-            }
-        }
-        if listing.n_refused > 0 {
-            let (repository, n_refused) = (asker.repository.to_string(), listing.n_refused);
-            tracing::warn!(repository, n_refused, "names in the tag list that are no tags");
-        }
-        Ok(Some(listing.finish(complete)))
-    }
-
-    /// One page: its tags, and where the next one is or why that cannot be believed.
-    async fn page(
-        &self,
-        asker: Asker<'_>,
-        url: Url,
-    ) -> Result<(Vec<String>, Result<Option<Url>, String>), Unknown> {
-        let request = Request {
-            max_bytes: self.settings.max_page_bytes,
-            oversize: Reason::RegistryUnavailable,
-            ..self.request(asker, Method::GET, url, "application/json")
-        };
-        let exchange = self.ask(asker, request).await?;
-        match exchange.status {
-            StatusCode::OK => {}
-            StatusCode::NOT_FOUND if !Complaint::read(&exchange.body).code.is_empty() => {
-                return Err(exchange.unexpected(Reason::RepositoryNotFound));
-            }
-            _ => return Err(exchange.unexpected(Reason::RegistryUnavailable)),
-        }
-        let kind = exchange.content_type().unwrap_or_default();
-        if !kind.is_empty() && !kind.contains("json") {
-            let message = format!("{}, a body of type {} instead of a list", exchange.line, clean(&kind));
-            return Err(unknown(Reason::RegistryUnavailable, message));
-        }
-        let tags = read_page(&exchange.body).ok_or_else(|| {
-            unknown(
-                Reason::RegistryUnavailable,
-                format!("{}, a body that is not a list of tags", exchange.line),
-            )
-        })?;
-        Ok((tags, next_page(&exchange.headers, &exchange.url)))
-    }
-
     async fn resolve(&self, asker: Asker<'_>, tag: &Tag) -> Result<Option<Digest>, Unknown> {
         let head = self.get_manifest(asker, Method::HEAD, tag.as_str()).await?;
         match head.status {
@@ -395,13 +342,6 @@ impl Inner {
         }
     }
 
-    fn first_page(&self, repository: &Repository) -> Result<Url, Unknown> {
-        let mut url = self.url(repository, "tags/list")?;
-        let page_size = self.settings.page_size.to_string();
-        url.query_pairs_mut().append_pair("n", &page_size);
-        Ok(url)
-    }
-
     fn url(&self, repository: &Repository, rest: &str) -> Result<Url, Unknown> {
         let registry = repository.registry();
         let scheme = scheme(registry, &self.settings);
@@ -417,14 +357,6 @@ impl Inner {
 /// The scheme in which a registry is asked.
 fn scheme(registry: &str, settings: &Settings) -> &'static str {
     if settings.plain_http.iter().any(|host| host == registry) { "http" } else { "https" }
-}
-
-fn incomplete(n_pages: usize, cause: Unknown) -> Unknown {
-    Unknown {
-        reason: Reason::TagListIncomplete,
-        message: format!("the listing ended after {n_pages} pages: {}", cause.message),
-        retry_at: cause.retry_at,
-    }
 }
 
 /// Whether a GET of a manifest found one. A 404 is an absence only in the registry's own words.

@@ -8,6 +8,9 @@
     reason = "a fixture that cannot be made is a failed test"
 )]
 
+#[path = "registry/scans.rs"]
+mod scans;
+
 use std::time::Duration;
 
 use rollforward::registry::{Credential, Outcome, Registry, RegistryError, Secret, Settings};

@@ -1,6 +1,7 @@
 //! Test doubles for what the real parts cannot be made to do. Never part of what ships.
 //!
-//! `registry.rs`: a registry on loopback that lies, stalls and redirects on demand; `image.rs`: images as bytes.
+//! `registry.rs`: a registry on loopback that lies, stalls and redirects on demand; `image.rs`: images as bytes; `wire.rs`: what
+//! goes over a connection, counted.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,3 +11,4 @@
 
 pub mod image;
 pub mod registry;
+pub mod wire;
