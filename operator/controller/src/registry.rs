@@ -17,7 +17,9 @@ use rollforward_core::reason::Reason;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+mod budget;
 mod credential;
+mod limiter;
 mod listing;
 mod manifest;
 mod pages;

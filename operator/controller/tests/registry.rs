@@ -10,6 +10,8 @@
 
 #[path = "registry/scans.rs"]
 mod scans;
+#[path = "registry/storm.rs"]
+mod storm;
 
 use std::time::Duration;
 
@@ -192,26 +194,6 @@ async fn what_is_no_listing_is_unknown_and_never_absent() {
         assert_eq!(unknown.retry_at, None);
         assert_eq!(fake.lines(), [TAGS]);
     }
-}
-
-#[tokio::test]
-async fn a_registry_that_asks_us_to_wait_is_not_asked_again_before_then() {
-    let (fake, registry, repository) = world().await;
-    fake.fault("/tags/list", Fault::status(429));
-    for _ in 0..2 {
-        let answer = registry.tags(&repository, None).await;
-        assert_eq!(refused(answer, Reason::RegistryRateLimited, "429").retry_at, None);
-    }
-    assert_eq!(fake.lines().len(), 2, "without a time there is no wait");
-    fake.heal();
-    fake.fault("/tags/list", Fault::reply(429, &[("retry-after", "3600")], ""));
-    let first = refused(registry.tags(&repository, None).await, Reason::RegistryRateLimited, "429");
-    let answer = registry.resolve(&repository, &tag("1.0"), None).await;
-    let second = refused(answer, Reason::RegistryRateLimited, "429");
-    assert!(first.retry_at.is_some());
-    assert_eq!(first, second);
-    assert_eq!(fake.lines().len(), 3);
-    assert_eq!(registry.requests().get(&(fake.host(), Outcome::HeldBack)), Some(&1));
 }
 
 #[tokio::test]

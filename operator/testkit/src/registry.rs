@@ -161,6 +161,8 @@ struct Store {
     address: String,
     /// What is pushed as soon as a request whose line holds the first text was answered.
     pushed_later: Vec<(String, String, String, Image)>,
+    n_under_way: usize,
+    most_at_once: usize,
 }
 
 /// The registry; it ends when this is dropped.
@@ -234,6 +236,12 @@ impl HostileRegistry {
         store.repositories.get_mut(path).unwrap().retain(|(name, _)| name != tag);
     }
 
+    /// The most requests that were being answered at the same time.
+    #[must_use]
+    pub fn most_at_once(&self) -> usize {
+        self.store.lock().unwrap().most_at_once
+    }
+
     /// Bytes on the wire so far, both directions, headers included.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -265,6 +273,17 @@ impl HostileRegistry {
 }
 
 async fn serve(State(store): State<Arc<Mutex<Store>>>, request: Request) -> Response<Body> {
+    {
+        let mut store = store.lock().unwrap();
+        store.n_under_way += 1;
+        store.most_at_once = store.most_at_once.max(store.n_under_way);
+    }
+    let response = answer(&store, request).await;
+    store.lock().unwrap().n_under_way -= 1;
+    response
+}
+
+async fn answer(store: &Arc<Mutex<Store>>, request: Request) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let line = format!("{} {}", parts.method, parts.uri);
     let header = parts.headers.get("authorization");

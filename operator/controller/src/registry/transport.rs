@@ -1,4 +1,4 @@
-//! One HTTP request to a registry: byte caps, time cap, back-off, counters. No redirect is followed here.
+//! One HTTP request to a registry: byte caps, time cap, counters, in its turn (`limiter.rs`). No redirect is followed here.
 //!
 //! What a status means for a question is decided by the caller; what is the same for all questions (no connection, 429,
 //! 5xx, too many bytes) becomes an `Unknown` here. Credentials: `token.rs`.
@@ -8,13 +8,13 @@ use std::error::Error as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Client, Method, Response, StatusCode, Url};
 use rollforward_core::evidence::Unknown;
 use rollforward_core::reason::Reason;
 
-use super::words::{Complaint, clean, retry_at, unknown};
+use super::limiter::{Kind, Limiter, Permit};
+use super::words::{Complaint, clean, unknown};
 use super::{RegistryError, Settings};
 
 /// How much of an error's body is read: enough for its words.
@@ -22,9 +22,6 @@ const ERROR_BODY_BYTES: usize = 64 * 1024;
 
 /// How many counters there are before further hosts are counted as `other`. Workloads name hosts, so they are foreign.
 const MAX_COUNTERS: usize = 1024;
-
-/// How many hosts' waits are remembered.
-const MAX_WAITING_HOSTS: usize = 1024;
 
 /// What became of a request: a closed list, fit for a metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -128,8 +125,7 @@ impl Exchange {
 pub(super) struct Transport {
     client: Client,
     timeout: Duration,
-    /// Host and port to the answer that is given until its `retry_at`.
-    waits: Mutex<BTreeMap<String, Unknown>>,
+    limiter: Limiter,
     counters: Mutex<BTreeMap<(String, Outcome), u64>>,
 }
 
@@ -146,7 +142,12 @@ impl Transport {
             .pool_idle_timeout(Duration::from_secs(30))
             .build()
             .map_err(RegistryError::Client)?;
-        Ok(Self { client, timeout: settings.timeout, waits: Mutex::default(), counters: Mutex::default() })
+        Ok(Self {
+            client,
+            timeout: settings.timeout,
+            limiter: Limiter::default(),
+            counters: Mutex::default(),
+        })
     }
 
     /// How many requests were made on behalf of each registry, by outcome.
@@ -158,10 +159,10 @@ impl Transport {
     pub(super) async fn send(&self, request: Request<'_>) -> Result<Exchange, Unknown> {
         let registry = request.registry;
         let host = authority(&request.url);
-        if let Some(wait) = self.wait_of(&host) {
+        let kind = Kind::of(&request.method, &request.url);
+        let permit = self.limiter.admit(&host, kind).await.inspect_err(|_| {
             self.count(registry, Outcome::HeldBack);
-            return Err(wait);
-        }
+        })?;
         let what = format!("{} {host}{}", request.method, clean(request.url.path()));
         let started = Instant::now();
         let result = self.exchange(request, &what).await;
@@ -171,8 +172,14 @@ impl Transport {
         };
         self.count(registry, outcome);
         tracing::debug!(registry, what, outcome = outcome.label(), elapsed = ?started.elapsed(), "registry request");
-        let exchange = result.map_err(|(_, unknown)| unknown)?;
-        self.heed(&host, exchange)
+        match result {
+            Ok(exchange) => heed(&permit, &host, exchange),
+            Err((Outcome::NoAnswer, mut unknown)) => {
+                permit.silent(&mut unknown);
+                Err(unknown)
+            }
+            Err((_, unknown)) => Err(unknown),
+        }
     }
 
     async fn exchange(&self, request: Request<'_>, what: &str) -> Result<Exchange, (Outcome, Unknown)> {
@@ -208,35 +215,6 @@ impl Transport {
         Ok(Exchange { status, headers, body, url: request.url, line })
     }
 
-    /// Turns 429 and 5xx into an `Unknown`, and remembers a `Retry-After`.
-    fn heed(&self, host: &str, exchange: Exchange) -> Result<Exchange, Unknown> {
-        let reason = match exchange.status {
-            StatusCode::TOO_MANY_REQUESTS => Reason::RegistryRateLimited,
-            status if status.is_server_error() => Reason::RegistryUnavailable,
-            _ => return Ok(exchange),
-        };
-        let mut refusal = exchange.unexpected(reason);
-        refusal.retry_at = retry_at(&exchange.headers, Timestamp::now());
-        if refusal.retry_at.is_some() {
-            let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
-            if waits.len() >= MAX_WAITING_HOSTS {
-                waits.clear();
-            }
-            waits.insert(host.to_owned(), refusal.clone());
-        }
-        Err(refusal)
-    }
-
-    fn wait_of(&self, host: &str) -> Option<Unknown> {
-        let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
-        let wait = waits.get(host)?;
-        if wait.retry_at.is_some_and(|until| Timestamp::now() < until) {
-            return Some(wait.clone());
-        }
-        waits.remove(host);
-        None
-    }
-
     fn count(&self, registry: &str, outcome: Outcome) {
         let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
         let known = counters.keys().any(|(host, _)| host == registry);
@@ -268,6 +246,19 @@ impl Transport {
         }
         unknown(Reason::RegistryUnavailable, format!("{what}: {}", clean(&last)))
     }
+}
+
+/// Turns 429 and 5xx into an `Unknown`, and lets the limiter learn.
+fn heed(permit: &Permit, host: &str, exchange: Exchange) -> Result<Exchange, Unknown> {
+    let retry_at = permit.answered(host, exchange.status, &exchange.headers);
+    let reason = match exchange.status {
+        StatusCode::TOO_MANY_REQUESTS => Reason::RegistryRateLimited,
+        status if status.is_server_error() => Reason::RegistryUnavailable,
+        _ => return Ok(exchange),
+    };
+    let refusal = Unknown { retry_at, ..exchange.unexpected(reason) };
+    permit.hold(&refusal, &exchange.headers);
+    Err(refusal)
 }
 
 enum Body {
