@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,21 +19,32 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 mod budget;
+mod clients;
 mod credential;
+mod files;
 mod limiter;
 mod listing;
 mod manifest;
+mod own;
 mod pages;
+mod provider;
 pub mod pull_secret;
 mod token;
 mod transport;
 mod words;
 
+pub use clients::HostSettings;
+pub(crate) use clients::is_proxy;
 pub use credential::{Credential, CredentialIdentity, Secret};
+pub use files::FileError;
 pub use listing::{Part, TagList};
+pub use own::OwnCredentialError;
+pub(crate) use provider::go_duration;
+pub use provider::{API_VERSION as PROVIDER_API_VERSION, ProviderError, ProviderSettings};
 pub use transport::Outcome;
 
 use manifest::{ACCEPTED, Content};
+use own::OwnCredentials;
 use pages::PageSizes;
 use token::{Asker, TokenBroker, unauthorized};
 use transport::{Exchange, Request, Transport, authority};
@@ -48,6 +60,12 @@ pub struct Settings {
     pub plain_http: Vec<String>,
     /// Registries and the foreign host that may be told their credential for a token.
     pub realms: Vec<(String, String)>,
+    /// Hosts with an authority, a certificate or a proxy of their own.
+    pub hosts: Vec<HostSettings>,
+    /// Hosts and the docker configuration file for each.
+    pub credential_files: Vec<(String, PathBuf)>,
+    /// Programs that know credentials, in the order in which they are asked.
+    pub credential_providers: Vec<ProviderSettings>,
     /// For a connection to be made.
     pub connect_timeout: Duration,
     /// For one request, until the last byte of its answer.
@@ -73,6 +91,9 @@ impl Default for Settings {
         Self {
             plain_http: Vec::new(),
             realms: Vec::new(),
+            hosts: Vec::new(),
+            credential_files: Vec::new(),
+            credential_providers: Vec::new(),
             connect_timeout: Duration::from_secs(5),
             timeout: Duration::from_secs(30),
             max_time: Duration::from_secs(120),
@@ -94,6 +115,15 @@ pub enum RegistryError {
         "the HTTP client for registries could not be made; is there a CA bundle (/etc/ssl/certs, or SSL_CERT_FILE)?"
     )]
     Client(#[source] reqwest::Error),
+    /// A host's own authority, certificate or key cannot be used.
+    #[error("TLS for {host} cannot be set up: {source}")]
+    Host {
+        /// Which host.
+        host: String,
+        /// Why.
+        #[source]
+        source: FileError,
+    },
     /// An entry of `plain_http` is not a registry's name.
     #[error("entry {index} of the hosts allowed to speak plain http is not a host with an optional port")]
     PlainHttp {
@@ -113,6 +143,7 @@ struct Inner {
     transport: Transport,
     tokens: TokenBroker,
     page_sizes: PageSizes,
+    own_credentials: OwnCredentials,
 }
 
 impl std::fmt::Debug for Registry {
@@ -136,9 +167,13 @@ impl Registry {
         Ok(Self {
             inner: Arc::new(Inner {
                 transport: Transport::new(&settings)?,
-                settings,
                 tokens: TokenBroker::default(),
                 page_sizes: PageSizes::default(),
+                own_credentials: OwnCredentials::new(
+                    &settings.credential_files,
+                    &settings.credential_providers,
+                ),
+                settings,
             }),
         })
     }
@@ -185,6 +220,17 @@ impl Registry {
     ) -> Answer<Manifest> {
         let asker = Asker { repository, credential };
         self.within(repository, self.inner.manifest(asker, digest)).await
+    }
+
+    /// The operator's own credential for a repository: of a file for its host, or of a credential provider.
+    ///
+    /// # Errors
+    /// [`OwnCredentialError`] where the file or the program could not be used: not the same as having none.
+    pub async fn own_credential(
+        &self,
+        repository: &Repository,
+    ) -> Result<Option<Credential>, OwnCredentialError> {
+        self.inner.own_credentials.credential_for(repository).await
     }
 
     /// Requests since the start, by registry and outcome. Tokens and redirects count for the registry that wanted them.

@@ -8,6 +8,8 @@
     reason = "a fixture that cannot be made is a failed test"
 )]
 
+#[path = "registry/credentials.rs"]
+mod credentials;
 #[path = "registry/scans.rs"]
 mod scans;
 #[path = "registry/storm.rs"]

@@ -1,6 +1,6 @@
 //! Test doubles for what the real parts cannot be made to do. Never part of what ships.
 //!
-//! `registry.rs`: a registry on loopback that lies, stalls and redirects on demand; `image.rs`: images as bytes; `wire.rs`: what
+//! `provider.rs`: a credential provider; `tls.rs`: an authority. `registry.rs`: a registry on loopback that lies, stalls and redirects on demand; `image.rs`: images as bytes; `wire.rs`: what
 //! goes over a connection, counted.
 #![allow(
     clippy::unwrap_used,
@@ -10,5 +10,7 @@
 )]
 
 pub mod image;
+pub mod provider;
 pub mod registry;
+pub mod tls;
 pub mod wire;

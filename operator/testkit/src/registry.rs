@@ -19,6 +19,7 @@ use rollforward_core::image::{Digest, Repository};
 use serde_json::json;
 
 use crate::image::{Image, digest_of};
+use crate::tls::{TestAuthority, TlsListener};
 use crate::wire::{Counted, Wire};
 
 /// How the registry lets callers in.
@@ -183,13 +184,31 @@ impl HostileRegistry {
     /// Starts an open, honest, empty registry on a free port of 127.0.0.1.
     pub async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let wire = Arc::new(Wire::default());
+        let counted = Arc::clone(&wire);
+        Self::serve(listener.local_addr().unwrap(), wire, |router| async move {
+            axum::serve(Counted::new(listener, counted), router).await.unwrap();
+        })
+    }
+
+    /// The same over TLS, with a certificate of this authority; with `for_clients` it asks for one in turn.
+    pub async fn start_tls(authority: &TestAuthority, for_clients: bool) -> Self {
+        let inner = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = inner.local_addr().unwrap();
+        let listener = TlsListener { inner, acceptor: authority.acceptor(for_clients) };
+        Self::serve(address, Arc::default(), |router| async move {
+            axum::serve(listener, router).await.unwrap();
+        })
+    }
+
+    fn serve<F: Future<Output = ()> + Send + 'static>(
+        address: SocketAddr,
+        wire: Arc<Wire>,
+        run: impl FnOnce(Router) -> F,
+    ) -> Self {
         let store = Arc::new(Mutex::new(Store { address: address.to_string(), ..Store::default() }));
         let router = Router::new().fallback(serve).with_state(store.clone());
-        let wire = Arc::new(Wire::default());
-        let listener = Counted::new(listener, Arc::clone(&wire));
-        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { address, store, wire, server }
+        Self { address, store, wire, server: tokio::spawn(run(router)) }
     }
 
     /// Host and port: the registry's name in references and settings.

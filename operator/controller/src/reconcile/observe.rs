@@ -393,9 +393,20 @@ async fn wish(
     repository: &Repository,
 ) -> Wish {
     let namespace = object.namespace().unwrap_or_default();
-    let (keyring, trouble) =
+    let (keyring, mut trouble) =
         secrets::keyring(&ctx.client, &namespace, &pull_secrets(object), deployment).await;
-    Wish { credential: keyring.credential_for(repository), trouble, beginnings: Some(BTreeSet::new()) }
+    let mut credential = keyring.credential_for(repository);
+    if credential.is_none() {
+        // The node's come after the pod's; so do the operator's own.
+        match ctx.registry.own_credential(repository).await {
+            Ok(own) => credential = own,
+            Err(error) => {
+                let own = Trouble { reason: Reason::PullSecretInvalid, message: error.to_string() };
+                trouble = trouble.or(Some(own));
+            }
+        }
+    }
+    Wish { credential, trouble, beginnings: Some(BTreeSet::new()) }
 }
 
 async fn repository_seen(

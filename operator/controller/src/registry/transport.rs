@@ -9,10 +9,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Client, Method, Response, StatusCode, Url};
+use reqwest::{Method, Response, StatusCode, Url};
 use rollforward_core::evidence::Unknown;
 use rollforward_core::reason::Reason;
 
+use super::clients::Clients;
 use super::limiter::{Kind, Limiter, Permit};
 use super::words::{Complaint, clean, unknown};
 use super::{RegistryError, Settings};
@@ -42,6 +43,8 @@ pub enum Outcome {
     NoAnswer,
     /// Not sent: the host had asked us to wait.
     HeldBack,
+    /// Not sent: a certificate or key of ours cannot be used.
+    NotSent,
 }
 
 impl Outcome {
@@ -57,6 +60,7 @@ impl Outcome {
             Outcome::ServerError => "server_error",
             Outcome::NoAnswer => "no_answer",
             Outcome::HeldBack => "held_back",
+            Outcome::NotSent => "not_sent",
         }
     }
 
@@ -123,7 +127,7 @@ impl Exchange {
 
 /// The shared HTTP client and what it has learned of each host.
 pub(super) struct Transport {
-    client: Client,
+    clients: Clients,
     timeout: Duration,
     limiter: Limiter,
     counters: Mutex<BTreeMap<(String, Outcome), u64>>,
@@ -131,19 +135,8 @@ pub(super) struct Transport {
 
 impl Transport {
     pub(super) fn new(settings: &Settings) -> Result<Self, RegistryError> {
-        // One client for all registries: it holds no credential and no cookie, and costs its TLS roots once.
-        let client = Client::builder()
-            .user_agent(concat!("rollforward/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .connect_timeout(settings.connect_timeout)
-            .timeout(settings.timeout)
-            .pool_max_idle_per_host(4)
-            .pool_idle_timeout(Duration::from_secs(30))
-            .build()
-            .map_err(RegistryError::Client)?;
         Ok(Self {
-            client,
+            clients: Clients::new(settings)?,
             timeout: settings.timeout,
             limiter: Limiter::default(),
             counters: Mutex::default(),
@@ -185,8 +178,10 @@ impl Transport {
     async fn exchange(&self, request: Request<'_>, what: &str) -> Result<Exchange, (Outcome, Unknown)> {
         let is_head = request.method == Method::HEAD;
         let (max_bytes, oversize) = (request.max_bytes, request.oversize);
-        let mut builder =
-            self.client.request(request.method, request.url.clone()).header(ACCEPT, request.accept);
+        let client = self.clients.of(&authority(&request.url)).map_err(|error| {
+            (Outcome::NotSent, unknown(Reason::RegistryUnavailable, format!("{what}: not sent: {error}")))
+        })?;
+        let mut builder = client.request(request.method, request.url.clone()).header(ACCEPT, request.accept);
         if let Some(authorization) = request.authorization {
             builder = builder.header(AUTHORIZATION, authorization);
         }
