@@ -300,6 +300,8 @@ impl Cluster {
             format!("--client-ca-file={}/ca.crt", pki.display()),
             format!("--kubelet-client-certificate={}", kubelet_certificate.display()),
             format!("--kubelet-client-key={}", kubelet_key.display()),
+            // Nodes have no names that resolve: `kubectl logs` goes by their addresses.
+            "--kubelet-preferred-address-types=InternalIP".to_owned(),
             "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
             format!("--service-account-key-file={}/sa.pub", pki.display()),
             format!("--service-account-signing-key-file={}/sa.key", pki.display()),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use crate::cluster::{Cluster, Options};
 use crate::image::Image;
@@ -71,7 +71,25 @@ async fn cluster(registry: Option<&str>) -> anyhow::Result<Cluster> {
     let registry = registry.context(
         "KUBECONFIG is set: expected --registry host:port, a plain-http registry that this machine and the cluster's nodes reach; or unset KUBECONFIG",
     )?;
-    Cluster::existing(Path::new(&kubeconfig), registry)
+    let cluster = Cluster::existing(Path::new(&kubeconfig), registry)?;
+    refuse_what_is_there(&cluster)?;
+    Ok(cluster)
+}
+
+/// The demo removes its namespace and its definitions at the end: in somebody's cluster they must not be there before.
+fn refuse_what_is_there(cluster: &Cluster) -> anyhow::Result<()> {
+    let definitions = cluster.kubectl(&["get", "crd", "-o", "name"])?;
+    let namespaces = cluster.kubectl(&["get", "namespaces", "-o", "name"])?;
+    let there = definitions
+        .lines()
+        .chain(namespaces.lines())
+        .find(|name| name.ends_with(".rollforward.dev") || *name == format!("namespace/{NAMESPACE}"));
+    match there {
+        None => Ok(()),
+        Some(name) => bail!(
+            "{name} is in this cluster already, and the demo would remove it at its end: expected a cluster without the namespace {NAMESPACE} and without definitions of rollforward.dev"
+        ),
+    }
 }
 
 fn remove(cluster: Cluster, operator: Option<Operator>) {

@@ -111,6 +111,16 @@ impl Operator {
         Ok(line.split_whitespace().nth(1).context("a number")?.parse::<u64>()? * 1024)
     }
 
+    /// Processor time that it has used, seconds, in user and kernel.
+    pub fn cpu_seconds(&self) -> anyhow::Result<f64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
+        // The name in parentheses may hold spaces; utime and stime are fields 14 and 15, in ticks.
+        let (_, rest) = stat.rsplit_once(')').context("a stat line")?;
+        let ticks: u64 =
+            rest.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+        Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+    }
+
     /// Everything it logged.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()

@@ -271,6 +271,15 @@ spec:
         ])
     }
 
+    /// Waits for an Event on an object that says all of this: Events are sent after what they tell is stored.
+    pub async fn wait_event(&self, object: &str, says: &str) -> anyhow::Result<()> {
+        wait_until(&format!("an Event on {object} that says {says:?}"), PATIENCE, || async {
+            let events = self.events(object)?;
+            Ok(if events.contains(says) { Seen::Yes(()) } else { Seen::NotYet(events) })
+        })
+        .await
+    }
+
     /// Demands that the Deployment holds nothing of ours: the fields as a Deployment without settings has them.
     pub async fn assert_no_held_field(&self) -> anyhow::Result<()> {
         let workload = self.read_workload().await?;

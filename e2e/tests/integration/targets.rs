@@ -22,6 +22,7 @@ pub(crate) fn trials() -> Vec<Named> {
         ),
         trial("a Deployment in another rollout is waited for", rolling),
         trial("of two policies on one container the older acts and the younger says so", conflict),
+        trial("with one place for runs in a namespace the second workload waits for it, and says so", limit),
         trial("without a trust decision nothing moves, and the sentence says how to make one", no_trust),
         trial("a young digest soaks until a time that is said", soaking),
         trial("DryRun judges and says, and writes nothing to the workload", dry_run),
@@ -131,6 +132,55 @@ async fn conflict(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     shop.close()
 }
 
+async fn limit(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let mut shop = Shop::open(&cluster, "limit").await?;
+    shop.workload(&Workload::default())?;
+    let second = shop.kubectl(&["get", "deployment", "web", "-o", "json"])?;
+    let mut second: serde_json::Value = serde_json::from_str(&second)?;
+    second["metadata"] = serde_json::json!({"name": "web-two"});
+    second["spec"]["selector"] = serde_json::json!({"matchLabels": {"app": "two"}});
+    second["spec"]["template"]["metadata"] = serde_json::json!({"labels": {"app": "two"}});
+    cluster.apply("limit", &second.to_string())?;
+    shop.start_operator("limits: {perNamespace: 1}").await?;
+    shop.policy(POLICY)?;
+    let other = "apiVersion: rollforward.dev/v1alpha1
+kind: UpdatePolicy
+metadata: {name: web-two}
+spec:
+  targets: [{apiVersion: apps/v1, kind: Deployment, name: web-two}]
+  schedule: {interval: 1s}
+";
+    cluster.apply("limit", &format!("{other}{POLICY}\n"))?;
+    for policy in ["web", "web-two"] {
+        shop.wait_condition_of(policy, "UpToDate", "True", "NewestRuns").await?;
+    }
+    shop.push("1.0.1", Image::new("1.0.1")).await?;
+    // Whichever comes first: the other one says why it waits.
+    let message = wait_until("one of the two to wait", PATIENCE, || async {
+        let mut seen = String::new();
+        for policy in ["web", "web-two"] {
+            let status = shop.read_policy(policy).await?.status.unwrap_or_default();
+            for condition in status.conditions.iter().flatten() {
+                if condition.reason == "ConcurrencyLimit" {
+                    return Ok(Seen::Yes(condition.message.clone()));
+                }
+                seen.push_str(&format!("{}; ", condition.message));
+            }
+        }
+        Ok(Seen::NotYet(seen))
+    })
+    .await?;
+    ensure!(
+        message.contains(
+            "expected a free place, observed 1 open run in the namespace, 1 allowed. Nothing to do; starts by itself when a run ends."
+        ),
+        "{message}"
+    );
+    let runs = shop.kubectl(&["get", "updateruns", "-o", "name"])?;
+    ensure!(runs.lines().count() == 1, "{runs}");
+    shop.close()
+}
+
 async fn no_trust(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     let mut shop = Shop::open(&cluster, "no-trust").await?;
     prepared(&mut shop, "  mode: Enforce").await?;
@@ -218,35 +268,35 @@ async fn unknown_current(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     shop.close()
 }
 
+/// Lets `spec.suspend` hold anything, as the schema of another version might: valid policies stay valid.
+const LOOSE: &str = r#"[{"op": "replace",
+  "path": "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/suspend",
+  "value": {"x-kubernetes-preserve-unknown-fields": true}}]"#;
+
 async fn unreadable(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     let mut shop = Shop::open(&cluster, "unreadable").await?;
     prepared(&mut shop, POLICY).await?;
-    shop.policy_named("broken", POLICY)?;
-    shop.wait_condition_of("broken", "Stalled", "True", "TargetConflict").await?;
-    // The schema bounds no integer format: a number that no reader of this version can hold.
-    let patch = "{\"spec\":{\"rollout\":{\"quarantine\":null}},\"status\":{\"moreImages\":99999999999}}";
-    let patched = shop.kubectl(&[
-        "patch",
-        "updatepolicy",
-        "broken",
-        "--subresource=status",
-        "--type=merge",
-        "-p",
-        patch,
-    ]);
-    if let Err(error) = &patched {
-        // Where the apiserver refuses the number there is nothing left that could not be read.
-        ensure!(error.to_string().contains("moreImages"), "{error}");
-        return shop.close();
-    }
-    shop.kubectl(&["annotate", "updatepolicy", "broken", "rollforward.dev/requestedAt=now"])?;
-    wait_until("the unreadable policy to be said", PATIENCE, || async {
-        let log = shop.operator.as_ref().context("started")?.log();
-        Ok(if log.contains("Unreadable") { Seen::Yes(()) } else { Seen::NotYet(e2e::shop::tail(&log)) })
+    cluster.kubectl(&["patch", "crd", "updatepolicies.rollforward.dev", "--type=json", "-p", LOOSE])?;
+    wait_until("the loose schema to be served", PATIENCE, || async {
+        let applied = shop.policy_named("web-broken", &format!("  suspend: sometimes\n{POLICY}"));
+        Ok(applied.map_or_else(|error| Seen::NotYet(error.to_string()), |_| Seen::Yes(())))
     })
     .await?;
+    let path = "jsonpath={.status.conditions[?(@.type==\"Stalled\")].message}";
+    let message = wait_until("the unreadable policy to be said", PATIENCE, || async {
+        let said = shop.kubectl(&["get", "updatepolicy", "web-broken", "-o", path])?;
+        Ok(if said.is_empty() { Seen::NotYet("nothing".to_owned()) } else { Seen::Yes(said) })
+    })
+    .await?;
+    ensure!(
+        message.starts_with("Unreadable: ")
+            && message.contains("Invalid type string \"sometimes\". Expected a boolean")
+            && message.ends_with("; correct the field, or upgrade the operator"),
+        "{message}"
+    );
     shop.push("1.0.1", Image::new("1.0.1")).await?;
     shop.wait_state("Canary").await?;
+    shop.kubectl(&["delete", "updatepolicy", "web-broken"])?;
     shop.close()
 }
 

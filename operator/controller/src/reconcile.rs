@@ -6,9 +6,11 @@
 pub mod act;
 pub mod gather;
 pub mod observe;
+pub mod places;
 pub mod publish;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::Client;
 use kube::core::DeserializeGuard;
@@ -26,6 +28,9 @@ use crate::kubernetes::events::Events;
 use crate::registry::Registry;
 use crate::scans::Scans;
 use crate::telemetry::Metrics;
+
+/// How long a pass waits that found its place for a run taken between looking and acting.
+const CROWDED: Duration = Duration::from_millis(200);
 
 /// What every pass shares.
 pub struct Context {
@@ -65,6 +70,7 @@ pub async fn reconcile(
 ) -> Result<Action, Error> {
     let now = clock::now(); // read once: a pass has one time
     ctx.metrics.passes.inc();
+    ctx.metrics.open_runs.set(i64::try_from(ctx.stores.n_open_runs()).unwrap_or(i64::MAX));
     let object = match observe::whole(&ctx, &object).await? {
         observe::Whole::Gone => return Ok(Action::await_change()),
         observe::Whole::Unreadable(name, error) => return publish::unreadable(&ctx, &name, &error).await,
@@ -74,6 +80,7 @@ pub async fn reconcile(
         Ok(policy) => policy, // every field checked, once
         Err(faults) => return publish::stalled(&ctx, &object, &faults).await,
     };
+    publish::begin(&ctx, &object, now).await?; // a new generation: say that it is seen, before the registry is asked
     let observed = observe::observe(&ctx, &object, &policy, now).await?; // workloads, pods, scan, ledger, runs
     let facts = Facts { policy, seen: observed.seen, now }; // fixed for the rest of the pass
     let chosen = current::choose(&facts); // candidates, best first; a reason for every other tag
@@ -81,6 +88,9 @@ pub async fn reconcile(
     let decision = decide::decide(&facts, assessment); // move, hold, or nothing to do
     let plan = rollout::plan(&facts, decision); // judges the open run; names the one write that is due
     let outcome = act::act(&ctx, &object, &facts, &plan).await?; // the only writes to workloads
+    if outcome.crowded {
+        return Ok(Action::requeue(CROWDED)); // another pass took the last place: the next one sees it
+    }
     let report = report::report(&facts, &plan, &outcome);
     publish::publish(&ctx, &object, &report, &facts).await?; // status, Events, metrics: all from one report
     Ok(publish::apart(&report, &facts))

@@ -306,10 +306,11 @@ fn refusal(facts: &Facts, track: &Track) -> Option<Hold> {
 
 fn limit(concurrency: Concurrency) -> Option<Hold> {
     let Concurrency { namespace_open, per_namespace, cluster_open, cluster } = concurrency;
+    let runs = |open: usize| if open == 1 { "1 open run".to_owned() } else { format!("{open} open runs") };
     let observed = if per_namespace <= namespace_open {
-        format!("{namespace_open} open runs in the namespace, {per_namespace} allowed")
+        format!("{} in the namespace, {per_namespace} allowed", runs(namespace_open))
     } else if cluster <= cluster_open {
-        format!("{cluster_open} open runs in the cluster, {cluster} allowed")
+        format!("{} in the cluster, {cluster} allowed", runs(cluster_open))
     } else {
         return None;
     };

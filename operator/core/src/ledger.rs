@@ -127,9 +127,13 @@ impl Ledger {
             .map(|(name, _)| name)
     }
 
-    /// Records a failed run: counts, and decides whether the digest is tried again or quarantined.
+    /// Records a failed run: counts, and decides whether the digest is tried again or quarantined. A run counts once, even
+    /// where a crash lets the same failure be found again.
     pub fn failed(&mut self, digest: &Digest, failure: NewFailure, now: Timestamp) {
         let before = self.failures.get(digest);
+        if before.is_some_and(|before| before.run == failure.run) {
+            return;
+        }
         let same =
             before.filter(|before| before.signature == failure.signature).map_or(0, |before| before.fails);
         let fails = if failure.blames_image { same.saturating_add(1) } else { same };
@@ -223,12 +227,12 @@ mod tests {
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
     }
-    fn failure(signature: &str, blames_image: bool, deterministic: bool) -> NewFailure {
+    fn failure(run: u8, signature: &str, blames_image: bool, deterministic: bool) -> NewFailure {
         NewFailure {
             tag: tag("1.0.2"),
             reason: Reason::CrashExit,
             message: "3 crashes".to_owned(),
-            run: "web-1".to_owned(),
+            run: format!("web-{run}"),
             signature: signature.to_owned(),
             blames_image,
             deterministic,
@@ -252,21 +256,23 @@ mod tests {
     #[test]
     fn the_second_equal_failure_quarantines_and_another_one_begins_to_count_anew() {
         let mut ledger = ledger();
-        ledger.failed(&digest("a"), failure("exit 1", true, false), at(0));
+        ledger.failed(&digest("a"), failure(1, "exit 1", true, false), at(0));
         assert_eq!(ledger.failures.get(&digest("a")).unwrap().retry_at, Some(at(1800)));
-        ledger.failed(&digest("a"), failure("exit 2", true, false), at(1800));
+        ledger.failed(&digest("a"), failure(2, "exit 2", true, false), at(1800));
         assert!(!ledger.failures.get(&digest("a")).unwrap().quarantined);
-        ledger.failed(&digest("a"), failure("exit 2", true, false), at(3600));
+        ledger.failed(&digest("a"), failure(2, "exit 2", true, false), at(1801));
+        assert!(!ledger.failures.get(&digest("a")).unwrap().quarantined, "one run counts once");
+        ledger.failed(&digest("a"), failure(3, "exit 2", true, false), at(3600));
         assert!(ledger.failures.get(&digest("a")).unwrap().quarantined);
     }
 
     #[test]
     fn a_deterministic_cause_quarantines_at_once_and_the_environment_never_does() {
         let mut ledger = ledger();
-        ledger.failed(&digest("a"), failure("platform", true, true), at(0));
+        ledger.failed(&digest("a"), failure(1, "platform", true, true), at(0));
         assert!(ledger.failures.get(&digest("a")).unwrap().quarantined);
-        for second in 0..5 {
-            ledger.failed(&digest("b"), failure("quota", false, false), at(second));
+        for run in 0..5 {
+            ledger.failed(&digest("b"), failure(run, "quota", false, false), at(run.into()));
         }
         assert!(!ledger.failures.get(&digest("b")).unwrap().quarantined);
     }
@@ -275,7 +281,7 @@ mod tests {
     fn the_oldest_tags_are_forgotten_but_never_one_whose_digest_failed() {
         let mut ledger = ledger();
         ledger.saw(&tag("bad"), &digest("a"), at(0));
-        ledger.failed(&digest("a"), failure("exit 1", true, true), at(1));
+        ledger.failed(&digest("a"), failure(1, "exit 1", true, true), at(1));
         for number in 0..300 {
             ledger.saw(&tag(&format!("1.0.{number}")), &digest("b"), at(100 + number));
         }

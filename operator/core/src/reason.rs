@@ -252,6 +252,8 @@ reasons! {
     "Policy" {
         /// The policy is valid, the registry answers, the targets can be read.
         Watching,
+        /// This generation of the policy is being looked at for the first time. Nothing to do; the next status tells.
+        FirstLook,
         /// A field of the policy is not valid in a way that the schema cannot see. The sentence names it.
         InvalidPolicy,
         /// The policy uses a value that this version does not know. Upgrade the operator, or use a value it knows.

@@ -22,6 +22,9 @@ pub const MAX_WHY: usize = 12;
 /// How long a message may be, characters.
 pub const MAX_MESSAGE: usize = 1000;
 
+/// How long a write that the apiserver refused waits for its next try: rights and admission change by people.
+const REFUSED_AGAIN: SignedDuration = SignedDuration::from_secs(10);
+
 /// The kinds of conditions; the last three are there only while they are True.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConditionKind {
@@ -132,6 +135,8 @@ pub struct Report {
     pub more_tracks: usize,
     /// The explanation, line by line.
     pub why: Vec<String>,
+    /// The weightiest track's key and workload: what the conditions are about.
+    pub head: Option<(String, WorkloadId)>,
     /// What happened in this pass; holds are told by the publisher when their reason changes.
     pub events: Vec<Event>,
     /// When to look again.
@@ -147,12 +152,14 @@ pub struct Outcome {
     pub done: Vec<String>,
     /// The run that was opened.
     pub opened: Option<String>,
+    /// Whether a run could not be opened, for another pass took the last place meanwhile.
+    pub crowded: bool,
 }
 
 /// Says everything about a pass.
 pub fn report(facts: &Facts, plan: &Plan, outcome: &Outcome) -> Report {
     let lines: Vec<track::Line<'_>> = track::lines(facts, plan, outcome);
-    let head = lines.iter().max_by_key(|line| line.weight());
+    let head = head(lines.iter());
     let mut conditions = Vec::new();
     conditions.extend(blocked(facts, &lines));
     conditions.push(up_to_date(facts, &lines));
@@ -168,6 +175,7 @@ pub fn report(facts: &Facts, plan: &Plan, outcome: &Outcome) -> Report {
         tracks: lines.iter().take(MAX_TRACKS).map(track::Line::report).collect(),
         more_tracks: lines.len().saturating_sub(MAX_TRACKS),
         why: why.iter().map(|line| text::clean(line, 500)).collect(),
+        head: head.map(|line| (line.track.key.clone(), line.track.workload.id.clone())),
         events: events(plan, outcome),
         look_again: look_again(facts, plan, &lines, outcome),
     }
@@ -184,6 +192,7 @@ pub fn stalled_report(generation: i64, reason: Reason, message: &str) -> Report 
         tracks: Vec::new(),
         more_tracks: 0,
         why: vec![message.clone()],
+        head: None,
         events: Vec::new(),
         look_again: SignedDuration::from_mins(60),
     }
@@ -227,15 +236,20 @@ fn full_stop(sentence: &str) -> String {
     if sentence.ends_with('.') { sentence.to_owned() } else { format!("{sentence}.") }
 }
 
+/// The weightiest line; the first target of several, for it is the canary of the rest.
+fn head<'a>(lines: impl DoubleEndedIterator<Item = &'a track::Line<'a>>) -> Option<&'a track::Line<'a>> {
+    lines.rev().max_by_key(|line| line.weight())
+}
+
 fn blocked(facts: &Facts, lines: &[track::Line<'_>]) -> Option<Condition> {
-    let line = lines.iter().filter(|line| line.is_blocked()).max_by_key(|line| line.weight())?;
+    let line = head(lines.iter().filter(|line| line.is_blocked()))?;
     let (reason, message) = line.blocked_sentence(facts);
     Some(Condition { kind: ConditionKind::Blocked, is_true: true, reason, message })
 }
 
 fn up_to_date(facts: &Facts, lines: &[track::Line<'_>]) -> Condition {
     let kind = ConditionKind::UpToDate;
-    let Some(head) = lines.iter().max_by_key(|line| line.weight()) else {
+    let Some(head) = head(lines.iter()) else {
         let (reason, what) = facts.seen.untracked.first().map_or_else(
             || (Reason::TargetMissing, "no workload matches the targets".to_owned()),
             |left| (left.reason, format!("{}: {}", left.what, left.observed)),
@@ -295,17 +309,14 @@ fn events(plan: &Plan, outcome: &Outcome) -> Vec<Event> {
         .iter()
         .filter(|run| outcome.done.contains(&run.run.name))
         .flat_map(|run| story::events(run, plan))
-        .chain(outcome.refused.iter().map(|(run, reason, sentence)| Event {
-            warning: true,
-            reason: *reason,
-            note: text::clean(&format!("run {run}: {sentence}"), MAX_MESSAGE),
-            workload: None,
-        }))
         .collect()
 }
 
 fn look_again(facts: &Facts, plan: &Plan, lines: &[track::Line<'_>], outcome: &Outcome) -> SignedDuration {
-    if outcome.opened.is_some() || outcome.refused.is_empty() && plan.runs.iter().any(is_due_now) {
+    if !outcome.refused.is_empty() {
+        return REFUSED_AGAIN;
+    }
+    if outcome.opened.is_some() || plan.runs.iter().any(is_due_now) {
         return SignedDuration::ZERO;
     }
     let runs = plan.runs.iter().map(|run| run.look_again.max(SignedDuration::from_secs(1)));

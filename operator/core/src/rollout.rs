@@ -17,7 +17,7 @@ use crate::decide::{Course, Decision};
 use crate::image::{Digest, Repository, Tag};
 use crate::judge::{self, Blame, Cause, Judgement, Observation};
 use crate::ledger::{Ledger, NewFailure};
-use crate::policy::{Facts, Mode, OnDeadline, Track};
+use crate::policy::{Facts, Mode, OnDeadline, Policy, Track};
 use crate::reason::Reason;
 use crate::select::{self, Query};
 use crate::text;
@@ -138,7 +138,7 @@ fn open(
         })
         .collect();
     Some(Run {
-        name: run_name(&facts.policy.id.name, track, tag, digest),
+        name: run_name(&facts.policy, track, tag, digest),
         policy: facts.policy.id.clone(),
         policy_generation: facts.policy.generation,
         workload: track.workload.id.clone(),
@@ -150,7 +150,7 @@ fn open(
         from_digest: chosen.current.as_ref().and_then(|current| current.digest.clone()),
         to_tag: tag.clone(),
         to_digest: digest.clone(),
-        attempt: if failure.is_some() { 2 } else { 1 },
+        attempt: failure.map_or(1, |failure| failure.fails.saturating_add(1).clamp(2, 100)),
         first_seen,
         trigger: format!(
             "tag {tag} first seen {}; all gates passed {}",
@@ -168,9 +168,14 @@ fn open(
     })
 }
 
-/// A name that is the same for the same move of the same template, so that two passes cannot open it twice.
-fn run_name(policy: &str, track: &Track, tag: &Tag, digest: &Digest) -> String {
-    let seed = format!("{}/{}/{digest}/{}", track.workload.id.uid, track.key, track.workload.generation);
+/// A name that is the same for the same move of the same template under the same policy, so that two passes cannot open it
+/// twice. A run that was aborted before it wrote anything leaves the template as it was; the edit that aborted it does not
+/// leave the policy so, and the next run is another one.
+fn run_name(policy: &Policy, track: &Track, tag: &Tag, digest: &Digest) -> String {
+    let seed = format!(
+        "{}/{}/{digest}/{}/{}",
+        track.workload.id.uid, track.key, track.workload.generation, policy.generation
+    );
     // FNV-1a, 64 bits: a short name, not a security boundary.
     let hash = seed.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -184,7 +189,7 @@ fn run_name(policy: &str, track: &Track, tag: &Tag, digest: &Digest) -> String {
         kept.trim_matches('-').to_owned()
     };
     let suffix: String = format!("{hash:016x}").chars().take(6).collect();
-    format!("{}-{}-{suffix}", plain(policy, 30), plain(tag.as_str(), 20))
+    format!("{}-{}-{suffix}", plain(&policy.id.name, 30), plain(tag.as_str(), 20))
 }
 
 /// What the images of the workload show of a run.
@@ -230,7 +235,7 @@ fn plan_run(facts: &Facts, open: &OpenRun, ledgers: &mut BTreeMap<Repository, Le
     let images = images(run, workload);
     let held = held_fields(run, workload);
     match (&run.status.intent, images) {
-        (Some(intent), Images::New) => reverting(facts, run, intent),
+        (Some(intent), Images::New) => reverting(facts, run, workload, intent),
         (Some(intent), Images::Old | Images::Neither) => {
             if held.any() {
                 return restoring(facts, run, workload, intent.clone());
@@ -242,8 +247,15 @@ fn plan_run(facts: &Facts, open: &OpenRun, ledgers: &mut BTreeMap<Repository, Le
             preparing(facts, run, workload)
         }
         (None, Images::Old | Images::Neither) => human_edit(facts, run, workload, images, ledgers),
+        // Our first patch holds fields and writes the image at once: this image is somebody else's.
+        (None, Images::New) if run.canary && !held.any() && run.status.started_at.is_none() => {
+            human_edit(facts, run, workload, images, ledgers)
+        }
         (None, Images::New) => match abort_cause(facts, run) {
-            Some((reason, message)) => begin_end(facts, run, Reason::Aborted, reason, message),
+            Some((reason, message)) => {
+                let intent = Intent { end: Reason::Aborted, reason, message, at: facts.now };
+                reverting(facts, run, workload, &intent)
+            }
             None if held.min_ready => canary(facts, open, workload, ledgers),
             None if held.any() => {
                 let patch = deployment::restore_ours(run, workload);
@@ -388,7 +400,7 @@ fn canary(
     let stable = judge::stable_health(&pods.old);
     let nothing_to_observe = workload.replicas == 0;
     let mut plan = match &judgement {
-        Judgement::Fail(cause) => failed(facts, run, cause, ledgers),
+        Judgement::Fail(cause) => failed(facts, (run, workload), cause, ledgers),
         Judgement::Pass { .. } => passed(facts, run, workload, &judgement),
         Judgement::Waiting { .. } | Judgement::Unknown { .. } if nothing_to_observe => {
             passed(facts, run, workload, &judgement)
@@ -430,7 +442,7 @@ fn passed(facts: &Facts, run: &Run, workload: &Workload, judgement: &Judgement) 
         }
         None => {
             let what = format!("{words}; promoted, rollout settings restored");
-            let mut plan = write(facts, run, Phase::Promoting, deployment::promote(run), what);
+            let mut plan = write(facts, run, Phase::Promoting, deployment::promote(run, workload), what);
             plan.after.step_started_at = Some(facts.now);
             plan
         }
@@ -454,7 +466,7 @@ fn promoting(
         && workload.available_replicas == workload.replicas;
     let passes = matches!(judgement, Judgement::Pass { .. }) || workload.replicas == 0;
     let mut plan = match &judgement {
-        Judgement::Fail(cause) => failed(facts, run, cause, ledgers),
+        Judgement::Fail(cause) => failed(facts, (run, workload), cause, ledgers),
         Judgement::Pass { .. } | Judgement::Waiting { .. } | Judgement::Unknown { .. } => {
             if complete && passes {
                 completed(facts, run, workload, ledgers)
@@ -500,10 +512,15 @@ fn run_cause(cause: &Cause) -> RunCause {
 }
 
 /// The new pods failed: the ledger learns it, the intent is recorded, the revert is due.
-fn failed(facts: &Facts, run: &Run, cause: &Cause, ledgers: &mut BTreeMap<Repository, Ledger>) -> RunPlan {
+fn failed(
+    facts: &Facts,
+    (run, workload): (&Run, &Workload),
+    cause: &Cause,
+    ledgers: &mut BTreeMap<Repository, Ledger>,
+) -> RunPlan {
     let by_deadline = cause.reason == Reason::DeadlineExceeded;
     if by_deadline && run.settings.on_deadline == OnDeadline::Hold {
-        let mut plan = wait(facts, run, Phase::Canary);
+        let mut plan = wait(facts, run, phase_now(run));
         plan.before.cause = Some(run_cause(cause));
         plan.after = plan.before.clone();
         return plan;
@@ -523,23 +540,20 @@ fn failed(facts: &Facts, run: &Run, cause: &Cause, ledgers: &mut BTreeMap<Reposi
         ledger.failed(&run.to_digest, failure, facts.now);
     }
     let message = format!("expected {}, observed {}", cause.expected, cause.sentence);
-    let mut plan = begin_end(facts, run, Reason::RolledBack, cause.reason, message);
+    let intent = Intent { end: Reason::RolledBack, reason: cause.reason, message, at: facts.now };
+    let mut plan = reverting(facts, run, workload, &intent);
     plan.before.cause = Some(run_cause(cause));
     plan.after.cause.clone_from(&plan.before.cause);
     plan
 }
 
-fn begin_end(facts: &Facts, run: &Run, end: Reason, reason: Reason, message: String) -> RunPlan {
-    reverting(facts, run, &Intent { end, reason, message, at: facts.now })
-}
-
-fn reverting(facts: &Facts, run: &Run, intent: &Intent) -> RunPlan {
+fn reverting(facts: &Facts, run: &Run, workload: &Workload, intent: &Intent) -> RunPlan {
     let what = format!(
         "{}: {} and the rollout settings restored",
         intent.reason,
         run.from_tag.as_ref().map_or("the old image", Tag::as_str)
     );
-    let mut plan = write(facts, run, phase_now(run), deployment::revert(run), what);
+    let mut plan = write(facts, run, phase_now(run), deployment::revert(run, workload), what);
     plan.before.intent = Some(intent.clone());
     plan.after.intent = Some(intent.clone());
     plan

@@ -28,6 +28,16 @@ pub fn clean(text: &str, most: usize) -> String {
     kept
 }
 
+/// Makes a line safe for a terminal without touching its spaces: for text that is laid out in columns.
+#[must_use]
+pub fn printable(line: &str, most: usize) -> String {
+    line.chars()
+        .map(|letter| if letter.is_whitespace() { ' ' } else { letter })
+        .filter(|letter| !letter.is_control() && !is_invisible(*letter))
+        .take(most)
+        .collect()
+}
+
 /// Zero-width, bidirectional and other format characters, and the tag and variation blocks.
 fn is_invisible(letter: char) -> bool {
     matches!(letter,
@@ -74,6 +84,8 @@ mod tests {
         assert_eq!(clean(&"x".repeat(300), 5), "xxxx…");
         assert_eq!(clean("  ", 5), "");
         assert_eq!(clean("five!", 5), "five!");
+        assert_eq!(printable("  Ready   True\u{1b}[2J\u{202e}\n", 40), "  Ready   True[2J ");
+        assert_eq!(printable("12345", 3), "123");
     }
 
     #[test]

@@ -75,6 +75,7 @@ fn reference() -> anyhow::Result<String> {
          | `Ready` | the policy is valid and can do its work: registry answers, targets readable, rights there. Not the outcome |\n\
          | `UpToDate` | the newest version the rule allows runs; when False, why |\n\
          | `Blocked` (only while True) | a refusal, a failed run, a human hold: what alerts key on |\n\
+         | `Reconciling` (only while True) | this generation has not been looked at once; never during soak or canary |\n\
          | `Stalled` (only while True) | a person must change something before anything can happen |\n\n\
          ## Annotations\n\n| annotation | on | means |\n|---|---|---|\n\
          | `rollforward.dev/requestedAt` | UpdatePolicy | look now; any value not used before. `status.lastHandledRequest` answers |\n\

@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-use kube::ResourceExt;
-use kube::api::Api;
+use anyhow::{Context as _, bail};
+use kube::api::{Api, ListParams};
+use kube::{Client, ResourceExt};
 use rollforward_api::policy::{ImageStatus, UpdatePolicy};
 use rollforward_api::run::UpdateRun;
-use rollforward_core::policy::Policy;
+use rollforward_core::policy::{Policy, StepSize};
 use rollforward_core::text;
 
 use crate::config::Config;
@@ -16,7 +16,7 @@ use crate::kubernetes::store;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// The policy.
+    /// The policy, or a workload as deployment/name: then every policy that watches it.
     policy: String,
     /// Its namespace; without it the kubeconfig's.
     #[arg(short, long)]
@@ -30,15 +30,36 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let client = super::client().await?;
     let namespace = super::namespace(arguments.namespace, &client);
     let config = Config::load(arguments.config.as_deref())?;
-    let name = &arguments.policy;
-    let policy: UpdatePolicy = Api::namespaced(client.clone(), &namespace)
-        .get(name)
-        .await
-        .with_context(|| format!("no updatepolicy/{name} in namespace {namespace}"))?;
-    let mut runs = store::runs_of(&client, &namespace, name).await?;
-    runs.sort_by_key(|run| std::cmp::Reverse(run.creation_timestamp()));
-    super::tell(&explanation(&policy, &runs, &config));
+    for policy in policies(&client, &namespace, &arguments.policy).await? {
+        let mut runs = store::runs_of(&client, &namespace, &policy.name_any()).await?;
+        runs.sort_by_key(|run| std::cmp::Reverse(run.creation_timestamp()));
+        super::tell(&explanation(&policy, &runs, &config));
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The policy of that name, or those that watch the workload.
+async fn policies(client: &Client, namespace: &str, asked: &str) -> anyhow::Result<Vec<UpdatePolicy>> {
+    let api = Api::<UpdatePolicy>::namespaced(client.clone(), namespace);
+    let Some((kind, name)) = asked.split_once('/') else {
+        let found = api.get(asked).await;
+        return found
+            .map(|policy| vec![policy])
+            .with_context(|| format!("no updatepolicy/{asked} in namespace {namespace}"));
+    };
+    if !matches!(kind.to_ascii_lowercase().as_str(), "deployment" | "deployments" | "deploy") {
+        bail!("expected a policy's name, or a workload as deployment/name; got {asked:?}");
+    }
+    let watches = |policy: &UpdatePolicy| {
+        let mut images = policy.status.iter().flat_map(|status| status.images.iter().flatten());
+        images.any(|image| image.workload.as_deref() == Some(name))
+    };
+    let all = api.list(&ListParams::default()).await.context("could not list the UpdatePolicies")?;
+    let found: Vec<UpdatePolicy> = all.items.into_iter().filter(watches).collect();
+    if found.is_empty() {
+        bail!("no updatepolicy in namespace {namespace} watches deployment/{name}");
+    }
+    Ok(found)
 }
 
 fn explanation(policy: &UpdatePolicy, runs: &[UpdateRun], config: &Config) -> String {
@@ -65,12 +86,7 @@ fn explanation(policy: &UpdatePolicy, runs: &[UpdateRun], config: &Config) -> St
         Err(faults) => lines.extend(faults.iter().map(|fault| format!("Not valid: {fault}"))),
     }
     // What others wrote into the status was cleaned when it was written; a status can be edited by hand.
-    lines.iter().map(|line| indent_clean(line) + "\n").collect()
-}
-
-fn indent_clean(line: &str) -> String {
-    let indent: String = line.chars().take_while(|letter| *letter == ' ').collect();
-    format!("{indent}{}", text::clean(line, 1200))
+    lines.iter().map(|line| text::printable(line, 1200) + "\n").collect()
 }
 
 fn track(image: &ImageStatus, lines: &mut Vec<String>) {
@@ -125,6 +141,16 @@ fn story(run: &UpdateRun, lines: &mut Vec<String>) {
     }
 }
 
+/// `1 pod, 25%, 100%`.
+fn steps(steps: &[StepSize]) -> String {
+    let words = steps.iter().map(|step| match step {
+        StepSize::Pods(1) => "1 pod".to_owned(),
+        StepSize::Pods(pods) => format!("{pods} pods"),
+        StepSize::Percent(share) => format!("{share}%"),
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
 fn settings(policy: &Policy) -> Vec<String> {
     let rollout = &policy.rollout;
     let trust = policy.trust.as_ref().map_or_else(
@@ -141,8 +167,8 @@ fn settings(policy: &Policy) -> Vec<String> {
         ),
         format!("  trust {trust}"),
         format!(
-            "  rollout {:?}, each watched {}, deadline {} then {:?}, where impossible {:?}",
-            rollout.steps,
+            "  rollout {}, each step watched {}, deadline {} then {:?}, where impossible {:?}",
+            steps(&rollout.steps),
             text::span(rollout.bake),
             text::span(rollout.deadline),
             rollout.on_deadline,

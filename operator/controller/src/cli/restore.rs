@@ -70,10 +70,14 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
                 }
             }
         }
-        release_policies(&client, space.as_deref()).await?;
+        if failures == 0 {
+            release_policies(&client, space.as_deref()).await?;
+        }
     }
     if 0 < failures {
-        bail!("{failures} runs could not be restored; they keep their finalizers, so nothing is lost");
+        bail!(
+            "{failures} runs could not be restored; they and their policies keep their finalizers, so nothing is lost"
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -117,16 +121,20 @@ where
     }
 }
 
+/// The runs that are open, or ended and still bound by our finalizer.
 async fn runs(client: &Client, namespace: Option<&str>) -> anyhow::Result<Vec<UpdateRun>> {
-    let api: Api<DeserializeGuard<UpdateRun>> = match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    };
+    let api: Api<DeserializeGuard<UpdateRun>> = api(client, namespace);
     let all = api.list(&ListParams::default()).await.context("could not list the UpdateRuns")?;
-    Ok(all.items.into_iter().filter_map(|run| run.0.ok()).filter(convert::run::is_open).collect())
+    let bound = |run: &UpdateRun| run.finalizers().iter().any(|one| one == store::FINALIZER);
+    let all = all.items.into_iter().filter_map(|run| run.0.ok());
+    Ok(all.filter(|run| convert::run::is_open(run) || bound(run)).collect())
 }
 
 async fn restore(client: &Client, object: &UpdateRun) -> anyhow::Result<String> {
+    if !convert::run::is_open(object) {
+        store::finalizer(client, object, false).await?;
+        return Ok("had ended; let go".to_owned());
+    }
     let run = convert::run::from_api(object).context("the run's record cannot be read")?;
     let id = &run.workload;
     let found = workloads::deployment(client, &id.namespace, &id.name).await?;
@@ -168,7 +176,7 @@ fn restoring(run: &Run, workload: &rollforward_core::workload::Workload) -> Opti
 }
 
 async fn release_policies(client: &Client, namespace: Option<&str>) -> anyhow::Result<()> {
-    let policies: Api<UpdatePolicy> = api(client, namespace);
+    let policies: Api<DeserializeGuard<UpdatePolicy>> = api(client, namespace);
     let all = policies.list(&ListParams::default()).await.context("could not list the UpdatePolicies")?;
     for policy in &all.items {
         store::finalizer(client, policy, false).await?;

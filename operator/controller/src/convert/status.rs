@@ -3,10 +3,28 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use rollforward_api::policy::{Candidate, ImageStatus, UpdatePolicyStatus};
+use rollforward_core::reason::Reason;
 use rollforward_core::report::{self, Report, TrackReport};
 use rollforward_core::text::clean;
 
 use super::time;
+
+/// The condition that is there only while a generation of the policy has not been looked at once.
+pub const RECONCILING: &str = "Reconciling";
+
+/// That a generation is being looked at for the first time.
+#[must_use]
+pub fn reconciling(generation: Option<i64>, now: Timestamp) -> Condition {
+    let reason = Reason::FirstLook;
+    Condition {
+        type_: RECONCILING.to_owned(),
+        status: "True".to_owned(),
+        reason: reason.code().to_owned(),
+        message: format!("{reason}: this generation of the policy is being looked at for the first time."),
+        observed_generation: generation,
+        last_transition_time: time(now),
+    }
+}
 
 /// The status that a report makes, given the one that is stored.
 #[must_use]

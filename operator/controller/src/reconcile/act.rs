@@ -3,13 +3,12 @@
 //! Nothing is chosen here. The order is what makes a crash harmless: whatever a write leads to is stored before it, and a
 //! result only after it. A refused patch is an outcome that the report tells, not an error.
 
-use kube::ResourceExt;
 use rollforward_api::policy::UpdatePolicy;
 use rollforward_api::run::UpdateRun;
 use rollforward_core::policy::Facts;
 use rollforward_core::reason::Reason;
 use rollforward_core::report::Outcome;
-use rollforward_core::rollout::{Phase, Plan, RunPlan, RunStatus};
+use rollforward_core::rollout::{Phase, Plan, Run, RunPlan, RunStatus};
 
 use super::{Context, Error};
 use crate::convert;
@@ -19,6 +18,8 @@ use crate::telemetry::ReasonLabel;
 /// How many runs of each kind are kept per policy.
 const KEPT_SUCCEEDED: usize = 2;
 const KEPT_FAILED: usize = 3;
+/// Runs that ended before anything was written tell little, and must not push out those that failed.
+const KEPT_UNSTARTED: usize = 1;
 
 /// Carries out what is due.
 ///
@@ -40,6 +41,9 @@ pub async fn act(ctx: &Context, object: &UpdatePolicy, facts: &Facts, plan: &Pla
         act_on_run(ctx, run, &mut outcome).await?;
     }
     if let Some(run) = &plan.opening {
+        outcome.crowded = !ctx.stores.claim(run, &ctx.config, facts.now);
+    }
+    if let Some(run) = plan.opening.as_ref().filter(|_| !outcome.crowded) {
         // The finalizer first: a policy deleted from here on waits until the workload is restored.
         store::finalizer(&ctx.client, object, true).await?;
         store::create_run(&ctx.client, object, &run.name, convert::run::to_spec(run)).await?;
@@ -47,6 +51,7 @@ pub async fn act(ctx: &Context, object: &UpdatePolicy, facts: &Facts, plan: &Pla
         tracing::info!(policy = %facts.policy.id.name, namespace = %facts.policy.id.namespace, run = %run.name, tag = %run.to_tag, digest = %run.to_digest, "run opened");
         outcome.opened = Some(run.name.clone());
     }
+    release_ended(ctx, facts, plan).await?;
     let open = plan.opening.is_some() || plan.runs.iter().any(|run| run.after.finished_at.is_none());
     if !open {
         prune(ctx, facts).await?;
@@ -99,7 +104,6 @@ async fn act_on_run(ctx: &Context, plan: &RunPlan, outcome: &mut Outcome) -> Res
     if plan.after.finished_at.is_some() {
         let label = ReasonLabel { reason: plan.after.result.as_ref().map_or("", |result| result.0.code()) };
         ctx.metrics.runs.get_or_create(&label).inc();
-        release_run(ctx, plan).await?;
     }
     Ok(())
 }
@@ -114,14 +118,27 @@ async fn record(ctx: &Context, plan: &RunPlan, before: &RunStatus, new: &RunStat
     Ok(())
 }
 
-/// The run has ended and holds nothing: its finalizer goes.
-async fn release_run(ctx: &Context, plan: &RunPlan) -> Result<(), Error> {
-    let namespace = &plan.run.workload.namespace;
-    let runs = store::runs_of(&ctx.client, namespace, &plan.run.policy.name).await?;
-    if let Some(run) = runs.iter().find(|run| run.name_any() == plan.run.name) {
+/// Runs that have ended hold nothing: their finalizers go. Also those of an end that was recorded just before a crash.
+async fn release_ended(ctx: &Context, facts: &Facts, plan: &Plan) -> Result<(), Error> {
+    let id = &facts.policy.id;
+    let ended_now = plan.runs.iter().any(|run| run.after.finished_at.is_some());
+    if !ended_now && !ctx.stores.has_bound_ended_run(id) {
+        return Ok(());
+    }
+    // Read again: what the watch shows may be a write behind.
+    let runs = store::runs_of(&ctx.client, &id.namespace, &id.name).await?;
+    for run in runs.iter().filter(|run| !convert::run::is_open(run)) {
         store::finalizer(&ctx.client, run, false).await?;
     }
     Ok(())
+}
+
+/// How an ended run counts for what is kept.
+#[derive(PartialEq, Eq)]
+enum Kind {
+    Succeeded,
+    Failed,
+    Unstarted,
 }
 
 /// Deletes the oldest ended runs beyond what is kept.
@@ -132,14 +149,22 @@ async fn prune(ctx: &Context, facts: &Facts) -> Result<(), Error> {
     let id = &facts.policy.id;
     let mut runs: Vec<UpdateRun> = store::runs_of(&ctx.client, &id.namespace, &id.name).await?;
     runs.retain(|run| !convert::run::is_open(run));
-    runs.sort_by_key(|run| std::cmp::Reverse(run.creation_timestamp()));
-    let succeeded = |run: &&UpdateRun| {
-        convert::run::from_api(run).is_some_and(|run| run.status.phase == Phase::Succeeded)
+    runs.sort_by_key(|run| std::cmp::Reverse(run.metadata.creation_timestamp.clone()));
+    let read: Vec<Run> = runs.iter().filter_map(convert::run::from_api).collect();
+    let kind = |run: &Run| match (run.status.started_at, run.status.phase) {
+        (None, _) => Kind::Unstarted,
+        (Some(_), Phase::Succeeded) => Kind::Succeeded,
+        (
+            Some(_),
+            Phase::Preparing | Phase::Canary | Phase::Promoting | Phase::RolledBack | Phase::Aborted,
+        ) => Kind::Failed,
     };
-    let good = runs.iter().filter(succeeded).skip(KEPT_SUCCEEDED);
-    let bad = runs.iter().filter(|run| !succeeded(run)).skip(KEPT_FAILED);
-    for run in good.chain(bad) {
-        store::delete_run(&ctx.client, &id.namespace, &run.name_any()).await?;
+    let surplus = |wanted: Kind, kept: usize| read.iter().filter(move |run| kind(run) == wanted).skip(kept);
+    let surplus = surplus(Kind::Succeeded, KEPT_SUCCEEDED)
+        .chain(surplus(Kind::Failed, KEPT_FAILED))
+        .chain(surplus(Kind::Unstarted, KEPT_UNSTARTED));
+    for run in surplus {
+        store::delete_run(&ctx.client, &id.namespace, &run.name).await?;
         ctx.metrics.wrote("UpdateRun");
     }
     Ok(())

@@ -16,7 +16,7 @@ use rollforward_api::run::UpdateRun;
 use rollforward_core::evidence::{Answer, Platform, Unknown};
 use rollforward_core::image::{ImageRef, Repository};
 use rollforward_core::ledger::Ledger;
-use rollforward_core::policy::{Concurrency, Policy, RepositorySeen, Seen, Track, Untracked};
+use rollforward_core::policy::{Policy, PolicyId, RepositorySeen, Seen, Track, Untracked};
 use rollforward_core::reason::Reason;
 use rollforward_core::rollout::{OpenRun, Run};
 use rollforward_core::scan::{self, Scan};
@@ -24,8 +24,10 @@ use rollforward_core::select;
 use rollforward_core::workload::Workload;
 use tokio::sync::Mutex;
 
+use super::places::{Places, RunName};
 use super::{Context, Error};
 use crate::clock;
+use crate::config::Config;
 use crate::convert;
 use crate::kubernetes::secrets::{self, Trouble};
 use crate::kubernetes::{store, workloads};
@@ -45,6 +47,7 @@ pub struct Stores {
     policies: Vec<Store<DeserializeGuard<UpdatePolicy>>>,
     runs: Vec<Store<DeserializeGuard<UpdateRun>>>,
     platforms: Arc<Mutex<Option<Platforms>>>,
+    places: Arc<Places>,
 }
 
 impl Stores {
@@ -54,13 +57,47 @@ impl Stores {
         policies: Vec<Store<DeserializeGuard<UpdatePolicy>>>,
         runs: Vec<Store<DeserializeGuard<UpdateRun>>>,
     ) -> Self {
-        Self { policies, runs, platforms: Arc::default() }
+        Self { policies, runs, platforms: Arc::default(), places: Arc::default() }
     }
 
     fn open_runs(&self) -> Vec<Arc<DeserializeGuard<UpdateRun>>> {
         let mut runs: Vec<_> = self.runs.iter().flat_map(Store::state).collect();
         runs.retain(|run| run.0.as_ref().is_ok_and(convert::run::is_open));
         runs
+    }
+
+    /// The runs that the watch shows, and whether each is open.
+    fn known_runs(&self) -> BTreeMap<RunName, bool> {
+        let read = |run: Arc<DeserializeGuard<UpdateRun>>| {
+            let run = run.0.as_ref().ok()?;
+            Some(((run.namespace()?, run.name_any()), convert::run::is_open(run)))
+        };
+        self.runs.iter().flat_map(Store::state).filter_map(read).collect()
+    }
+
+    /// Whether the watch shows an ended run of the policy that still carries our finalizer.
+    #[must_use]
+    pub fn has_bound_ended_run(&self, policy: &PolicyId) -> bool {
+        self.runs.iter().flat_map(Store::state).any(|run| {
+            run.0.as_ref().is_ok_and(|run| {
+                run.spec.policy.uid == policy.uid
+                    && !convert::run::is_open(run)
+                    && run.finalizers().iter().any(|one| one == store::FINALIZER)
+            })
+        })
+    }
+
+    /// How many runs are open, in all watched namespaces.
+    #[must_use]
+    pub fn n_open_runs(&self) -> usize {
+        self.open_runs().len()
+    }
+
+    /// Claims a place for a run that is about to be recorded; false where another pass was faster.
+    #[must_use]
+    pub fn claim(&self, run: &Run, config: &Config, now: Timestamp) -> bool {
+        let name = (run.workload.namespace.clone(), run.name.clone());
+        self.places.claim(&self.known_runs(), &name, config, now)
     }
 }
 
@@ -156,7 +193,7 @@ pub async fn observe(
         platforms: platforms(ctx, now).await?,
         last_runs: last_runs(&runs),
         open_runs,
-        concurrency: concurrency(ctx, namespace),
+        concurrency: ctx.stores.places.count(&ctx.stores.known_runs(), namespace, &ctx.config, now),
         namespace_deleting: workloads::namespace_is_deleting(&ctx.client, namespace).await?,
     };
     Ok(Observed { seen, credentials })
@@ -310,19 +347,6 @@ fn busy(ctx: &Context, policy: &Policy, workload: &Workload) -> Option<String> {
     })
 }
 
-fn concurrency(ctx: &Context, namespace: &str) -> Concurrency {
-    let open = ctx.stores.open_runs();
-    let here = |run: &&Arc<DeserializeGuard<UpdateRun>>| {
-        run.0.as_ref().is_ok_and(|run| run.namespace().as_deref() == Some(namespace))
-    };
-    Concurrency {
-        namespace_open: open.iter().filter(here).count(),
-        per_namespace: ctx.config.per_namespace,
-        cluster_open: open.len(),
-        cluster: ctx.config.cluster,
-    }
-}
-
 async fn open_runs(ctx: &Context, runs: &[Run]) -> Result<Vec<OpenRun>, Error> {
     let mut open = Vec::new();
     for run in runs.iter().filter(|run| run.status.finished_at.is_none()) {
@@ -340,10 +364,11 @@ async fn open_runs(ctx: &Context, runs: &[Run]) -> Result<Vec<OpenRun>, Error> {
     Ok(open)
 }
 
-/// The newest finished run of each track.
+/// The newest finished run of each track. One that ended before anything was written tells nothing of the digest.
 fn last_runs(runs: &[Run]) -> Vec<Run> {
+    let told = |run: &&Run| run.status.finished_at.is_some() && run.status.started_at.is_some();
     let mut newest: BTreeMap<&str, &Run> = BTreeMap::new();
-    for run in runs.iter().filter(|run| run.status.finished_at.is_some()) {
+    for run in runs.iter().filter(told) {
         let known = newest.entry(&run.track).or_insert(run);
         if known.status.finished_at < run.status.finished_at {
             *known = run;

@@ -38,6 +38,25 @@ pub async fn publish(
     write(ctx, object, report, facts.now).await
 }
 
+/// Says that a generation is being looked at for the first time, before the registry is asked: that may take a while.
+///
+/// # Errors
+/// Where the apiserver refused the status.
+pub async fn begin(ctx: &Context, object: &UpdatePolicy, now: Timestamp) -> Result<(), Error> {
+    let stored = object.status.clone().unwrap_or_default();
+    let generation = object.metadata.generation;
+    let said = stored.conditions.iter().flatten().any(|one| one.type_ == status::RECONCILING);
+    if said || stored.observed_generation == generation {
+        return Ok(());
+    }
+    let mut new = stored;
+    new.conditions.get_or_insert_default().push(status::reconciling(generation, now));
+    let namespace = object.namespace().unwrap_or_default();
+    store::policy_status(&ctx.client, &namespace, &object.name_any(), &new).await?;
+    ctx.metrics.wrote("UpdatePolicy");
+    Ok(())
+}
+
 /// Publishes that a policy cannot be acted on until a person changes it.
 ///
 /// # Errors
@@ -98,21 +117,21 @@ fn changed_hold(object: &UpdatePolicy, report: &Report) -> Option<Event> {
     // The runs tell their own story.
     let told = report.events.iter().any(|event| event.reason == condition.reason)
         || matches!(condition.reason, Reason::CanaryWatching | Reason::Promoting | Reason::Preparing);
-    let latest = report.tracks.first().map(|track| track.latest.clone());
-    let stored = object.status.as_ref();
-    let same = stored.is_some_and(|status| {
-        status
-            .conditions
-            .iter()
-            .flatten()
+    let key = report.head.as_ref().map(|(key, _)| key);
+    let latest = report.tracks.iter().find(|track| Some(&track.key) == key).map(|track| &track.latest);
+    let same = object.status.as_ref().is_some_and(|status| {
+        let mut conditions = status.conditions.iter().flatten();
+        let mut images = status.images.iter().flatten();
+        let known = images.find(|image| Some(&image.track) == key).and_then(|image| image.latest.as_ref());
+        conditions
             .any(|known| known.type_ == condition.kind.name() && known.reason == condition.reason.code())
-            && status.images.iter().flatten().next().and_then(|image| image.latest.clone()) == latest
+            && known == latest
     });
     (!told && !same).then(|| Event {
         warning,
         reason: condition.reason,
         note: without_code(&condition.message).to_owned(),
-        workload: None,
+        workload: report.head.as_ref().map(|(_, workload)| workload.clone()),
     })
 }
 

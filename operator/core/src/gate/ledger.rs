@@ -2,6 +2,7 @@
 //! digest under a newer name is refused: that is how a known-bad image is brought back.
 
 use crate::gate::{Subject, Verdict, Word};
+use crate::image::Tag;
 use crate::reason::Reason;
 use crate::text;
 use crate::version::Version;
@@ -12,8 +13,12 @@ pub fn judge(subject: &Subject<'_>) -> Verdict {
         return Verdict::skipped(Reason::LedgerClean);
     };
     let version = Version::parse(subject.tag.as_str());
-    let older =
-        subject.ledger.other_names(subject.tag, digest).find(|name| Version::parse(name.as_str()) < version);
+    // A floating name (`latest`) goes with every release: only a version can be older.
+    let is_older = |name: &&Tag| {
+        let name = Version::parse(name.as_str());
+        name.is_some() && name < version
+    };
+    let older = subject.ledger.other_names(subject.tag, digest).find(is_older);
     if let Some(older) = older {
         return Verdict::new(
             Word::Fail,

@@ -114,7 +114,7 @@ const RULES: &[Rule] = &[
     rule(
         Place::Pull,
         &[
-            "429",
+            // Never the bare number: the text carries the digest, and one in sixty has it among its digits.
             "toomanyrequests",
             "Too Many Requests",
             "i/o timeout",
@@ -308,6 +308,7 @@ fn waiting(pod: &Pod, container: &ContainerStatus, reason: &str, message: &str) 
         "CreateContainerConfigError"
         | "CreateContainerError"
         | "RunContainerError"
+        | "PreCreateHookError"
         | "PreStartHookError"
         | "PostStartHookError" => Place::Start,
         "CrashLoopBackOff" => {

@@ -23,7 +23,12 @@ pub fn events(plan: &RunPlan, whole: &Plan) -> Vec<Event> {
             (Some(intent), _) if intent.end == Reason::RolledBack => {
                 (true, intent.reason, format!("{subject}: {}; rolled back", intent.message))
             }
-            (Some(intent), _) => (true, intent.reason, format!("{subject}: {}; {what}", intent.message)),
+            (Some(intent), _) => {
+                // The Event shows its reason in a column of its own.
+                let code = format!("{}: ", intent.reason);
+                let what = what.strip_prefix(&code).unwrap_or(what);
+                (true, intent.reason, format!("{subject}: {}; {what}", intent.message))
+            }
             (None, Phase::Canary) if run.status.started_at.is_none() => {
                 (false, Reason::CanaryStarted, format!("{what}; run {}", run.name))
             }

@@ -9,6 +9,7 @@ use crate::reason::Reason;
 use crate::report::{CandidateReport, MAX_MESSAGE, Outcome, TrackReport, hold_sentence, story};
 use crate::rollout::{Phase, Plan, Run, RunPlan};
 use crate::text;
+use crate::version::Version;
 
 /// Everything that is known about one track after a pass.
 #[derive(Debug)]
@@ -115,6 +116,12 @@ impl Line<'_> {
         }
     }
 
+    /// The run that failed with the digest that is held; another track's run is not told as this one's.
+    fn failed_run(&self, hold: &Hold) -> Option<&Run> {
+        let digest = hold.subject.as_ref()?.1.as_ref()?;
+        self.last.filter(|run| run.to_digest == *digest && self.is_failure(hold))
+    }
+
     fn is_failure(&self, hold: &Hold) -> bool {
         self.layer(Layer::Quarantine)
             .is_some_and(|(_, verdict)| !verdict.passes() && verdict.reason == hold.reason)
@@ -123,7 +130,7 @@ impl Line<'_> {
     /// The failed run as the `Blocked` condition tells it.
     fn failure_sentence(&self, facts: &Facts, hold: &Hold) -> String {
         let Some((run, cause)) =
-            self.last.and_then(|run| run.status.cause.as_ref().map(|cause| (run, cause)))
+            self.failed_run(hold).and_then(|run| run.status.cause.as_ref().map(|cause| (run, cause)))
         else {
             return hold_sentence(facts, self.track, hold);
         };
@@ -224,7 +231,10 @@ impl Line<'_> {
             (None, Some(best)) => pinned(best.tag.as_str(), best.digest.as_ref()),
             (None, None) => now.clone(),
         };
-        let failed = self.last.filter(|_| matches!(self.course, Course::Hold(hold) if self.is_failure(hold)));
+        let failed = match self.course {
+            Course::Hold(hold) => self.failed_run(hold),
+            Course::Move { .. } | Course::Continue | Course::Nothing => None,
+        };
         TrackReport {
             key: self.track.key.clone(),
             repository: self.track.repository.to_string(),
@@ -283,10 +293,10 @@ impl Line<'_> {
             let mut shown = run.run.clone();
             shown.status = run.after.clone();
             lines.extend(story::lines(&shown, &run.stable));
-        } else if let (Course::Hold(hold), Some(last)) = (self.course, self.last)
+        } else if let Course::Hold(hold) = self.course
             && self.is_failure(hold)
         {
-            lines.extend(story::lines(last, ""));
+            lines.extend(self.failed_run(hold).map(|last| story::lines(last, "")).into_iter().flatten());
             lines.extend(self.quarantine_line(plan));
         }
         if self.run.is_none() {
@@ -323,6 +333,11 @@ impl Line<'_> {
 
     fn human_line(&self, facts: &Facts) -> Option<String> {
         let left = self.chosen.memory.abandoned.as_ref()?;
+        // Once a newer version runs, nothing is held by it any more.
+        let version = |tag: &str| Version::parse(tag);
+        if version(left.tag.as_str()) <= version(self.current_tag()) {
+            return None;
+        }
         Some(format!(
             "A person's choice is respected: {} went back from {} at {}. Newer versions go on; release: kubectl rollforward release {}",
             text::clean(&left.by, 64),
@@ -422,7 +437,7 @@ fn running_sentence(plan: &RunPlan) -> (bool, Reason, String) {
         (Some(Judgement::Waiting { ready, suspicion: None, until }), Phase::Canary) => (
             Reason::CanaryWatching,
             format!(
-                "{subject}: expected {} new to stay Ready for {bake} beside {} old, observed {ready} Ready. Judged by {}.",
+                "{subject}: expected {} new to stay Ready for {bake} beside {}, observed {ready} Ready. Judged by {}.",
                 run.status.step_pods.max(1),
                 plan.stable,
                 text::instant_seconds(*until)

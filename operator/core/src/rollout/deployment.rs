@@ -102,7 +102,7 @@ pub fn next_step(run: &Run, from: usize, pods_now: i32, replicas: i32) -> Option
     })
 }
 
-/// Starts the run: images, held fields and annotation in one patch.
+/// Starts the run: images, held fields and annotation in one patch. Where nothing is held there is nothing to point to.
 #[must_use]
 pub fn start(run: &Run, surge: i32) -> Patch {
     let held = run.canary;
@@ -111,7 +111,7 @@ pub fn start(run: &Run, surge: i32) -> Patch {
         min_ready_seconds: held.then_some(run.hold.0),
         progress_deadline_seconds: held.then_some(run.hold.1),
         strategy: held.then_some(held_strategy(surge)),
-        annotation: Annotation::Set(run.name.clone()),
+        annotation: if held { Annotation::Set(run.name.clone()) } else { Annotation::Keep },
         ..images(run, Direction::Forward)
     }
 }
@@ -124,8 +124,8 @@ pub fn widen(run: &Run, surge: i32) -> Patch {
 
 /// Restores the fields and lets the native controller replace the rest.
 #[must_use]
-pub fn promote(run: &Run) -> Patch {
-    Patch { annotation: Annotation::Clear, ..restored(run, images(run, Direction::Stay)) }
+pub fn promote(run: &Run, workload: &Workload) -> Patch {
+    restored(run, workload, images(run, Direction::Stay))
 }
 
 /// Clears an annotation that names no open run: `kubectl rollout undo` brings back those of an old ReplicaSet.
@@ -144,24 +144,15 @@ pub fn forget(workload: &Workload) -> Patch {
 
 /// Restores image and fields.
 #[must_use]
-pub fn revert(run: &Run) -> Patch {
-    Patch { annotation: Annotation::Clear, ..restored(run, images(run, Direction::Back)) }
+pub fn revert(run: &Run, workload: &Workload) -> Patch {
+    restored(run, workload, images(run, Direction::Back))
 }
 
 /// Restores only those fields that still hold what we wrote; the images are somebody else's now.
 #[must_use]
 pub fn restore_ours(run: &Run, workload: &Workload) -> Patch {
-    let held = held_fields(run, workload);
-    let originals = &run.originals;
-    Patch {
-        workload: run.workload.clone(),
-        generation: Some(workload.generation),
-        images: Vec::new(),
-        min_ready_seconds: held.min_ready.then_some(originals.min_ready_seconds),
-        progress_deadline_seconds: held.progress.then_some(originals.progress_deadline_seconds),
-        strategy: held.strategy.then(|| originals.strategy.clone()),
-        annotation: Annotation::Clear,
-    }
+    let patch = Patch { images: Vec::new(), ..images(run, Direction::Stay) };
+    Patch { generation: Some(workload.generation), ..restored(run, workload, patch) }
 }
 
 /// Which fields hold what we wrote.
@@ -245,14 +236,15 @@ fn images(run: &Run, direction: Direction) -> Patch {
     }
 }
 
-fn restored(run: &Run, patch: Patch) -> Patch {
-    if !run.canary {
-        return patch;
-    }
+/// The patch with the originals of those fields that still hold what we wrote; what a person wrote in mid-run stays.
+fn restored(run: &Run, workload: &Workload, patch: Patch) -> Patch {
+    let held = held_fields(run, workload);
+    let originals = &run.originals;
     Patch {
-        min_ready_seconds: Some(run.originals.min_ready_seconds),
-        progress_deadline_seconds: Some(run.originals.progress_deadline_seconds),
-        strategy: Some(run.originals.strategy.clone()),
+        min_ready_seconds: held.min_ready.then_some(originals.min_ready_seconds),
+        progress_deadline_seconds: held.progress.then_some(originals.progress_deadline_seconds),
+        strategy: held.strategy.then(|| originals.strategy.clone()),
+        annotation: Annotation::Clear,
         ..patch
     }
 }

@@ -1,0 +1,302 @@
+//! The layers one by one, and what is decided from them: boundaries to the second, the order of refusals.
+//!
+//! Rows of decisions are `tables/decide.txt`. Values: `scenarios/build.rs`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+#[path = "scenarios/build.rs"]
+mod build;
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use rollforward_core::current;
+use rollforward_core::decide::{Course, Standing, decide};
+use rollforward_core::evidence::Answer;
+use rollforward_core::gate::{self, Evidence, Need, Subject, Verdict, Word};
+use rollforward_core::image::{Digest, Tag};
+use rollforward_core::ledger::{Ledger, NewFailure};
+use rollforward_core::policy::{Facts, Policy, Track, Trust};
+use rollforward_core::reason::Reason;
+use rollforward_core::text;
+use rollforward_core::workload::Strategy;
+
+fn at(clock: &str) -> Timestamp {
+    build::at(&format!("2026-11-02T{clock}Z"))
+}
+
+fn clock(at: Timestamp) -> String {
+    text::instant_seconds(at)[11..19].to_owned()
+}
+
+fn told(verdict: &Verdict) -> String {
+    let word = match verdict.word {
+        Word::Waiting(until) => format!("Waiting until {}", clock(until)),
+        word @ (Word::Pass | Word::Fail | Word::Absent | Word::Unknown | Word::Skipped) => {
+            format!("{word:?}")
+        }
+    };
+    format!("{word} {}", verdict.reason)
+}
+
+/// A ledger from `1.0.1=a@10:00:00 1.0.1=b@11:00:00`.
+fn ledger(sightings: &str) -> Ledger {
+    let mut ledger = Ledger::new(build::repository());
+    for sighting in sightings.split_whitespace() {
+        let (name, when) = sighting.split_once('@').unwrap();
+        let (tag, content) = name.split_once('=').unwrap();
+        ledger.saw(&build::tag(tag), &build::digest(content), at(when));
+    }
+    ledger
+}
+
+fn subject<'a>(tag: &'a Tag, digest: Option<&'a Digest>, ledger: &'a Ledger) -> Subject<'a> {
+    Subject { tag, digest, answer: None, manifest: None, ledger, running: None }
+}
+
+#[test]
+fn a_digest_soaks_until_its_time_is_over_and_not_a_second_longer() {
+    let check = |first_seen: &str, required: &str, now: &str, answer: &str| {
+        let (tag, digest) = (build::tag("1.0.1"), build::digest("a"));
+        let ledger = ledger(&format!("1.0.1=a@{first_seen}"));
+        let trust = Trust { soak_unsigned: build::duration(required) };
+        let verdict = gate::soak::judge(&subject(&tag, Some(&digest), &ledger), Some(&trust), at(now));
+        assert_eq!(told(&verdict), answer, "{first_seen} {required} {now}");
+    };
+    check("08:00:00", "6h", "13:59:59", "Waiting until 14:00:00 Soaking");
+    check("08:00:00", "6h", "14:00:00", "Pass SoakDone");
+    check("08:00:00", "0s", "08:00:00", "Pass SoakDone");
+    check("08:00:05", "0s", "08:00:00", "Waiting until 08:00:05 Soaking");
+    check("08:00:05", "6h", "08:00:00", "Waiting until 14:00:05 Soaking");
+    check("08:00:06", "6h", "08:00:00", "Unknown ClockBehind");
+}
+
+#[test]
+fn a_soak_beyond_the_end_of_time_never_ends_and_one_of_an_unknown_digest_is_not_judged() {
+    let (tag, digest, ledger) = (build::tag("1.0.1"), build::digest("a"), ledger("1.0.1=a@08:00:00"));
+    let trust = Trust { soak_unsigned: jiff::SignedDuration::MAX };
+    let verdict = gate::soak::judge(&subject(&tag, Some(&digest), &ledger), Some(&trust), at("09:00:00"));
+    assert_eq!(verdict.word, Word::Waiting(Timestamp::MAX));
+    let verdict = gate::soak::judge(&subject(&tag, None, &ledger), Some(&trust), at("09:00:00"));
+    assert_eq!(told(&verdict), "Skipped Soaking");
+    let verdict = gate::soak::judge(&subject(&tag, Some(&digest), &ledger), None, at("09:00:00"));
+    assert_eq!(told(&verdict), "Skipped Soaking");
+}
+
+#[test]
+fn an_image_has_to_serve_every_platform_of_the_nodes_and_one_that_names_none_is_believed() {
+    let check = |nodes: &[&str], offered: &[&str], answer: &str| {
+        let (tag, digest, ledger) = (build::tag("1.0.1"), build::digest("a"), ledger(""));
+        let manifest = Answer::Found(build::manifest(&digest, offered));
+        let subject = Subject { manifest: Some(&manifest), ..subject(&tag, Some(&digest), &ledger) };
+        let nodes: BTreeSet<_> = nodes.iter().map(|text| build::platform(text)).collect();
+        let verdict = gate::platform::judge(&subject, &nodes);
+        let said = format!("{}: {}; {}", told(&verdict), verdict.observed, verdict.hint);
+        assert_eq!(said.trim_end_matches("; "), answer, "{nodes:?} {offered:?}");
+    };
+    check(&["linux/amd64"], &["linux/amd64"], "Pass PlatformPresent: linux/amd64");
+    check(&["linux/amd64"], &["linux/amd64", "linux/arm64"], "Pass PlatformPresent: linux/amd64");
+    check(
+        &["linux/amd64", "linux/arm64"],
+        &["linux/amd64"],
+        "Fail PlatformMissing: only linux/amd64; Publish it for linux/arm64.",
+    );
+    check(&["linux/amd64"], &[], "Pass PlatformPresent: linux/amd64");
+    check(&[], &["linux/arm64"], "Pass PlatformPresent: ");
+}
+
+#[test]
+fn a_moved_tag_is_told_and_an_old_digest_under_a_newer_name_is_refused() {
+    let check = |sightings: &str, candidate: &str, answer: &str| {
+        let (tag, content) = candidate.split_once('=').unwrap();
+        let (tag, digest, ledger) = (build::tag(tag), build::digest(content), ledger(sightings));
+        let verdict = gate::ledger::judge(&subject(&tag, Some(&digest), &ledger));
+        assert_eq!(told(&verdict), answer, "{sightings} {candidate}");
+    };
+    check("1.0.1=a@10:00:00", "1.0.1=a", "Pass LedgerClean");
+    check("1.0.1=a@10:00:00 1.0.1=b@11:00:00", "1.0.1=b", "Pass TagMoved");
+    check("1.0.0=a@10:00:00 1.0.1=a@11:00:00", "1.0.1=a", "Fail RetaggedDigest");
+    // A newer name of the same digest says nothing against the older one.
+    check("1.0.2=a@10:00:00 1.0.1=a@11:00:00", "1.0.1=a", "Pass LedgerClean");
+    // A floating name is no version: it goes with every release, and says nothing of the digest's age.
+    check("latest=a@10:00:00 1.0.1=a@11:00:00", "1.0.1=a", "Pass LedgerClean");
+    check("1.0.0=a@09:00:00 1.0.0=b@10:00:00 1.0.1=a@11:00:00", "1.0.1=a", "Fail RetaggedDigest");
+}
+
+fn failure(run: usize, deterministic: bool) -> NewFailure {
+    NewFailure {
+        tag: build::tag("1.0.1"),
+        reason: Reason::CrashExit,
+        message: "3 crashes in 14s, exit code 78".to_owned(),
+        run: format!("web-1-0-1-{run}"),
+        signature: "CrashExit app 78".to_owned(),
+        blames_image: true,
+        deterministic,
+        after_fails: 2,
+        retry_after: build::duration("30m"),
+    }
+}
+
+#[test]
+fn a_failed_digest_is_tried_once_more_at_its_time_and_a_quarantined_one_waits_for_a_person() {
+    let check = |failures: &[bool], now: &str, answer: &str| {
+        let (tag, digest) = (build::tag("1.0.1"), build::digest("a"));
+        let mut ledger = ledger("1.0.1=a@08:00:00");
+        for (run, deterministic) in failures.iter().enumerate() {
+            ledger.failed(&digest, failure(run, *deterministic), at("10:00:00"));
+        }
+        let verdict = gate::quarantine::judge(&subject(&tag, Some(&digest), &ledger), "web", at(now));
+        assert_eq!(told(&verdict), answer, "{failures:?} {now}");
+    };
+    check(&[], "10:00:00", "Pass NotQuarantined");
+    check(&[false], "10:29:59", "Waiting until 10:30:00 CrashExit");
+    check(&[false], "10:30:00", "Pass RetryPending");
+    check(&[false, false], "10:30:00", "Fail CrashExit");
+    check(&[true], "23:00:00", "Fail CrashExit");
+}
+
+/// Adds `1.0.1 seen 10:00 quarantined` to what the world knows.
+fn candidate(words: &str, ledger: &mut Ledger, evidence: &mut Evidence) -> String {
+    let words: Vec<&str> = words.split_whitespace().collect();
+    let [name, "seen", first_seen, state @ ..] = words.as_slice() else { panic!("{words:?}") };
+    let (tag, digest) = (build::tag(name), build::digest(name));
+    let key = (build::repository(), tag.clone());
+    ledger.saw(&tag, &digest, at(&format!("{first_seen}:00")));
+    let mut platforms = ["linux/amd64"];
+    let mut answer = Answer::Found(digest.clone());
+    match state {
+        [] => {}
+        ["quarantined"] => ledger.failed(&digest, failure(1, true), at("11:00:00")),
+        ["failed-at", when] => ledger.failed(&digest, failure(1, false), at(&format!("{when}:00"))),
+        ["arm"] => platforms = ["linux/arm64"],
+        ["gone"] => answer = Answer::Absent,
+        ["silent"] => answer = build::unknown(Reason::RegistryUnavailable, "connection refused"),
+        _ => panic!("unknown state: {state:?}"),
+    }
+    evidence.digests.insert(key, answer);
+    let manifest = Answer::Found(build::manifest(&digest, &platforms));
+    evidence.manifests.insert((build::repository(), digest), manifest);
+    (*name).to_owned()
+}
+
+fn track(words: &str) -> Track {
+    let replicas = if words.contains("zero") { 0 } else { 4 };
+    let mut workload = build::workload("web", replicas, &format!("{}:1.0.0", build::REPOSITORY));
+    for word in words.split_whitespace() {
+        match word {
+            "deleting" => workload.deleting = true,
+            "paused" => workload.paused = true,
+            "rolling" => workload.updated_replicas = 2,
+            "unobserved" => workload.generation = 2,
+            "Recreate" => workload.strategy = Strategy::Recreate,
+            "zero" | "busy" | "conflict" | "full" | "full-cluster" => {}
+            _ => panic!("unknown workload: {word}"),
+        }
+    }
+    let mut track = build::track(workload, Vec::new(), Vec::new());
+    let has = |word: &str| words.split_whitespace().any(|one| one == word);
+    track.busy = has("busy").then(|| "api-1-0-1-k2p9x".to_owned());
+    track.conflict = has("conflict").then(|| "older".to_owned());
+    track
+}
+
+fn situation(policy: Policy, workload: &str, candidates: &str) -> (Facts, Evidence) {
+    let (mut ledger, mut evidence) = (ledger("1.0.0=1.0.0@00:00:00"), Evidence::default());
+    let mut tags = vec!["1.0.0".to_owned()];
+    for words in candidates.split(',').map(str::trim).filter(|words| *words != "none") {
+        tags.push(candidate(words, &mut ledger, &mut evidence));
+    }
+    let running = (build::repository(), build::tag("1.0.0"));
+    evidence.digests.insert(running, Answer::Found(build::digest("1.0.0")));
+    let now = at("12:00:00");
+    let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
+    let scan = build::scan(&tags, now);
+    let mut facts =
+        build::facts(policy, vec![track(workload)], (scan, ledger), (Vec::new(), Vec::new()), now);
+    if workload.split_whitespace().any(|word| word == "full") {
+        facts.seen.concurrency.namespace_open = facts.seen.concurrency.per_namespace;
+    }
+    if workload.contains("full-cluster") {
+        facts.seen.concurrency.cluster_open = facts.seen.concurrency.cluster;
+    }
+    (facts, evidence)
+}
+
+fn course(course: &Course) -> String {
+    match course {
+        Course::Nothing => "nothing".to_owned(),
+        Course::Continue => "continue".to_owned(),
+        Course::Move { tag, canary, .. } => {
+            format!("move {tag} {} a canary", if *canary { "with" } else { "without" })
+        }
+        Course::Hold(hold) => {
+            let standing = match hold.standing {
+                Standing::Waits => "waits",
+                Standing::Blocked => "blocked",
+                Standing::NotReady => "not ready",
+                Standing::Stalled => "stalled",
+            };
+            let subject = hold.subject.as_ref().map_or("-", |(tag, _)| tag.as_str());
+            let until = hold.until.map_or(String::new(), |at| format!(" until {}", &clock(at)[..5]));
+            format!("hold {} {standing} {subject}{until}", hold.reason)
+        }
+    }
+}
+
+#[test]
+fn every_row_of_the_table_is_decided_as_it_says() {
+    let table = include_str!("tables/decide.txt");
+    for row in table.lines().filter(|row| !row.starts_with('#')) {
+        let (question, answer) = row.split_once(" => ").unwrap();
+        let parts: Vec<&str> = question.split('|').map(str::trim).collect();
+        let [fields, workload, candidates] = parts.as_slice() else { panic!("{row}") };
+        let mut policy = build::policy();
+        for field in fields.split_whitespace() {
+            let (name, value) = field.split_once('=').unwrap();
+            build::edit(&mut policy, name, value);
+        }
+        let (facts, evidence) = situation(policy, workload, candidates);
+        let (assessment, needs) = gate::assess(&facts, current::choose(&facts), &evidence);
+        assert_eq!(needs, Vec::new(), "{row}");
+        let decision = decide(&facts, assessment);
+        assert_eq!(course(&decision.tracks[0]), answer, "{row}");
+    }
+}
+
+#[test]
+fn the_gates_ask_for_five_digests_then_for_their_manifests_and_never_twice() {
+    let candidates: Vec<String> = (1..=7).map(|number| format!("1.0.{number} seen 10:00")).collect();
+    let (facts, known) = situation(build::policy(), "", &candidates.join(", "));
+    let mut evidence = Evidence::default();
+    let mut asked = Vec::new();
+    loop {
+        let (_, needs) = gate::assess(&facts, current::choose(&facts), &evidence);
+        if needs.is_empty() {
+            break;
+        }
+        for need in needs {
+            asked.push(need.clone());
+            match need {
+                Need::Digest(repository, tag) => {
+                    let key = (repository, tag);
+                    let answer = known.digests.get(&key).cloned().unwrap();
+                    evidence.digests.insert(key, answer);
+                }
+                Need::Manifest(repository, digest) => {
+                    let key = (repository, digest);
+                    let answer = known.manifests.get(&key).cloned().unwrap();
+                    evidence.manifests.insert(key, answer);
+                }
+            }
+        }
+    }
+    let digests = asked.iter().filter(|need| matches!(need, Need::Digest(..))).count();
+    // Five candidates, and the running tag: was it pushed again?
+    assert_eq!((digests, asked.len()), (6, 11), "{asked:?}");
+}

@@ -1,0 +1,235 @@
+//! Pods to judgements: every rule of the classifier against real texts, crashes, blame, bake and deadline.
+//!
+//! Rows are `tables/classify.txt` and `tables/judge.txt`; one `check` each knows the API. Values: `scenarios/build.rs`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+#[path = "scenarios/build.rs"]
+mod build;
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+use rollforward_core::judge::classify::{classify_create_failure, classify_pod};
+use rollforward_core::judge::{Blame, Cause, Finding, Judgement, Observation, judge, stable_health};
+use rollforward_core::text;
+use rollforward_core::workload::{ContainerState, Pod};
+
+fn rows(table: &'static str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    table.lines().filter(|row| !row.starts_with('#')).map(|row| {
+        row.split_once("=> ")
+            .map(|(question, answer)| (question.trim(), answer.trim()))
+            .unwrap_or_else(|| panic!("{row}"))
+    })
+}
+
+fn judged() -> BTreeSet<String> {
+    BTreeSet::from([build::CONTAINER.to_owned()])
+}
+
+fn blame(blame: Blame) -> &'static str {
+    match blame {
+        Blame::Image => "image",
+        Blame::Environment => "environment",
+    }
+}
+
+fn waiting(reason: &str, message: &str) -> ContainerState {
+    ContainerState::Waiting { reason: reason.to_owned(), message: message.to_owned() }
+}
+
+/// A pod that shows a text at a place of the table.
+fn shows(place: &[&str], words: &str) -> Option<Finding> {
+    let now = build::at("2026-11-02T12:00:00Z");
+    let mut pod = build::pod("web-2-1", "web-2", "ghcr.io/acme/web:1.0.1", now);
+    match place {
+        ["create"] => return Some(classify_create_failure(words)),
+        ["waiting", reason] => pod.containers[0].state = waiting(reason, words),
+        ["ended" | "limited" | "probed", code, reason] => {
+            let ended = build::ended(code.parse().unwrap(), reason, words, now);
+            pod.containers[0].state = ContainerState::Terminated(ended);
+            pod.containers[0].memory_limit = (place[0] == "limited").then(|| "64Mi".to_owned());
+            if place[0] == "probed" {
+                pod.warnings = vec![("Unhealthy".to_owned(), words.to_owned())];
+            }
+        }
+        ["beside", code, reason] => {
+            let mut other = build::container("proxy", "ghcr.io/acme/proxy:1", now);
+            other.state = ContainerState::Terminated(build::ended(code.parse().unwrap(), reason, words, now));
+            pod.containers.push(other);
+        }
+        ["refused", reason] => {
+            "Failed".clone_into(&mut pod.phase);
+            pod.refusal = Some(((*reason).to_owned(), words.to_owned()));
+        }
+        ["unscheduled"] => pod.unschedulable = Some(words.to_owned()),
+        ["disrupted"] => pod.disruption = Some(words.to_owned()),
+        ["warned", reason] => pod.warnings = vec![((*reason).to_owned(), words.to_owned())],
+        _ => panic!("unknown place: {place:?}"),
+    }
+    classify_pod(&pod, &judged())
+}
+
+#[test]
+fn every_text_of_the_table_has_its_name_and_its_blame() {
+    for (question, answer) in rows(include_str!("tables/classify.txt")) {
+        let (place, words) = question.split_once('|').unwrap();
+        let place: Vec<&str> = place.split_whitespace().collect();
+        let told = shows(&place, words.trim()).map_or("nothing".to_owned(), |finding| {
+            let certain = if finding.deterministic { " certain" } else { "" };
+            format!("{} {}{certain}", finding.reason, blame(finding.blame))
+        });
+        assert_eq!(told, answer, "{question}");
+    }
+}
+
+#[test]
+fn a_message_says_what_is_decisive_and_stays_short() {
+    let long = "x".repeat(5_000);
+    let finding = shows(&["waiting", "ErrImagePull"], &long).unwrap();
+    assert!(finding.message.chars().count() <= 200, "{}", finding.message);
+    let runc = "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: exec: \"serve\": executable file not found in $PATH";
+    let finding = shows(&["ended", "128", "StartError"], runc).unwrap();
+    assert_eq!(finding.message, "exec: \"serve\": executable file not found in $PATH");
+}
+
+fn at(clock: &str) -> Timestamp {
+    build::at(&format!("2026-11-02T{clock}Z"))
+}
+
+/// One pod as a row writes it: `crashed 78 3 @node-b`, `ready 12:00:03 drained`.
+fn pod(words: &str, index: usize, created_at: Timestamp, now: Timestamp) -> Pod {
+    let mut pod = build::pod(&format!("web-{index}"), "web-2", "ghcr.io/acme/web:1.0.1", created_at);
+    let mut words: Vec<&str> = words.split_whitespace().collect();
+    while let Some(last) = words.last().copied() {
+        match last {
+            "drained" => pod.disruption = Some("EvictionByEvictionAPI".to_owned()),
+            "leaving" => pod.deleting = true,
+            node if node.starts_with('@') => pod.node = Some(node.trim_start_matches('@').to_owned()),
+            _ => break,
+        }
+        words.pop();
+    }
+    let container = &mut pod.containers[0];
+    let crash = |code: &str, at| Some(build::ended(code.parse().unwrap(), "Error", "", at));
+    let lately = now - SignedDuration::from_secs(10);
+    match words.as_slice() {
+        ["ready", since] => (container.ready, pod.ready_since) = (true, Some(at(since))),
+        ["running"] => {}
+        ["crashed", code, times] => {
+            container.restarts = times.parse::<i32>().unwrap() - 1;
+            container.last_end = crash(code, lately);
+            container.state = waiting("CrashLoopBackOff", "back-off 10s restarting failed container");
+        }
+        ["back", code, times] => {
+            container.restarts = times.parse().unwrap();
+            container.last_end = crash(code, lately);
+        }
+        ["came-back", code, ended] => {
+            container.restarts = 1;
+            container.last_end = crash(code, at(ended));
+            (container.ready, pod.ready_since) = (true, Some(at(ended)));
+        }
+        ["missing"] => container.state = waiting("ErrImagePull", "not found"),
+        ["other-platform"] => container.state = waiting("ErrImagePull", "no match for platform in manifest"),
+        ["as-root"] => {
+            let words = "container has runAsNonRoot and image will run as root";
+            container.state = waiting("CreateContainerConfigError", words);
+        }
+        ["unscheduled"] => {
+            pod.unschedulable = Some("0/3 nodes are available: 3 Insufficient memory.".to_owned())
+        }
+        _ => panic!("unknown pod: {words:?}"),
+    }
+    pod
+}
+
+/// `ready 11:00:00 *4, crashed 78 1` or `none`.
+fn pods(words: &str, created_at: Timestamp, now: Timestamp) -> Vec<Pod> {
+    let mut pods = Vec::new();
+    for one in words.split(',').map(str::trim).filter(|one| *one != "none") {
+        let (one, times) =
+            one.split_once(" *").map_or((one, 1), |(one, times)| (one, times.parse().unwrap()));
+        for _ in 0..times {
+            pods.push(pod(one, pods.len(), created_at, now));
+        }
+    }
+    pods
+}
+
+fn cause(cause: &Cause) -> String {
+    format!("{} {}: {}", cause.reason, blame(cause.blame), cause.sentence)
+}
+
+fn told(judgement: &Judgement) -> String {
+    match judgement {
+        Judgement::Pass { watched, ready } => format!("Pass {ready} Ready for {}", text::span(*watched)),
+        Judgement::Fail(why) => format!("Fail {}", cause(why)),
+        Judgement::Waiting { until, ready, suspicion } => {
+            let suspicion = suspicion.as_ref().map_or(String::new(), |why| format!(", {}", cause(why)));
+            format!("Waiting {}, {ready} Ready{suspicion}", &text::instant_seconds(*until)[11..19])
+        }
+        Judgement::Unknown { reason, message } => format!("Unknown {reason}: {message}"),
+    }
+}
+
+#[test]
+fn every_row_of_the_table_is_judged_as_it_says() {
+    for (question, answer) in rows(include_str!("tables/judge.txt")) {
+        let parts: Vec<&str> = question.split('|').map(str::trim).collect();
+        let [wanted, new, old, now] = parts.as_slice() else { panic!("{question}") };
+        let (step, now) = (at("12:00:00"), at(now));
+        let canary = pods(new, step, now);
+        let stable = pods(old, at("11:00:00"), now);
+        let judgement = judge(&Observation {
+            canary: &canary,
+            stable: &stable,
+            judged: &judged(),
+            create_failure: None,
+            expected: wanted.parse().unwrap(),
+            watched_since: Some(step),
+            bake: build::duration("10m"),
+            deadline: at("13:00:00"),
+            now,
+        });
+        assert_eq!(told(&judgement), answer, "{question}");
+    }
+}
+
+#[test]
+fn a_pod_that_cannot_be_created_is_named_at_once_and_never_the_image_s_fault() {
+    let stable = pods("ready 11:00:00 *4", at("11:00:00"), at("12:00:01"));
+    let judgement = judge(&Observation {
+        canary: &[],
+        stable: &stable,
+        judged: &judged(),
+        create_failure: Some(
+            "pods \"web-x\" is forbidden: violates PodSecurity \"restricted:latest\": privileged",
+        ),
+        expected: 1,
+        watched_since: Some(at("12:00:00")),
+        bake: build::duration("10m"),
+        deadline: at("13:00:00"),
+        now: at("12:00:01"),
+    });
+    let said = "Waiting 13:00:00, 0 Ready, PodSecurity environment: the security layer refused it, not the application: pods \"web-x\" is forbidden: violates PodSecurity \"restricted:latest\": privileged";
+    assert_eq!(told(&judgement), said);
+}
+
+#[test]
+fn the_old_pods_are_told_in_one_phrase() {
+    let now = at("12:00:00");
+    let check = |words: &str, said: &str| {
+        assert_eq!(stable_health(&pods(words, at("11:00:00"), now)), said, "{words}");
+    };
+    check("ready 11:00:00 *4", "4 of 4 old pods Ready with 0 restarts");
+    check("ready 11:00:00 *3, crashed 1 5", "3 of 4 old pods Ready with 4 restarts");
+    check("ready 11:00:00 *3, ready 11:00:00 leaving", "3 of 3 old pods Ready with 0 restarts");
+    check("none", "0 of 0 old pods Ready with 0 restarts");
+}

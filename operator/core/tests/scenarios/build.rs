@@ -1,0 +1,313 @@
+//! The one place where tests build `Policy`, `Facts`, `Workload` and what hangs on them.
+//!
+//! A new field is filled in here once; rows and scripts never name a field. The texts are those that the scripts use.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use rollforward_core::evidence::{Answer, Manifest, Platform, Unknown};
+use rollforward_core::image::{Digest, ImageRef, Repository, Tag};
+use rollforward_core::ledger::Ledger;
+use rollforward_core::policy::{
+    Concurrency, Facts, Mode, OnDeadline, Policy, PolicyId, RepositorySeen, RolloutSettings, Seen, StepSize,
+    Track, Trust, WhenImpossible,
+};
+use rollforward_core::reason::Reason;
+use rollforward_core::rollout::{OpenRun, Run};
+use rollforward_core::scan::Scan;
+use rollforward_core::select::{Level, Rule, TagFilter, VariantMode};
+use rollforward_core::version::range::Range;
+use rollforward_core::workload::{
+    Container, ContainerState, ContainerStatus, IntOrPercent, Pod, ReplicaSet, Strategy, Termination,
+    Workload, WorkloadId,
+};
+
+/// The repository of every scenario.
+pub const REPOSITORY: &str = "ghcr.io/acme/web";
+/// The container of every workload.
+pub const CONTAINER: &str = "app";
+
+pub fn repository() -> Repository {
+    Repository::parse(REPOSITORY).unwrap()
+}
+
+pub fn tag(text: &str) -> Tag {
+    Tag::parse(text).unwrap()
+}
+
+/// A digest that differs for every content; its first letters are what a sentence shows.
+pub fn digest(content: &str) -> Digest {
+    let hash = content.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    Digest::parse(&format!("sha256:{}", format!("{hash:016x}").repeat(4))).unwrap()
+}
+
+pub fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+/// Reads `90s`, `30m`, `6h` or `2d`.
+pub fn duration(text: &str) -> SignedDuration {
+    // `5m30s` is the sum of its parts.
+    if let Some(at) = text.find(|letter: char| letter.is_ascii_alphabetic()).filter(|at| at + 1 < text.len())
+    {
+        let (one, rest) = text.split_at(at + 1);
+        return duration(one) + duration(rest);
+    }
+    let (number, unit) = text.split_at(text.len().checked_sub(1).unwrap());
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => panic!("a duration is 90s, 30m, 6h or 2d, got {text}"),
+    };
+    SignedDuration::from_secs(number.parse::<i64>().unwrap() * seconds)
+}
+
+pub fn share(text: &str) -> IntOrPercent {
+    match text.strip_suffix('%') {
+        Some(percent) => IntOrPercent::Percent(percent.parse().unwrap()),
+        None => IntOrPercent::Int(text.parse().unwrap()),
+    }
+}
+
+fn step(text: &str) -> StepSize {
+    match share(text) {
+        IntOrPercent::Int(pods) => StepSize::Pods(pods),
+        IntOrPercent::Percent(percent) => StepSize::Percent(percent),
+    }
+}
+
+/// The policy that a script starts with: patches at once, one pod, a quarter, all.
+pub fn policy() -> Policy {
+    Policy {
+        id: PolicyId { namespace: "shop".to_owned(), name: "web".to_owned(), uid: "policy-1".to_owned() },
+        generation: 1,
+        deleting: false,
+        mode: Mode::Enforce,
+        suspend: false,
+        rule: Rule::Level(Level::Patch),
+        rule_text: "Patch".to_owned(),
+        variant: VariantMode::Keep,
+        filter: TagFilter::default(),
+        allow_downgrade: false,
+        adopt: false,
+        interval: duration("5m"),
+        trust: Some(Trust { soak_unsigned: SignedDuration::ZERO }),
+        rollout: settings(),
+        defer_for: duration("1h"),
+    }
+}
+
+pub fn settings() -> RolloutSettings {
+    RolloutSettings {
+        steps: vec![StepSize::Pods(1), StepSize::Percent(25), StepSize::Percent(100)],
+        bake: duration("10m"),
+        deadline: duration("60m"),
+        on_deadline: OnDeadline::RollBack,
+        when_impossible: WhenImpossible::Hold,
+        after_fails: 2,
+        retry_after: duration("30m"),
+    }
+}
+
+/// Changes one field of a policy, as a script writes it: `soak=24h`.
+pub fn edit(policy: &mut Policy, field: &str, value: &str) {
+    match field {
+        "soak" => policy.trust = Some(Trust { soak_unsigned: duration(value) }),
+        "trust" => policy.trust = (value != "none").then_some(Trust { soak_unsigned: SignedDuration::ZERO }),
+        "mode" => policy.mode = if value == "DryRun" { Mode::DryRun } else { Mode::Enforce },
+        "suspend" => policy.suspend = value == "true",
+        "adopt" => policy.adopt = value == "Allow",
+        "downgrade" => policy.allow_downgrade = value == "Allow",
+        "select" => {
+            value.clone_into(&mut policy.rule_text);
+            policy.rule = match value {
+                "Patch" => Rule::Level(Level::Patch),
+                "Minor" => Rule::Level(Level::Minor),
+                "Major" => Rule::Level(Level::Major),
+                range => Rule::Semver(Range::parse(range).unwrap()),
+            };
+        }
+        "interval" => policy.interval = duration(value),
+        "deferFor" => policy.defer_for = duration(value),
+        "steps" => policy.rollout.steps = value.split(',').map(step).collect(),
+        "bake" => policy.rollout.bake = duration(value),
+        "deadline" => policy.rollout.deadline = duration(value),
+        "onDeadline" => {
+            policy.rollout.on_deadline =
+                if value == "Hold" { OnDeadline::Hold } else { OnDeadline::RollBack };
+        }
+        "whenImpossible" => {
+            policy.rollout.when_impossible =
+                if value == "Hold" { WhenImpossible::Hold } else { WhenImpossible::RollWithoutCanary };
+        }
+        "retryAfter" => policy.rollout.retry_after = duration(value),
+        "afterFails" => policy.rollout.after_fails = value.parse().unwrap(),
+        _ => panic!("unknown field of a policy: {field}"),
+    }
+}
+
+/// A Deployment at rest under the native defaults.
+pub fn workload(name: &str, replicas: i32, image: &str) -> Workload {
+    Workload {
+        id: WorkloadId {
+            kind: "Deployment".to_owned(),
+            namespace: "shop".to_owned(),
+            name: name.to_owned(),
+            uid: format!("uid-{name}"),
+        },
+        generation: 1,
+        observed_generation: 1,
+        deleting: false,
+        paused: false,
+        replicas,
+        updated_replicas: replicas,
+        total_replicas: replicas,
+        available_replicas: replicas,
+        strategy: native_strategy(),
+        min_ready_seconds: 0,
+        progress_deadline_seconds: 600,
+        containers: vec![Container {
+            name: CONTAINER.to_owned(),
+            index: 0,
+            init: false,
+            image: image.to_owned(),
+        }],
+        annotated_run: None,
+        image_writer: None,
+    }
+}
+
+/// What the apiserver writes where the user wrote no strategy.
+pub fn native_strategy() -> Strategy {
+    Strategy::RollingUpdate {
+        max_surge: IntOrPercent::Percent(25),
+        max_unavailable: IntOrPercent::Percent(25),
+    }
+}
+
+pub fn replica_set(name: &str, revision: i64, image: &str, replicas: i32) -> ReplicaSet {
+    ReplicaSet {
+        name: name.to_owned(),
+        revision,
+        images: BTreeMap::from([(CONTAINER.to_owned(), image.to_owned())]),
+        replicas,
+        create_failure: None,
+    }
+}
+
+/// A pod that runs its one container and is not Ready yet.
+pub fn pod(name: &str, owner: &str, image: &str, created_at: Timestamp) -> Pod {
+    Pod {
+        name: name.to_owned(),
+        node: Some("node-a".to_owned()),
+        owner: owner.to_owned(),
+        created_at,
+        ready_since: None,
+        deleting: false,
+        phase: "Running".to_owned(),
+        refusal: None,
+        unschedulable: None,
+        disruption: None,
+        containers: vec![container(CONTAINER, image, created_at)],
+        warnings: Vec::new(),
+    }
+}
+
+pub fn container(name: &str, image: &str, started_at: Timestamp) -> ContainerStatus {
+    ContainerStatus {
+        name: name.to_owned(),
+        init: false,
+        image: image.to_owned(),
+        running_digest: ImageRef::parse(image).ok().and_then(|image| image.digest),
+        ready: false,
+        restarts: 0,
+        state: ContainerState::Running { started_at: Some(started_at) },
+        last_end: None,
+        memory_limit: None,
+    }
+}
+
+pub fn ended(exit_code: i32, reason: &str, message: &str, finished_at: Timestamp) -> Termination {
+    Termination {
+        exit_code,
+        signal: None,
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        started_at: None,
+        finished_at: Some(finished_at),
+    }
+}
+
+/// One workload's container as a track of a policy.
+pub fn track(workload: Workload, replica_sets: Vec<ReplicaSet>, pods: Vec<Pod>) -> Track {
+    let containers = workload
+        .containers
+        .iter()
+        .map(|container| (container.clone(), ImageRef::parse(&container.image).unwrap()))
+        .collect();
+    Track {
+        key: format!("Deployment/{}/{CONTAINER}", workload.id.name),
+        workload,
+        repository: repository(),
+        containers,
+        replica_sets,
+        pods,
+        conflict: None,
+        busy: None,
+    }
+}
+
+pub fn platform(text: &str) -> Platform {
+    let (os, architecture) = text.split_once('/').unwrap();
+    Platform { os: os.to_owned(), architecture: architecture.to_owned() }
+}
+
+pub fn manifest(digest: &Digest, platforms: &[&str]) -> Manifest {
+    Manifest {
+        digest: digest.clone(),
+        platforms: platforms.iter().map(|text| platform(text)).collect::<BTreeSet<_>>(),
+    }
+}
+
+pub fn scan(tags: &[&str], at: Timestamp) -> Answer<Scan> {
+    Answer::Found(Scan { tags: tags.iter().map(|tag| (*tag).to_owned()).collect(), complete: true, at })
+}
+
+pub fn unknown<T>(reason: Reason, message: &str) -> Answer<T> {
+    Answer::Unknown(Unknown { reason, message: message.to_owned(), retry_at: None })
+}
+
+/// What a pass sees: tracks of the one repository, and the policy's runs.
+pub fn facts(
+    policy: Policy,
+    tracks: Vec<Track>,
+    (scan, ledger): (Answer<Scan>, Ledger),
+    (open_runs, last_runs): (Vec<OpenRun>, Vec<Run>),
+    now: Timestamp,
+) -> Facts {
+    let open = open_runs.len();
+    Facts {
+        policy,
+        seen: Seen {
+            tracks,
+            untracked: Vec::new(),
+            repositories: BTreeMap::from([(repository(), RepositorySeen { scan, ledger })]),
+            platforms: BTreeSet::from([platform("linux/amd64")]),
+            open_runs,
+            last_runs,
+            concurrency: Concurrency {
+                namespace_open: open,
+                per_namespace: 10,
+                cluster_open: open,
+                cluster: 50,
+            },
+            namespace_deleting: false,
+        },
+        now,
+    }
+}

@@ -1,0 +1,127 @@
+//! What must hold after every event of every history, whatever is pushed, edited or killed.
+//!
+//! A violation is a panic with the sentence that was broken. Where a person acts on a workload in the middle of a run, that
+//! run is excused from what the person did; nothing else is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rollforward_core::decide::Course;
+use rollforward_core::image::{Digest, Tag};
+use rollforward_core::ledger::Ledger;
+use rollforward_core::policy::Facts;
+use rollforward_core::report::{MAX_MESSAGE, MAX_WHY, Report};
+use rollforward_core::rollout::{Patch, Plan, Run, held_fields};
+use rollforward_core::version::Version;
+
+use crate::native::Deployment;
+
+/// What was seen so far.
+#[derive(Debug, Default)]
+pub struct Watch {
+    /// Runs in the middle of which a person acted.
+    excused: BTreeSet<String>,
+    /// Image writes by run: starts, and reverts.
+    writes: BTreeMap<String, (u32, u32)>,
+    /// The runs that wrote each digest.
+    tried: BTreeMap<Digest, BTreeSet<String>>,
+    quarantined: BTreeSet<Digest>,
+}
+
+impl Watch {
+    /// A person acted on a workload.
+    pub fn person(&mut self, workload: &str, runs: &[Run]) {
+        let open = runs.iter().filter(|run| run.status.finished_at.is_none());
+        self.excused.extend(open.filter(|run| run.workload.name == workload).map(|run| run.name.clone()));
+    }
+
+    /// A person released every quarantined digest.
+    pub fn released(&mut self) {
+        self.quarantined.clear();
+    }
+
+    pub fn after_step(&self, deployments: &[Deployment], runs: &[Run]) {
+        for run in runs.iter().filter(|run| run.status.finished_at.is_none() && run.canary) {
+            let Some(deployment) = deployments.iter().find(|one| one.object.id == run.workload) else {
+                continue;
+            };
+            let container = &run.containers[0];
+            let is_held =
+                deployment.image() == container.to && held_fields(run, &deployment.object).min_ready;
+            let lost = deployment.removed.contains(&container.from);
+            assert!(
+                !(is_held && lost) || self.excused.contains(&run.name),
+                "no pod of the old version is removed while the canary is held: {}",
+                run.name
+            );
+        }
+    }
+
+    pub fn planned(&mut self, facts: &Facts, plan: &Plan) {
+        for (course, chosen) in plan.decision.tracks.iter().zip(&plan.decision.assessment.chosen) {
+            let Course::Move { tag, digest, .. } = course else { continue };
+            let version = |tag: &Tag| Version::parse(tag.as_str());
+            let bounds = [
+                chosen.memory.completed.as_ref(),
+                chosen.memory.abandoned.as_ref().map(|left| &left.tag),
+                chosen.current.as_ref().and_then(|current| current.tag.as_ref()),
+            ];
+            for bound in bounds.into_iter().flatten().filter(|_| !facts.policy.allow_downgrade) {
+                assert!(version(bound) < version(tag), "nothing at or below {bound} is chosen: {tag}");
+            }
+            assert!(!self.quarantined.contains(digest), "a quarantined digest is not tried: {tag}");
+        }
+    }
+
+    /// A run's patch reached the apiserver.
+    pub fn wrote(&mut self, run: &Run, patch: &Patch) {
+        self.tried.entry(run.to_digest.clone()).or_default().insert(run.name.clone());
+        let (starts, reverts) = self.writes.entry(run.name.clone()).or_default();
+        for image in patch.images.iter().filter(|image| image.before != image.after) {
+            if image.after == run.containers[0].to { *starts += 1 } else { *reverts += 1 }
+        }
+        let once = *starts <= 1 && *reverts <= 1;
+        assert!(once || self.excused.contains(&run.name), "a run writes each image once: {}", run.name);
+    }
+
+    pub fn ledger(&mut self, ledger: &Ledger) {
+        let now: BTreeSet<Digest> = ledger
+            .failures
+            .iter()
+            .filter(|(_, failure)| failure.quarantined)
+            .map(|(digest, _)| digest.clone())
+            .collect();
+        assert!(self.quarantined.is_subset(&now), "a quarantine is never lost");
+        self.quarantined = now;
+        for (digest, failure) in &ledger.failures {
+            let runs = u32::try_from(self.tried.get(digest).map_or(0, BTreeSet::len)).unwrap();
+            assert!(failure.fails <= runs, "a failure is counted once a run: {failure:?}");
+        }
+    }
+
+    pub fn reported(&self, report: &Report) {
+        assert!(report.why.len() <= MAX_WHY, "{:?}", report.why);
+        for condition in &report.conditions {
+            let message = &condition.message;
+            assert!(message.chars().count() <= MAX_MESSAGE, "{message}");
+            assert!(message.starts_with(condition.reason.code()) && message.ends_with('.'), "{message}");
+            assert!(!message.contains("  ") && !message.contains(".."), "{message}");
+        }
+        for line in &report.why {
+            assert!(line.chars().count() <= 500 && !line.is_empty(), "{line}");
+        }
+        for event in &report.events {
+            assert!(event.note.chars().count() <= MAX_MESSAGE && !event.note.is_empty(), "{}", event.note);
+        }
+    }
+
+    /// A pass ended with no run open.
+    pub fn at_rest(&self, deployments: &[Deployment]) {
+        for deployment in deployments {
+            let (object, wanted) = (&deployment.object, &deployment.wanted);
+            assert_eq!(object.annotated_run, None, "no annotation of ours without an open run");
+            let fields = (object.min_ready_seconds, object.progress_deadline_seconds, &object.strategy);
+            let originals = (wanted.min_ready_seconds, wanted.progress_deadline_seconds, &wanted.strategy);
+            assert_eq!(fields, originals, "the fields are as people wrote them when no run is open");
+        }
+    }
+}

@@ -1,0 +1,415 @@
+//! The native Deployment controller as a pure model: ReplicaSets by template, surge and unavailability as Kubernetes counts.
+//!
+//! Named after the functions of `pkg/controller/deployment`: NewRSNewReplicas, reconcileOldReplicaSets with
+//! cleanupUnhealthyReplicas and scaleDownOldReplicaSetsForRollingUpdate, scale by proportion. Pods: `kubelet.rs`.
+
+use jiff::{SignedDuration, Timestamp};
+use rollforward_core::image::Digest;
+use rollforward_core::rollout::run::Fields;
+use rollforward_core::workload::{IntOrPercent, Pod, ReplicaSet, Strategy, Workload};
+
+use crate::build;
+use crate::kubelet::{Behaviour, SimPod};
+
+/// What a node finds when it pulls an image.
+pub type Pull<'a> = &'a dyn Fn(&str) -> (Digest, Behaviour);
+
+/// What makes two templates equal: the image, and how often a person restarted the rollout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Template {
+    image: String,
+    restarts: u32,
+}
+
+#[derive(Debug, Clone)]
+struct Set {
+    name: String,
+    template: Template,
+    min_ready_seconds: i32,
+    replicas: i32,
+    revision: i64,
+    desired: i32,
+    most: i32,
+    annotation: Option<String>,
+}
+
+/// A Deployment with what hangs on it.
+#[derive(Debug, Clone)]
+pub struct Deployment {
+    pub object: Workload,
+    /// The fields as people wrote them: what has to be there when no run is open.
+    pub wanted: Fields,
+    /// The images that people wrote.
+    pub by_hand: Vec<String>,
+    /// Pods removed in the last step, by image.
+    pub removed: Vec<String>,
+    /// Whether a quota leaves no room for another pod.
+    pub quota_full: bool,
+    restarts: u32,
+    sets: Vec<Set>,
+    pods: Vec<SimPod>,
+    named: u32,
+}
+
+impl Deployment {
+    pub fn new(name: &str, replicas: i32, image: &str) -> Self {
+        let mut object = build::workload(name, replicas, image);
+        (object.observed_generation, object.updated_replicas) = (0, 0);
+        (object.total_replicas, object.available_replicas) = (0, 0);
+        let wanted = Fields {
+            min_ready_seconds: object.min_ready_seconds,
+            progress_deadline_seconds: object.progress_deadline_seconds,
+            strategy: object.strategy.clone(),
+        };
+        Self {
+            object,
+            wanted,
+            by_hand: vec![image.to_owned()],
+            removed: Vec::new(),
+            quota_full: false,
+            restarts: 0,
+            sets: Vec::new(),
+            pods: Vec::new(),
+            named: 0,
+        }
+    }
+
+    pub fn image(&self) -> &str {
+        &self.object.containers[0].image
+    }
+
+    /// Whether any pod runs an image that does not stay Ready.
+    pub fn has_bad_pods(&self) -> bool {
+        self.pods.iter().any(|pod| !pod.is_good())
+    }
+
+    pub fn pods(&self) -> Vec<Pod> {
+        self.pods.iter().map(SimPod::shown).collect()
+    }
+
+    pub fn replica_sets(&self) -> Vec<ReplicaSet> {
+        let shown = |set: &Set| {
+            let mut shown = build::replica_set(&set.name, set.revision, &set.template.image, set.replicas);
+            let short = self.pods_of(set).count() < usize::try_from(set.replicas).unwrap_or(0);
+            shown.create_failure = (self.quota_full && short).then(|| {
+                format!("pods \"{}-x\" is forbidden: exceeded quota: compute, requested: pods=1, used: pods=8, limited: pods=8", set.name)
+            });
+            shown
+        };
+        self.sets.iter().map(shown).collect()
+    }
+
+    /// A change of the spec by anybody.
+    pub fn change(&mut self) {
+        self.object.generation += 1;
+    }
+
+    /// A person writes the image.
+    pub fn set_image(&mut self, image: String, by: &str, now: Timestamp) {
+        self.by_hand.push(image.clone());
+        self.object.containers[0].image = image;
+        self.object.image_writer = Some((by.to_owned(), now));
+        self.change();
+    }
+
+    /// `kubectl rollout restart`.
+    pub fn restart(&mut self) {
+        self.restarts += 1;
+        self.change();
+    }
+
+    /// `kubectl rollout undo`: template and annotations of the ReplicaSet before. False where there is none.
+    pub fn undo(&mut self, now: Timestamp) -> bool {
+        let template = self.template();
+        let before = self.sets.iter().filter(|set| set.template != template).max_by_key(|set| set.revision);
+        let Some(before) = before.filter(|_| !self.object.paused).cloned() else { return false };
+        self.restarts = before.template.restarts;
+        self.object.annotated_run = before.annotation;
+        self.set_image(before.template.image, "kubectl-rollout", now);
+        true
+    }
+
+    fn template(&self) -> Template {
+        Template { image: self.image().to_owned(), restarts: self.restarts }
+    }
+
+    fn pods_of<'a>(&'a self, set: &'a Set) -> impl Iterator<Item = &'a SimPod> {
+        self.pods.iter().filter(|pod| pod.owner == set.name)
+    }
+
+    fn available(&self, set: &Set, now: Timestamp) -> i32 {
+        let ready_for = SignedDuration::from_secs(i64::from(set.min_ready_seconds));
+        let available = |pod: &&SimPod| pod.ready_since.is_some_and(|since| since + ready_for <= now);
+        i32::try_from(self.pods_of(set).filter(available).count()).unwrap()
+    }
+
+    /// When something happens next by itself.
+    pub fn next_event(&self, now: Timestamp) -> Option<Timestamp> {
+        let available = self.sets.iter().flat_map(|set| {
+            let ready_for = SignedDuration::from_secs(i64::from(set.min_ready_seconds));
+            self.pods_of(set).filter_map(move |pod| Some(pod.ready_since? + ready_for))
+        });
+        self.pods.iter().filter_map(SimPod::next_event).chain(available).filter(|at| now < *at).min()
+    }
+
+    /// Lets kubelets and controllers work until nothing moves; tells whether anything changed.
+    pub fn step(&mut self, now: Timestamp, pull: Pull<'_>) -> bool {
+        self.removed.clear();
+        let before = (self.object.clone(), self.sets.len());
+        let mut moved = false;
+        for pod in &mut self.pods {
+            moved |= pod.retry(pull, now) | pod.tick(now);
+        }
+        for _ in 0..200 {
+            let replicas =
+                |deployment: &Self| -> Vec<i32> { deployment.sets.iter().map(|set| set.replicas).collect() };
+            let sizes = replicas(self);
+            self.sync(now);
+            let moves = self.reconcile_pods(now, pull) | (sizes != replicas(self));
+            self.status(now);
+            moved |= moves;
+            if !moves {
+                return moved || before != (self.object.clone(), self.sets.len());
+            }
+        }
+        panic!("the native controller does not come to rest");
+    }
+
+    fn status(&mut self, now: Timestamp) {
+        let template = self.template();
+        let count = |pods: usize| i32::try_from(pods).unwrap();
+        let newest = self.sets.iter().find(|set| set.template == template);
+        self.object.updated_replicas = newest.map_or(0, |set| count(self.pods_of(set).count()));
+        self.object.total_replicas = count(self.pods.len());
+        self.object.available_replicas = self.sets.iter().map(|set| self.available(set, now)).sum();
+        self.object.observed_generation = self.object.generation;
+    }
+
+    /// The ReplicaSet controller: as many pods as each set wants; those not Ready go first, then the youngest.
+    fn reconcile_pods(&mut self, now: Timestamp, pull: Pull<'_>) -> bool {
+        let mut moved = false;
+        for set in self.sets.clone() {
+            let mut have = i32::try_from(self.pods_of(&set).count()).unwrap();
+            while have < set.replicas && !self.quota_full {
+                self.named += 1;
+                let node = if self.named.is_multiple_of(2) { "node-b" } else { "node-a" };
+                let name = format!("{}-{}", set.name, self.named);
+                let image = set.template.image.clone();
+                let pulled = pull(&image);
+                let place = (name, set.name.clone(), node.to_owned());
+                self.pods.push(SimPod::new(place, image, pulled, now));
+                have += 1;
+                moved = true;
+            }
+            while set.replicas < have {
+                let victim = self
+                    .pods
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, pod)| pod.owner == set.name)
+                    .min_by_key(|(index, pod)| {
+                        (
+                            pod.ready_since.is_some(),
+                            std::cmp::Reverse(pod.ready_since),
+                            std::cmp::Reverse(*index),
+                        )
+                    })
+                    .map(|(index, _)| index);
+                self.removed.push(self.pods.remove(victim.unwrap()).image);
+                have -= 1;
+                moved = true;
+            }
+        }
+        moved
+    }
+
+    /// syncDeployment.
+    fn sync(&mut self, now: Timestamp) {
+        let newest = self.newest();
+        if self.object.paused || self.is_scaling() {
+            self.scale(newest);
+            return;
+        }
+        let newest = newest.unwrap_or_else(|| self.create());
+        match self.object.strategy {
+            Strategy::RollingUpdate { .. } => {
+                if !self.grow(newest) {
+                    self.shrink(newest, now);
+                }
+            }
+            Strategy::Recreate => self.recreate(newest),
+        }
+    }
+
+    /// getNewReplicaSet: annotations, minReadySeconds and revision follow the Deployment.
+    fn newest(&mut self) -> Option<usize> {
+        let template = self.template();
+        let index = self.sets.iter().position(|set| set.template == template)?;
+        let latest = self.sets.iter().map(|set| set.revision).max().unwrap_or(0);
+        let set = &mut self.sets[index];
+        if set.revision < latest {
+            set.revision = latest + 1;
+        }
+        set.min_ready_seconds = self.object.min_ready_seconds;
+        if self.object.annotated_run.is_some() {
+            set.annotation.clone_from(&self.object.annotated_run);
+        }
+        Some(index)
+    }
+
+    fn create(&mut self) -> usize {
+        let revision = self.sets.iter().map(|set| set.revision).max().unwrap_or(0) + 1;
+        let template = self.template();
+        let name = format!("{}-{revision}", self.object.id.name);
+        let annotation = self.object.annotated_run.clone();
+        let (min_ready_seconds, desired) = (self.object.min_ready_seconds, self.object.replicas);
+        let most = desired + self.surge();
+        self.sets.push(Set {
+            name,
+            template,
+            min_ready_seconds,
+            replicas: 0,
+            revision,
+            desired,
+            most,
+            annotation,
+        });
+        self.sets.len() - 1
+    }
+
+    /// ResolveFenceposts: surge rounds up, unavailability down; both zero means one unavailable.
+    fn fenceposts(&self) -> (i32, i32) {
+        let Strategy::RollingUpdate { max_surge, max_unavailable } = &self.object.strategy else {
+            return (0, 0);
+        };
+        let replicas = self.object.replicas;
+        let surge = match max_surge {
+            IntOrPercent::Int(pods) => *pods,
+            IntOrPercent::Percent(percent) => (replicas * percent + 99) / 100,
+        };
+        let unavailable = match max_unavailable {
+            IntOrPercent::Int(pods) => *pods,
+            IntOrPercent::Percent(percent) => replicas * percent / 100,
+        };
+        if surge == 0 && unavailable == 0 { (0, 1) } else { (surge, unavailable) }
+    }
+
+    fn surge(&self) -> i32 {
+        self.fenceposts().0
+    }
+
+    fn max_unavailable(&self) -> i32 {
+        if self.object.replicas == 0 { 0 } else { self.fenceposts().1.min(self.object.replicas) }
+    }
+
+    fn all(&self) -> i32 {
+        self.sets.iter().map(|set| set.replicas).sum()
+    }
+
+    /// reconcileNewReplicaSet with NewRSNewReplicas.
+    fn grow(&mut self, newest: usize) -> bool {
+        let (wanted, now) = (self.object.replicas, self.sets[newest].replicas);
+        let most = wanted + self.surge();
+        let size = match now.cmp(&wanted) {
+            std::cmp::Ordering::Equal => return false,
+            std::cmp::Ordering::Greater => wanted,
+            std::cmp::Ordering::Less if most <= self.all() => return false,
+            std::cmp::Ordering::Less => now + (most - self.all()).min(wanted - now),
+        };
+        self.resize(newest, size);
+        true
+    }
+
+    fn resize(&mut self, index: usize, size: i32) {
+        let (desired, most) = (self.object.replicas, self.object.replicas + self.surge());
+        let set = &mut self.sets[index];
+        (set.replicas, set.desired, set.most) = (size, desired, most);
+    }
+
+    /// reconcileOldReplicaSets.
+    fn shrink(&mut self, newest: usize, now: Timestamp) {
+        // By age, as they were created.
+        let old: Vec<usize> =
+            (0..self.sets.len()).filter(|index| *index != newest && 0 < self.sets[*index].replicas).collect();
+        let least = self.object.replicas - self.max_unavailable();
+        let new_unavailable = self.sets[newest].replicas - self.available(&self.sets[newest], now);
+        let most_removed = self.all() - least - new_unavailable;
+        if old.is_empty() || most_removed <= 0 {
+            return;
+        }
+        let available: i32 = self.sets.iter().map(|set| self.available(set, now)).sum();
+        // cleanupUnhealthyReplicas
+        let mut removed = 0;
+        for index in &old {
+            let set = &self.sets[*index];
+            let unhealthy = set.replicas - self.available(set, now);
+            let fewer = unhealthy.min(most_removed - removed).max(0);
+            let size = set.replicas - fewer;
+            self.resize(*index, size);
+            removed += fewer;
+        }
+        // scaleDownOldReplicaSetsForRollingUpdate
+        let mut surplus = available - least;
+        for index in &old {
+            let fewer = self.sets[*index].replicas.min(surplus).max(0);
+            let size = self.sets[*index].replicas - fewer;
+            self.resize(*index, size);
+            surplus -= fewer;
+        }
+    }
+
+    fn recreate(&mut self, newest: usize) {
+        let old: Vec<usize> = (0..self.sets.len()).filter(|index| *index != newest).collect();
+        for index in &old {
+            self.resize(*index, 0);
+        }
+        if old.iter().all(|index| self.pods_of(&self.sets[*index]).next().is_none()) {
+            self.resize(newest, self.object.replicas);
+        }
+    }
+
+    fn is_scaling(&self) -> bool {
+        self.sets.iter().any(|set| 0 < set.replicas && set.desired != self.object.replicas)
+    }
+
+    /// scale: one active set takes all, a complete rollout ends the others, else each by its share.
+    fn scale(&mut self, newest: Option<usize>) {
+        let mut active: Vec<usize> =
+            (0..self.sets.len()).filter(|index| 0 < self.sets[*index].replicas).collect();
+        let wanted = self.object.replicas;
+        if active.len() <= 1 {
+            if let Some(only) = active.first().copied().or(newest) {
+                self.resize(only, wanted);
+            }
+            return;
+        }
+        let allowed = if wanted == 0 { 0 } else { wanted + self.surge() };
+        let change = allowed - self.all();
+        active.sort_by_key(|index| {
+            let set = &self.sets[*index];
+            (std::cmp::Reverse(set.replicas), if 0 < change { -set.revision } else { set.revision })
+        });
+        let mut changed = 0;
+        let mut sizes = Vec::new();
+        for index in &active {
+            let set = &self.sets[*index];
+            let share = if wanted == 0 {
+                -set.replicas
+            } else {
+                let scaled = f64::from(set.replicas * (wanted + self.surge())) / f64::from(set.most.max(1));
+                #[allow(clippy::cast_possible_truncation, reason = "a handful of pods")]
+                let rounded = scaled.round() as i32;
+                rounded - set.replicas
+            };
+            let left = change - changed;
+            let share = if 0 < change { share.min(left) } else { share.max(left) };
+            let share = if change == 0 || left == 0 { 0 } else { share };
+            changed += share;
+            sizes.push(set.replicas + share);
+        }
+        sizes[0] = (sizes[0] + change - changed).max(0);
+        for (index, size) in active.into_iter().zip(sizes) {
+            self.resize(index, size);
+        }
+    }
+}

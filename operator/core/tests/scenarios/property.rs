@@ -1,0 +1,154 @@
+//! Random histories: whatever is pushed, edited, undone or killed, the invariants hold and the end is a state at rest.
+//!
+//! A history is a script, so a failure prints what can be saved as one. The number of histories comes from
+//! `ROLLFORWARD_PROPERTY_CASES`; the default is small.
+
+use std::fmt::Write as _;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use rollforward_core::rollout::Phase;
+
+use crate::script;
+use crate::world::World;
+
+fn cases() -> u32 {
+    std::env::var("ROLLFORWARD_PROPERTY_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(64)
+}
+
+fn one_of(words: &'static [&'static str]) -> impl Strategy<Value = &'static str> + Clone {
+    prop::sample::select(words)
+}
+
+const WORKLOADS: &[&str] = &["web", "web", "web", "api"];
+const TAGS: &[&str] = &["1.0.1", "1.0.2", "1.0.3", "1.0.4", "1.0.5", "1.0.6", "1.1.0"];
+const BEHAVIOURS: &[&str] =
+    &["good", "good", "good 30s", "crash 1", "crash 78 after 90s", "never-ready", "oom", "missing"];
+const TIMES: &[&str] = &["1s", "3s", "20s", "70s", "3m", "6m", "20m", "7h"];
+const EDITS: &[&str] = &[
+    "suspend",
+    "unsuspend",
+    "policy mode=DryRun",
+    "policy mode=Enforce",
+    "policy bake=1m",
+    "policy steps=50%,100%",
+    "policy steps=1,50%,100%",
+    "policy select=Minor",
+    "policy select=Patch",
+    "policy soak=10m",
+    "policy trust=none",
+    "policy soak=0s",
+    "policy whenImpossible=RollWithoutCanary",
+    "policy onDeadline=Hold",
+    "policy onDeadline=RollBack",
+    "release",
+];
+const WORLD: &[&str] =
+    &["registry down", "registry up", "registry empty", "registry up", "quota full", "quota free"];
+
+/// What a person does to a workload.
+fn by_hand() -> impl Strategy<Value = String> + Clone {
+    let workload = || one_of(WORKLOADS);
+    prop_oneof![
+        3 => workload().prop_map(|name| format!("undo {name}")),
+        2 => (workload(), one_of(TAGS)).prop_map(|(name, tag)| format!("set-image {name} {tag}")),
+        2 => (workload(), 0..9).prop_map(|(name, replicas)| format!("scale {name} {replicas}")),
+        1 => workload().prop_map(|name| format!("restart {name}")),
+        1 => workload().prop_map(|name| format!("pause {name}")),
+        1 => workload().prop_map(|name| format!("resume {name}")),
+        1 => (workload(), one_of(&["50% 0", "2 1", "0 1", "Recreate", "25% 25%"]))
+            .prop_map(|(name, strategy)| format!("strategy {name} {strategy}")),
+    ]
+}
+
+fn line() -> impl Strategy<Value = String> {
+    prop_oneof![
+        8 => one_of(TIMES).prop_map(|time| format!("advance {time}")),
+        6 => (one_of(TAGS), one_of(BEHAVIOURS)).prop_map(|(tag, does)| format!("push {tag} {does}")),
+        1 => (one_of(TAGS), one_of(TAGS)).prop_map(|(tag, from)| format!("retag {tag} {from}")),
+        1 => one_of(TAGS).prop_map(|tag| format!("delete-tag {tag}")),
+        2 => one_of(EDITS).prop_map(str::to_owned),
+        1 => one_of(WORLD).prop_map(str::to_owned),
+        3 => by_hand(),
+        2 => by_hand().prop_map(|command| format!("before-next-patch {command}")),
+        4 => (0..6).prop_map(|writes| format!("kill-after-write {writes}")),
+        3 => one_of(&["ledger", "intent", "patch", "result", "run", "report", "stray"])
+            .prop_map(|kind| format!("kill-before {kind}")),
+    ]
+}
+
+fn history() -> impl Strategy<Value = Vec<String>> {
+    let start = (0..7, 0..4).prop_map(|(web, api)| {
+        let deploys = [format!("deploy web {web} 1.0.0"), format!("deploy api {api} 1.0.0")];
+        ["policy bake=2m deadline=12m retryAfter=15m deferFor=5m".to_owned()].into_iter().chain(deploys)
+    });
+    let lines = prop::collection::vec(line(), 5..40);
+    (start, lines).prop_map(|(start, lines)| start.chain(lines).collect())
+}
+
+/// After a history: everybody stops, the registry answers, and time passes.
+const CALM: &[&str] = &[
+    "registry up",
+    "quota free",
+    "resume web",
+    "resume api",
+    "policy suspend=false mode=Enforce onDeadline=RollBack soak=0s",
+    "advance 12h",
+];
+
+fn play(lines: &[String]) -> World {
+    let mut world = World::new();
+    let all = |lines: &mut dyn Iterator<Item = &str>, world: &mut World| {
+        for line in lines {
+            script::command(world, line);
+            world.settle();
+        }
+    };
+    all(&mut lines.iter().map(String::as_str), &mut world);
+    world.before_patch = None;
+    all(&mut CALM.iter().copied(), &mut world);
+    world
+}
+
+fn check_rest(world: &World) {
+    assert!(world.open_runs().next().is_none(), "every run ends: {:?}", world.open_runs().next());
+    world.watch.at_rest(&world.deployments);
+    for deployment in &world.deployments {
+        let object = &deployment.object;
+        let runs = [object.updated_replicas, object.total_replicas, object.available_replicas];
+        let bad = deployment.has_bad_pods();
+        assert!(bad || runs == [object.replicas; 3], "the workload is at rest: {runs:?}");
+        let image = deployment.image();
+        let completed = world.operator.runs.iter().any(|run| {
+            run.workload == object.id && run.status.phase == Phase::Succeeded && run.containers[0].to == image
+        });
+        assert!(
+            completed || deployment.by_hand.iter().any(|one| one == image),
+            "what runs was completed by a run or written by a person: {image}"
+        );
+    }
+    let status = world.operator.status.as_ref().unwrap();
+    for track in &status.tracks {
+        let moving = ["Preparing", "Canary", "Promoting", "RollingBack", "Aborted"].contains(&track.state);
+        assert!(!moving, "{}: {}", track.key, track.state);
+    }
+}
+
+#[test]
+fn no_history_breaks_an_invariant_and_every_history_ends_at_rest() {
+    let config = Config { cases: cases(), failure_persistence: None, ..Config::default() };
+    TestRunner::new(config)
+        .run(&history(), |lines| {
+            let ended = std::panic::catch_unwind(|| check_rest(&play(&lines)));
+            ended.map_err(|panic| {
+                let said = panic
+                    .downcast_ref::<String>()
+                    .cloned()
+                    .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+                let mut text = said.unwrap_or_default();
+                write!(text, "\n{}\n{}", lines.join("\n"), CALM.join("\n")).unwrap();
+                TestCaseError::fail(text)
+            })
+        })
+        .unwrap_or_else(|error| panic!("{error}"));
+}

@@ -1,0 +1,223 @@
+//! The commands of a script, and the transcript that running one leaves.
+//!
+//! A line is a command or a comment; the transcript repeats each and adds what `show` shows: conditions, tracks, `why`, Events
+//! since the last look, pods. That is what a user would read at that moment.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use rollforward_core::image::{ImageRef, Tag};
+use rollforward_core::text;
+use rollforward_core::workload::{Pod, Strategy};
+
+use crate::build;
+use crate::kubelet::Behaviour;
+use crate::native::Deployment;
+use crate::world::{Door, World};
+
+/// Runs a script; the transcript is what it leaves.
+pub fn run(script: &str) -> String {
+    let mut world = World::new();
+    let mut transcript = String::new();
+    for line in script.lines().map(str::trim_end) {
+        if line.is_empty() || line.starts_with('#') {
+            writeln!(transcript, "{line}").unwrap();
+            continue;
+        }
+        writeln!(transcript, "> {line}").unwrap();
+        for said in command(&mut world, line).lines() {
+            writeln!(transcript, "{}", format!("  {said}").trim_end()).unwrap();
+        }
+        world.settle();
+    }
+    transcript
+}
+
+/// Carries out one command; the answer is what it prints.
+pub fn command(world: &mut World, line: &str) -> String {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    match words.as_slice() {
+        ["advance", by] => world.advance(build::duration(by)),
+        ["show"] => return show(world),
+        ["policy", fields @ ..] => policy(world, fields),
+        ["suspend"] => policy(world, &["suspend=true"]),
+        ["unsuspend"] => policy(world, &["suspend=false"]),
+        ["delete-policy"] => {
+            if let Some(policy) = &mut world.policy {
+                policy.deleting = true;
+                policy.generation += 1;
+                world.operator.next_look = world.now;
+            }
+        }
+        ["release"] => {
+            world.operator.ledger.release(None);
+            world.watch.released();
+            world.operator.next_look = world.now;
+        }
+        ["push", tag, behaviour @ ..] => push(world, tag, behaviour),
+        ["retag", tag, from] => {
+            let digest = world.registry.tags.get(&build::tag(from)).cloned();
+            if let Some(digest) = digest {
+                world.registry.tags.insert(build::tag(tag), digest);
+            }
+        }
+        ["delete-tag", tag] => {
+            world.registry.tags.remove(&build::tag(tag));
+        }
+        ["registry", state] => {
+            world.registry.door = match *state {
+                "up" => Door::Up,
+                "down" => Door::Down,
+                "empty" => Door::Empty,
+                _ => panic!("{line}"),
+            };
+        }
+        ["kill-after-write", writes] => world.operator.dies_after = Some(writes.parse().unwrap()),
+        ["kill-before", kind] => world.operator.dies_before = Some((*kind).to_owned()),
+        ["before-next-patch", rest @ ..] => world.before_patch = Some(rest.join(" ")),
+        ["quota", state] => {
+            for deployment in &mut world.deployments {
+                deployment.quota_full = *state == "full";
+            }
+        }
+        ["deploy", name, replicas, tag] => {
+            if !world.registry.tags.contains_key(&build::tag(tag)) {
+                push(world, tag, &[]);
+            }
+            let image = format!("{}:{tag}", build::REPOSITORY);
+            world.deployments.push(Deployment::new(name, replicas.parse().unwrap(), &image));
+            world.operator.next_look = world.now;
+        }
+        [verb, name, rest @ ..] => return person(world, verb, name, rest),
+        _ => panic!("unknown command: {line}"),
+    }
+    String::new()
+}
+
+fn policy(world: &mut World, fields: &[&str]) {
+    let Some(policy) = &mut world.policy else { return };
+    for field in fields {
+        let (name, value) = field.split_once('=').unwrap();
+        build::edit(policy, name, value);
+    }
+    // The operator starts with the first workload: what is set up before is one state of the world.
+    if !world.deployments.is_empty() {
+        policy.generation += 1;
+        world.operator.next_look = world.now;
+    }
+}
+
+fn push(world: &mut World, tag: &str, behaviour: &[&str]) {
+    let registry = &mut world.registry;
+    registry.pushes += 1;
+    let digest = build::digest(&format!("{tag} {}", registry.pushes));
+    registry.behaviours.insert(digest.clone(), Behaviour::parse(behaviour));
+    registry.tags.insert(build::tag(tag), digest);
+}
+
+/// What a person does to a workload.
+fn person(world: &mut World, verb: &str, name: &str, rest: &[&str]) -> String {
+    world.watch.person(name, &world.operator.runs);
+    if verb == "delete" {
+        world.deployments.retain(|one| one.object.id.name != name);
+        return String::new();
+    }
+    let now = world.now;
+    let Some(deployment) = world.deployments.iter_mut().find(|one| one.object.id.name == name) else {
+        panic!("no workload {name} for {verb}");
+    };
+    match (verb, rest) {
+        ("undo", []) => {
+            if !deployment.undo(now) {
+                return "error: no rollout history found, or the Deployment is paused".to_owned();
+            }
+        }
+        ("set-image", [tag]) => {
+            deployment.set_image(format!("{}:{tag}", build::REPOSITORY), "kubectl-set", now);
+        }
+        ("scale", [replicas]) => {
+            deployment.object.replicas = replicas.parse().unwrap();
+            deployment.change();
+        }
+        ("restart", []) => deployment.restart(),
+        ("pause" | "resume", []) => {
+            deployment.object.paused = verb == "pause";
+            deployment.change();
+        }
+        ("strategy", ["Recreate"]) => strategy(deployment, Strategy::Recreate),
+        ("strategy", [surge, unavailable]) => {
+            let (max_surge, max_unavailable) = (build::share(surge), build::share(unavailable));
+            strategy(deployment, Strategy::RollingUpdate { max_surge, max_unavailable });
+        }
+        _ => panic!("unknown command: {verb} {name} {rest:?}"),
+    }
+    world.operator.next_look = now;
+    String::new()
+}
+
+fn strategy(deployment: &mut Deployment, strategy: Strategy) {
+    deployment.wanted.strategy = strategy.clone();
+    deployment.object.strategy = strategy;
+    deployment.change();
+}
+
+/// What a user reads at this moment.
+fn show(world: &mut World) -> String {
+    world.settle();
+    let mut out = format!("{}\n", text::instant_seconds(world.now));
+    if let Some(status) = world.operator.status.as_ref().filter(|_| world.policy.is_some()) {
+        for condition in &status.conditions {
+            let state = if condition.is_true { "True" } else { "False" };
+            writeln!(out, "{} {state}: {}", condition.kind.name(), condition.message).unwrap();
+        }
+        for track in &status.tracks {
+            let until =
+                track.until.map_or(String::new(), |at| format!(" until {}", text::instant_seconds(at)));
+            let (name, state) = (&track.workload, track.state);
+            writeln!(out, "{name}: {state}{until}, current {}, latest {}", track.current, track.latest)
+                .unwrap();
+        }
+        writeln!(out, "Why:").unwrap();
+        for line in &status.why {
+            writeln!(out, "  {line}").unwrap();
+        }
+    } else {
+        writeln!(out, "The policy is gone.").unwrap();
+    }
+    writeln!(out, "Events:").unwrap();
+    for (at, event) in world.events.drain(..) {
+        let kind = if event.warning { "Warning" } else { "Normal" };
+        writeln!(out, "  {} {kind} {}: {}", text::instant_seconds(at), event.reason, event.note).unwrap();
+    }
+    for deployment in &world.deployments {
+        writeln!(out, "{}", pods(deployment)).unwrap();
+    }
+    if 0 < world.operator.killed {
+        writeln!(out, "Operator killed: {}", world.operator.killed).unwrap();
+        world.operator.killed = 0;
+    }
+    out
+}
+
+/// The pods by version: `web: 4 of 1.0.0 (4 Ready), 1 of 1.0.1 (0 Ready); maxSurge ...`.
+fn pods(deployment: &Deployment) -> String {
+    let mut versions: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    for pod in deployment.pods() {
+        let count = versions.entry(version(&pod)).or_default();
+        count.0 += 1;
+        count.1 += usize::from(pod.ready_since.is_some());
+    }
+    let all: Vec<String> = versions
+        .iter()
+        .map(|(version, (pods, ready))| format!("{pods} of {version} ({ready} Ready)"))
+        .collect();
+    let object = &deployment.object;
+    let held = if object.min_ready_seconds == deployment.wanted.min_ready_seconds { "" } else { ", held" };
+    let all = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
+    format!("Pods of {}: {all}; {} wanted{held}", object.id.name, object.replicas)
+}
+
+fn version(pod: &Pod) -> String {
+    let image = ImageRef::parse(&pod.containers[0].image).unwrap();
+    image.tag.as_ref().map_or("untagged", Tag::as_str).to_owned()
+}

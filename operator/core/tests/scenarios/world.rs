@@ -1,0 +1,433 @@
+//! Registry, cluster and operator under one simulated clock.
+//!
+//! The operator is the real walk of core; what it reads and writes is here, in the order in which the controller's
+//! `reconcile/act.rs` writes. It can be killed between any two writes. What must hold all the time: `invariants.rs`.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use rollforward_core::current;
+use rollforward_core::decide;
+use rollforward_core::evidence::Answer;
+use rollforward_core::gate::{self, Assessment, Evidence, Need};
+use rollforward_core::image::{Digest, ImageRef, Tag};
+use rollforward_core::ledger::Ledger;
+use rollforward_core::policy::{Facts, Mode, Policy, Track};
+use rollforward_core::reason::Reason;
+use rollforward_core::report::{self, ConditionKind, Event, Outcome, Report};
+use rollforward_core::rollout::deployment::Annotation;
+use rollforward_core::rollout::{self, OpenRun, Patch, Plan, Run, RunPlan};
+use rollforward_core::scan::Scan;
+use rollforward_core::workload::Strategy;
+
+use crate::build;
+use crate::invariants::Watch;
+use crate::kubelet::Behaviour;
+use crate::native::Deployment;
+
+/// How the registry answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    Up,
+    Down,
+    /// It answers, and lists nothing.
+    Empty,
+}
+
+/// The repository as the registry has it.
+#[derive(Debug)]
+pub struct Registry {
+    pub door: Door,
+    pub tags: BTreeMap<Tag, Digest>,
+    /// What each digest does when it runs: for ever, deleted tags too.
+    pub behaviours: BTreeMap<Digest, Behaviour>,
+    pub pushes: u32,
+}
+
+impl Registry {
+    fn pull(&self, image: &str) -> (Digest, Behaviour) {
+        let image = ImageRef::parse(image).unwrap();
+        let digest = image.digest.or_else(|| self.tags.get(&image.tag?).cloned());
+        match digest.and_then(|digest| Some((digest.clone(), self.behaviours.get(&digest)?.clone()))) {
+            Some(found) => found,
+            None => (build::digest("nothing"), Behaviour::Missing),
+        }
+    }
+}
+
+/// What the operator keeps in the cluster, and what it keeps in memory.
+#[derive(Debug)]
+pub struct Operator {
+    pub ledger: Ledger,
+    pub runs: Vec<Run>,
+    pub status: Option<Report>,
+    /// Lost with the process.
+    scan: Option<(Answer<Scan>, Timestamp)>,
+    digests: BTreeMap<Tag, (Digest, Timestamp)>,
+    /// How many more writes it lives for.
+    pub dies_after: Option<u32>,
+    /// The kind of write that it does not live to.
+    pub dies_before: Option<String>,
+    /// How often it was killed since somebody looked.
+    pub killed: u32,
+    pub next_look: Timestamp,
+}
+
+/// The process ended between two writes.
+pub struct Died;
+
+/// Everything.
+#[derive(Debug)]
+pub struct World {
+    pub now: Timestamp,
+    pub policy: Option<Policy>,
+    pub registry: Registry,
+    pub deployments: Vec<Deployment>,
+    pub operator: Operator,
+    /// Events since the last look at them.
+    pub events: Vec<(Timestamp, Event)>,
+    /// What a person does just before the operator's next patch arrives.
+    pub before_patch: Option<String>,
+    pub watch: Watch,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let now = build::at("2026-11-02T09:00:00Z");
+        Self {
+            now,
+            policy: Some(build::policy()),
+            registry: Registry {
+                door: Door::Up,
+                tags: BTreeMap::new(),
+                behaviours: BTreeMap::new(),
+                pushes: 0,
+            },
+            deployments: Vec::new(),
+            operator: Operator {
+                ledger: Ledger::new(build::repository()),
+                runs: Vec::new(),
+                status: None,
+                scan: None,
+                digests: BTreeMap::new(),
+                dies_after: None,
+                dies_before: None,
+                killed: 0,
+                next_look: Timestamp::MAX,
+            },
+            events: Vec::new(),
+            before_patch: None,
+            watch: Watch::default(),
+        }
+    }
+
+    pub fn open_runs(&self) -> impl Iterator<Item = &Run> {
+        self.operator.runs.iter().filter(|run| run.status.finished_at.is_none())
+    }
+
+    /// Lets time pass: every event of the cluster and every look of the operator at its own moment.
+    pub fn advance(&mut self, by: SignedDuration) {
+        let end = self.now + by;
+        loop {
+            self.settle();
+            let looks = self.policy.is_some().then_some(self.operator.next_look);
+            let events = self.deployments.iter().filter_map(|one| one.next_event(self.now));
+            match events.chain(looks).min().filter(|next| *next <= end) {
+                Some(next) => self.now = next,
+                None => break,
+            }
+        }
+        self.now = end;
+    }
+
+    /// All that happens at this very moment.
+    pub fn settle(&mut self) {
+        for _ in 0..100 {
+            let mut changed = false;
+            for deployment in &mut self.deployments {
+                let registry = &self.registry;
+                changed |= deployment.step(self.now, &|image| registry.pull(image));
+            }
+            self.watch.after_step(&self.deployments, &self.operator.runs);
+            if changed && !self.deployments.is_empty() {
+                self.operator.next_look = self.now;
+            }
+            if self.policy.is_none() || self.now < self.operator.next_look {
+                return;
+            }
+            if self.pass().is_err() {
+                self.operator.scan = None;
+                self.operator.digests.clear();
+                (self.operator.dies_after, self.operator.dies_before) = (None, None);
+                self.operator.killed += 1;
+                self.operator.next_look = self.now + SignedDuration::from_secs(2);
+            }
+        }
+        panic!("{}: the operator looks again and again at one moment", self.now);
+    }
+
+    /// One pass of the walk.
+    fn pass(&mut self) -> Result<(), Died> {
+        let facts = self.observe();
+        let chosen = current::choose(&facts);
+        let assessment = self.gather(&facts, &chosen);
+        let decision = decide::decide(&facts, assessment);
+        let plan = rollout::plan(&facts, decision);
+        self.watch.planned(&facts, &plan);
+        let outcome = self.act(&facts, &plan)?;
+        let report = report::report(&facts, &plan, &outcome);
+        self.watch.reported(&report);
+        self.operator.next_look = self.now + report.look_again;
+        self.publish(report)?;
+        let quiet = plan.runs.is_empty() && plan.opening.is_none();
+        if quiet && plan.strays.is_empty() && facts.policy.mode == Mode::Enforce {
+            self.watch.at_rest(&self.deployments);
+        }
+        if quiet && facts.policy.deleting {
+            self.policy = None;
+        }
+        Ok(())
+    }
+
+    fn observe(&mut self) -> Facts {
+        let policy = self.policy.clone().unwrap();
+        let scan = self.scanned(policy.interval);
+        let tracks: Vec<Track> = self
+            .deployments
+            .iter()
+            .map(|one| build::track(one.object.clone(), one.replica_sets(), one.pods()))
+            .collect();
+        let open_runs = self.open_runs().cloned().map(|run| self.open_run(run)).collect();
+        let mut last: BTreeMap<String, Run> = BTreeMap::new();
+        for run in self.operator.runs.iter().filter(|run| run.status.finished_at.is_some()) {
+            last.insert(run.track.clone(), run.clone());
+        }
+        let runs = (open_runs, last.into_values().collect());
+        build::facts(policy, tracks, (scan, self.operator.ledger.clone()), runs, self.now)
+    }
+
+    fn open_run(&self, run: Run) -> OpenRun {
+        let found = self.deployments.iter().find(|one| one.object.id == run.workload);
+        OpenRun {
+            workload: found.map(|one| one.object.clone()),
+            replica_sets: found.map(Deployment::replica_sets).unwrap_or_default(),
+            pods: found.map(Deployment::pods).unwrap_or_default(),
+            run,
+        }
+    }
+
+    fn scanned(&mut self, interval: SignedDuration) -> Answer<Scan> {
+        if let Some((scan, at)) = &self.operator.scan
+            && self.now < *at + interval
+        {
+            return scan.clone();
+        }
+        let names: Vec<&str> = self.registry.tags.keys().map(Tag::as_str).collect();
+        let scan = match self.registry.door {
+            Door::Up => build::scan(&names, self.now),
+            Door::Empty => build::scan(&[], self.now),
+            Door::Down => build::unknown(Reason::RegistryUnavailable, "connection refused"),
+        };
+        self.operator.scan = Some((scan.clone(), self.now));
+        scan
+    }
+
+    fn gather(&mut self, facts: &Facts, chosen: &[current::Chosen]) -> Assessment {
+        let mut evidence = Evidence::default();
+        loop {
+            let (assessment, needs) = gate::assess(facts, chosen.to_vec(), &evidence);
+            if needs.is_empty() {
+                return assessment;
+            }
+            for need in needs {
+                match need {
+                    Need::Digest(repository, tag) => {
+                        let answer = self.resolved(&tag);
+                        evidence.digests.insert((repository, tag), answer);
+                    }
+                    Need::Manifest(repository, digest) => {
+                        let manifest = build::manifest(&digest, &["linux/amd64"]);
+                        evidence.manifests.insert((repository, digest), Answer::Found(manifest));
+                    }
+                }
+            }
+        }
+    }
+
+    fn resolved(&mut self, tag: &Tag) -> Answer<Digest> {
+        let scanned_at = self.operator.scan.as_ref().map_or(self.now, |(_, at)| *at);
+        if let Some((digest, at)) = self.operator.digests.get(tag)
+            && scanned_at <= *at
+        {
+            return Answer::Found(digest.clone());
+        }
+        match (self.registry.door, self.registry.tags.get(tag)) {
+            (Door::Down, _) => build::unknown(Reason::RegistryUnavailable, "connection refused"),
+            (Door::Up | Door::Empty, None) => Answer::Absent,
+            (Door::Up | Door::Empty, Some(digest)) => {
+                self.operator.digests.insert(tag.clone(), (digest.clone(), self.now));
+                Answer::Found(digest.clone())
+            }
+        }
+    }
+
+    /// One write: the last chance to die before it.
+    fn write(&mut self, kind: &str) -> Result<(), Died> {
+        if self.operator.dies_before.as_deref() == Some(kind) {
+            return Err(Died);
+        }
+        match &mut self.operator.dies_after {
+            Some(0) => return Err(Died),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// As `reconcile/act.rs`: ledgers, strays, then each run's intent, patch and result, then the new run.
+    fn act(&mut self, facts: &Facts, plan: &Plan) -> Result<Outcome, Died> {
+        let mut outcome = Outcome::default();
+        let ending = facts.seen.namespace_deleting || (facts.policy.deleting && plan.runs.is_empty());
+        for ledger in plan.ledgers.values() {
+            if self.operator.ledger != *ledger && !ending {
+                self.write("ledger")?;
+                self.operator.ledger = ledger.clone();
+                self.watch.ledger(&self.operator.ledger);
+            }
+        }
+        for stray in &plan.strays {
+            self.write("stray")?;
+            let _conflict = self.patch(stray);
+        }
+        for run in &plan.runs {
+            self.act_on_run(run, &mut outcome)?;
+        }
+        if let Some(run) = &plan.opening {
+            self.write("run")?;
+            // As the apiserver's 409 is read: the run is there already.
+            if self.operator.runs.iter().all(|known| known.name != run.name) {
+                self.operator.runs.push(run.clone());
+            }
+            outcome.opened = Some(run.name.clone());
+        }
+        Ok(outcome)
+    }
+
+    fn act_on_run(&mut self, plan: &RunPlan, outcome: &mut Outcome) -> Result<(), Died> {
+        let name = &plan.run.name;
+        self.record(name, "intent", &plan.before)?;
+        if let Some((patch, _)) = &plan.patch {
+            self.write("patch")?;
+            if let Some(command) = self.before_patch.take() {
+                crate::script::command(self, &command);
+            }
+            if let Err((reason, message)) = self.patch(patch) {
+                if reason != Reason::WriteConflict {
+                    outcome.refused.push((name.clone(), reason, message));
+                }
+                return Ok(());
+            }
+            self.watch.wrote(&plan.run, patch);
+            self.record(name, "result", &plan.after)?;
+        }
+        outcome.done.push(name.clone());
+        Ok(())
+    }
+
+    fn record(&mut self, name: &str, kind: &str, status: &rollout::RunStatus) -> Result<(), Died> {
+        let index = self.operator.runs.iter().position(|run| run.name == name).unwrap();
+        if self.operator.runs[index].status != *status {
+            self.write(kind)?;
+            self.operator.runs[index].status = status.clone();
+        }
+        Ok(())
+    }
+
+    /// The apiserver: tests, then validation, then all fields or none.
+    fn patch(&mut self, patch: &Patch) -> Result<(), (Reason, String)> {
+        let conflict = |what: &str| Err((Reason::WriteConflict, what.to_owned()));
+        let now = self.now;
+        let found = self.deployments.iter_mut().find(|one| one.object.id == patch.workload);
+        let Some(deployment) = found else { return conflict("the workload is gone") };
+        let mut object = deployment.object.clone();
+        if patch.generation.is_some_and(|generation| generation != object.generation) {
+            return conflict("another generation");
+        }
+        for image in &patch.images {
+            let container = &mut object.containers[image.index];
+            if container.name != image.name || container.image != image.before {
+                return conflict("another image");
+            }
+            if image.before != image.after {
+                container.image.clone_from(&image.after);
+                object.image_writer = Some(("rollforward".to_owned(), now));
+            }
+        }
+        object.min_ready_seconds = patch.min_ready_seconds.unwrap_or(object.min_ready_seconds);
+        object.progress_deadline_seconds =
+            patch.progress_deadline_seconds.unwrap_or(object.progress_deadline_seconds);
+        if let Some(strategy @ Strategy::RollingUpdate { .. }) = &patch.strategy {
+            if object.strategy == Strategy::Recreate {
+                let message = "spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'";
+                return Err((Reason::WriteDenied, message.to_owned()));
+            }
+            object.strategy = strategy.clone();
+        }
+        if object.progress_deadline_seconds <= object.min_ready_seconds {
+            let message = "spec.progressDeadlineSeconds: must be greater than minReadySeconds";
+            return Err((Reason::WriteDenied, message.to_owned()));
+        }
+        let spec_changed = object != deployment.object;
+        match &patch.annotation {
+            Annotation::Keep => {}
+            Annotation::Set(run) => object.annotated_run = Some(run.clone()),
+            Annotation::Clear => object.annotated_run = None,
+        }
+        deployment.object = object;
+        if spec_changed {
+            deployment.change();
+        }
+        Ok(())
+    }
+
+    /// As `reconcile/publish.rs`: Events of the runs, then a hold's where its code or its candidate changed, then the status.
+    fn publish(&mut self, report: Report) -> Result<(), Died> {
+        let hold = self.changed_hold(&report);
+        let now = self.now;
+        self.events.extend(report.events.iter().cloned().chain(hold).map(|event| (now, event)));
+        let meaning = |report: &Report| Report {
+            events: Vec::new(),
+            look_again: SignedDuration::ZERO,
+            ..report.clone()
+        };
+        if self.operator.status.as_ref().map(meaning) != Some(meaning(&report)) {
+            self.write("report")?;
+            self.operator.status = Some(report);
+        }
+        Ok(())
+    }
+
+    fn changed_hold(&self, report: &Report) -> Option<Event> {
+        let find = |kind| report.conditions.iter().find(|condition| condition.kind == kind);
+        let (condition, warning) = find(ConditionKind::Stalled)
+            .or_else(|| find(ConditionKind::Blocked))
+            .map(|condition| (condition, true))
+            .or_else(|| find(ConditionKind::Ready).filter(|one| !one.is_true).map(|one| (one, true)))
+            .or_else(|| find(ConditionKind::UpToDate).filter(|one| !one.is_true).map(|one| (one, false)))?;
+        let told = report.events.iter().any(|event| event.reason == condition.reason)
+            || [Reason::CanaryWatching, Reason::Promoting, Reason::Preparing].contains(&condition.reason);
+        let latest = |report: &Report| report.tracks.first().map(|track| track.latest.clone());
+        let same = self.operator.status.as_ref().is_some_and(|stored| {
+            let known =
+                |one: &report::Condition| one.kind == condition.kind && one.reason == condition.reason;
+            stored.conditions.iter().any(known) && latest(stored) == latest(report)
+        });
+        let note = condition.message.split_once(": ").map_or(condition.message.as_str(), |(_, rest)| rest);
+        (!told && !same).then(|| Event {
+            warning,
+            reason: condition.reason,
+            note: note.to_owned(),
+            workload: None,
+        })
+    }
+}
