@@ -172,7 +172,7 @@ fn restoring(run: &Run, workload: &rollforward_core::workload::Workload) -> Opti
     let is_ours = run.containers.iter().all(|container| {
         workload.containers.iter().any(|seen| seen.name == container.name && seen.image == container.to)
     });
-    Some(if is_ours { deployment::revert(run) } else { deployment::restore_ours(run, workload) })
+    Some(if is_ours { deployment::revert(run, workload) } else { deployment::restore_ours(run, workload) })
 }
 
 async fn release_policies(client: &Client, namespace: Option<&str>) -> anyhow::Result<()> {

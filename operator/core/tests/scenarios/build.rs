@@ -275,7 +275,7 @@ pub fn manifest(digest: &Digest, platforms: &[&str]) -> Manifest {
 }
 
 pub fn scan(tags: &[&str], at: Timestamp) -> Answer<Scan> {
-    Answer::Found(Scan { tags: tags.iter().map(|tag| (*tag).to_owned()).collect(), complete: true, at })
+    Answer::Found(Scan::whole(tags.iter().map(|tag| (*tag).to_owned()).collect(), at))
 }
 
 pub fn unknown<T>(reason: Reason, message: &str) -> Answer<T> {
