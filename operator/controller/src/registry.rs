@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use reqwest::header::{HeaderValue, LOCATION};
 use reqwest::{Method, StatusCode, Url};
-use rollforward_core::evidence::{Answer, Manifest, Unknown};
+use rollforward_core::evidence::{Answer, Manifest, Referrers, Unknown};
 use rollforward_core::image::{Digest, Repository, Tag};
 use rollforward_core::reason::Reason;
 use sha2::{Digest as _, Sha256};
@@ -29,6 +29,7 @@ mod own;
 mod pages;
 mod provider;
 pub mod pull_secret;
+mod referrers;
 mod token;
 mod transport;
 mod words;
@@ -220,6 +221,19 @@ impl Registry {
     ) -> Answer<Manifest> {
         let asker = Asker { repository, credential };
         self.within(repository, self.inner.manifest(asker, digest)).await
+    }
+
+    /// What refers to a digest: signatures, attestations, SBOMs. `Absent` where the registry says that there is nothing.
+    ///
+    /// Asked by the referrers API, and by the fallback tag where the registry has none. At most 64 are read.
+    pub async fn referrers(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        credential: Option<&Credential>,
+    ) -> Answer<Referrers> {
+        let asker = Asker { repository, credential };
+        self.within(repository, self.inner.referrers(asker, digest)).await
     }
 
     /// The operator's own credential for a repository: of a file for its host, or of a credential provider.

@@ -8,8 +8,12 @@
     reason = "a fixture that cannot be made is a failed test"
 )]
 
+#[path = "registry/crate_limits.rs"]
+mod crate_limits;
 #[path = "registry/credentials.rs"]
 mod credentials;
+#[path = "registry/referrers.rs"]
+mod referrers;
 #[path = "registry/scans.rs"]
 mod scans;
 #[path = "registry/storm.rs"]
@@ -286,6 +290,21 @@ async fn platforms_come_from_an_index_or_from_the_config_of_a_single_image() {
     assert!(manifest.platforms.is_empty());
     let answer = registry.manifest(&repository, &digest_of(b"none"), None).await;
     assert_eq!(answer, Answer::Absent);
+}
+
+#[tokio::test]
+async fn a_push_between_two_questions_changes_neither_answer_nor_digest() {
+    let (fake, registry, repository) = world().await;
+    let first = fake.push("web", "1.0", &index(&[("linux", "amd64")], "first"));
+    let second = index(&[("linux", "arm64")], "second");
+    fake.push_after("HEAD", "web", "1.0", &second);
+    let resolved = found(registry.resolve(&repository, &tag("1.0"), None).await);
+    assert_eq!(resolved, first);
+    // The tag names another digest by now; what was resolved is what is read.
+    let manifest = found(registry.manifest(&repository, &resolved, None).await);
+    assert_eq!((names(&manifest), &manifest.digest), (vec!["linux/amd64".to_owned()], &first));
+    assert_eq!(found(registry.resolve(&repository, &tag("1.0"), None).await), second.digest());
+    assert_eq!(fake.lines().len(), 3);
 }
 
 #[tokio::test]

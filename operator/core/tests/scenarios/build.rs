@@ -264,7 +264,7 @@ pub fn track(workload: Workload, replica_sets: Vec<ReplicaSet>, pods: Vec<Pod>) 
 
 pub fn platform(text: &str) -> Platform {
     let (os, architecture) = text.split_once('/').unwrap();
-    Platform { os: os.to_owned(), architecture: architecture.to_owned() }
+    Platform::new(os, architecture)
 }
 
 pub fn manifest(digest: &Digest, platforms: &[&str]) -> Manifest {
