@@ -26,6 +26,10 @@ impl Wire {
     fn add(&self, n_bytes: usize) {
         self.0.fetch_add(n_bytes as u64, Ordering::Relaxed);
     }
+
+    fn take_back(&self, n_bytes: usize) {
+        self.0.fetch_sub(n_bytes as u64, Ordering::Relaxed);
+    }
 }
 
 /// A listener or a connection that counts.
@@ -75,10 +79,11 @@ impl AsyncWrite for Counted<TcpStream> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<std::io::Result<usize>> {
+        // Counted before it is sent: who has received an answer then finds all of it counted.
+        self.wire.add(bytes.len());
         let polled = Pin::new(&mut self.inner).poll_write(context, bytes);
-        if let Poll::Ready(Ok(n_bytes)) = &polled {
-            self.wire.add(*n_bytes);
-        }
+        let n_sent = if let Poll::Ready(Ok(n_bytes)) = &polled { *n_bytes } else { 0 };
+        self.wire.take_back(bytes.len() - n_sent);
         polled
     }
 
