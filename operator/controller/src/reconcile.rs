@@ -96,5 +96,5 @@ pub async fn reconcile(
     }
     let report = report::report(&facts, &plan, &outcome);
     publish::publish(&ctx, &object, &report, &facts).await?; // status, Events, metrics: all from one report
-    Ok(publish::action(&report))
+    Ok(publish::apart(&report, &facts))
 }
