@@ -37,7 +37,7 @@ enum Command {
     /// Explains a policy: what runs, what waits and why, the last runs, the effective settings.
     Explain(explain::Arguments),
     /// Answers which tag a rule would choose and why not the others, without a cluster.
-    Resolve(resolve::Arguments),
+    Resolve(Box<resolve::Arguments>),
     /// Asks the operator to look at a policy now.
     Check(check::Arguments),
     /// Lets a quarantined digest or a version that a person left go on.
@@ -56,7 +56,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::Run { config } => run::run(config.as_deref()).await,
         Command::Explain(arguments) => explain::run(arguments).await,
-        Command::Resolve(arguments) => resolve::run(arguments).await,
+        Command::Resolve(arguments) => resolve::run(*arguments).await,
         Command::Check(arguments) => check::run(arguments).await,
         Command::Release(arguments) => release::run(arguments).await,
         Command::Restore(arguments) => restore::run(arguments).await,
