@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rollforward_core::decide::Course;
 use rollforward_core::image::{Digest, Tag};
 use rollforward_core::ledger::Ledger;
-use rollforward_core::policy::Facts;
+use rollforward_core::policy::{Facts, Rebuilds};
 use rollforward_core::report::{MAX_MESSAGE, MAX_WHY, Report};
 use rollforward_core::rollout::{Patch, Plan, Run, held_fields};
 use rollforward_core::version::Version;
@@ -67,6 +67,15 @@ impl Watch {
                 chosen.memory.abandoned.as_ref().map(|left| &left.tag),
                 chosen.current.as_ref().and_then(|current| current.tag.as_ref()),
             ];
+            // A followed rebuild is of equal version: its digest is the new one.
+            let runs = chosen.current.as_ref().and_then(|current| current.rebuilt_tag());
+            if runs == Some(tag) && facts.policy.rebuilds == Rebuilds::Follow {
+                let left = chosen.memory.abandoned.as_ref().filter(|left| left.tag == *tag);
+                let seen = &plan.decision.assessment.ledgers[&facts.seen.tracks[chosen.track].repository];
+                let first_seen = seen.first_seen(tag, digest).unwrap();
+                assert!(left.is_none_or(|left| left.at < first_seen), "a rebuild that was left stays away");
+                continue;
+            }
             for bound in bounds.into_iter().flatten().filter(|_| !facts.policy.allow_downgrade) {
                 assert!(version(bound) < version(tag), "nothing at or below {bound} is chosen: {tag}");
             }
