@@ -30,8 +30,16 @@ containers:
     readOnlyRootFilesystem: true
     capabilities: {drop: [ALL]}
   resources: {{- toYaml $root.Values.resources | nindent 4 }}
-  volumeMounts: [{name: config, mountPath: /etc/rollforward, readOnly: true}]
-volumes: [{name: config, configMap: {name: {{ $root.Release.Name }}}}]
+  volumeMounts:
+  - {name: config, mountPath: /etc/rollforward, readOnly: true}
+  {{- with $root.Values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+volumes:
+- {name: config, configMap: {name: {{ $root.Release.Name }}}}
+{{- with $root.Values.extraVolumes }}
+{{- toYaml . | nindent 0 }}
+{{- end }}
 {{- with $root.Values.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}

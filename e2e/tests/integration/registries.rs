@@ -1,13 +1,17 @@
 //! Registries that do not answer as they should: the sentence, and that the workload stays.
 
+use std::fmt::Write as _;
+use std::fs;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use e2e::cluster::Cluster;
 use e2e::harness::{Named, trial};
 use e2e::shop::{Shop, Workload};
 use rollforward_testkit::image;
 use rollforward_testkit::registry::{Auth, Fault, HostileRegistry};
+use rollforward_testkit::token_server::TokenServer;
 
 pub(crate) fn trials() -> Vec<Named> {
     vec![
@@ -17,6 +21,11 @@ pub(crate) fn trials() -> Vec<Named> {
         trial("an empty list of tags is never read as a deletion", empty),
         trial("a manifest that is none is said, and nothing moves", malformed),
         trial("a registry that asks for patience is asked again when it said", limited),
+        trial(
+            "the real registry with tokens is read with the ServiceAccount's secret, at one request a poll",
+            tokens,
+        ),
+        trial("a hundred workloads on one repository cost the requests of one", hundred),
     ]
 }
 
@@ -156,5 +165,188 @@ async fn limited(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     })
     .await?;
     ensure!(registry.count("tags/list") == asked, "the registry was asked before it said");
+    shop.close()
+}
+
+/// The reference registry once more, over the same images, with tokens. Ends with the trial, or with the cluster.
+struct Guarded {
+    host: String,
+    log: std::path::PathBuf,
+    child: Child,
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Guarded {
+    fn start(cluster: &Cluster, server: &TokenServer) -> anyhow::Result<Self> {
+        let address = &cluster.address;
+        let port = std::net::TcpListener::bind((address.as_str(), 0))?.local_addr()?.port();
+        let host = format!("{address}:{port}");
+        let (bundle, file) = (cluster.folder.join("tokens.crt"), cluster.folder.join("tokens.yml"));
+        fs::write(&bundle, server.bundle())?;
+        let auth = server.registry_auth(&bundle.display().to_string());
+        let root = cluster.folder.join("registry");
+        fs::write(
+            &file,
+            format!(
+                "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"{host}\"}}\n{auth}",
+                root.display()
+            ),
+        )?;
+        let log = cluster.folder.join("tokens.log");
+        let output = fs::File::create(&log)?;
+        let child = Command::new(cluster.parts.program("registry"))
+            .arg("serve")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .context("the registry with tokens")?;
+        e2e::keeper::remember(&cluster.folder, child.id())?;
+        Ok(Self { host, log, child })
+    }
+
+    /// Requests that were let in, by a part of their line. The registry writes one line for each.
+    fn served(&self, part: &str) -> anyhow::Result<usize> {
+        let text = fs::read_to_string(&self.log)?;
+        Ok(text.lines().filter(|line| line.contains(part) && line.contains("\" 200 ")).count())
+    }
+}
+
+async fn tokens(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let name = "registry-tokens";
+    let mut shop = Shop::open(&cluster, name).await?;
+    let server = TokenServer::start(&cluster.address, &[("anna", "geheim")], 300).await;
+    let guarded = Guarded::start(&cluster, &server)?;
+    let image = format!("{}/{name}/web:1.0.0", guarded.host);
+    shop.workload(&Workload { image: &image, ..Workload::default() })?;
+    let extra = format!(
+        "watchNamespaces: [{name}]\nregistries: {{hosts: [{{host: \"{}\", plainHttp: true, realms: [\"{}\"]}}], plainHttp: [\"{}\"]}}\n",
+        guarded.host,
+        server.host(),
+        server.host()
+    );
+    let operator = e2e::operator::Operator::start_with(&cluster, &format!("operator-{name}"), &extra).await?;
+    shop.operator = Some(operator);
+    shop.policy(POLICY)?;
+    says(
+        &shop,
+        "RegistryUnauthorized",
+        &["asked without a credential", "Check the pull secret of the workload."],
+    )
+    .await?;
+    ensure!(guarded.served("/v2/")? == 0, "the registry served somebody without a token");
+    shop.kubectl(&[
+        "create",
+        "secret",
+        "docker-registry",
+        "pull",
+        "--docker-server",
+        &guarded.host,
+        "--docker-username=anna",
+        "--docker-password=geheim",
+    ])?;
+    let patch = "{\"imagePullSecrets\":[{\"name\":\"pull\"}]}";
+    shop.kubectl(&["patch", "serviceaccount", "default", "--type=merge", "-p", patch])?;
+    shop.wait_condition("Ready", "True", "Watching").await?;
+    let operator = shop.operator.as_ref().context("started")?;
+    let scans = operator.metric("rollforward_scans_total").await?;
+    let (lists, all) = (guarded.served("tags/list")?, guarded.served("/v2/")?);
+    e2e::wait::wait_until("six more polls", e2e::shop::PATIENCE, || async {
+        let now = operator.metric("rollforward_scans_total").await?;
+        let seen = format!("{now} scans");
+        Ok(if scans + 6.0 <= now { e2e::wait::Seen::Yes(()) } else { e2e::wait::Seen::NotYet(seen) })
+    })
+    .await?;
+    let lists = guarded.served("tags/list")? - lists;
+    let others = guarded.served("/v2/")? - all - lists;
+    let polls = operator.metric("rollforward_scans_total").await? - scans;
+    // One may have begun before the first count, and one after the last.
+    #[expect(clippy::cast_precision_loss, reason = "a handful")]
+    let apart = (lists as f64 - polls).abs();
+    ensure!(apart <= 1.0, "{lists} lists in {polls} polls");
+    // The running tag is resolved again within six polls.
+    ensure!(others <= 3, "{others} requests beside the lists in {polls} polls");
+    let asked: Vec<String> = server.requests();
+    let with_anna = asked.iter().filter(|line| line.starts_with("anna ")).count();
+    ensure!(with_anna == 1, "a token of 300 s was asked for {with_anna} times: {asked:?}");
+    shop.push("1.0.1", e2e::image::Image::new("1.0.1")).await?;
+    shop.wait_state("Canary").await?;
+    let log = operator.log();
+    ensure!(!log.contains("geheim"), "the password is in the log");
+    shop.close()
+}
+
+async fn hundred(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let name = "registry-hundred";
+    let (mut shop, registry) = (Shop::open(&cluster, name).await?, HostileRegistry::start().await);
+    registry.push("acme/web", "1.0.0", &image::image("linux", "amd64", "1.0.0"));
+    let mut objects = String::new();
+    for n in 0..100 {
+        write!(
+            objects,
+            "---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: web-{n}}}
+spec:
+  replicas: 0
+  selector: {{matchLabels: {{app: web-{n}}}}}
+  template:
+    metadata: {{labels: {{app: web-{n}}}}}
+    spec: {{containers: [{{name: app, image: \"{0}/acme/web:1.0.0\"}}]}}
+---
+apiVersion: rollforward.dev/v1alpha1
+kind: UpdatePolicy
+metadata: {{name: web-{n}}}
+spec:
+  targets: [{{apiVersion: apps/v1, kind: Deployment, name: web-{n}}}]
+  schedule: {{interval: 5s}}
+{POLICY}
+",
+            registry.host()
+        )?;
+    }
+    cluster.apply(name, &objects)?;
+    let extra = format!("watchNamespaces: [{name}]\nregistries: {{plainHttp: [\"{}\"]}}\n", registry.host());
+    let operator = e2e::operator::Operator::start_with(&cluster, &format!("operator-{name}"), &extra).await?;
+    shop.operator = Some(operator);
+    let operator = shop.operator.as_ref().context("started")?;
+    e2e::wait::wait_until("all policies to be watched", e2e::shop::PATIENCE, || async {
+        let reasons = shop.kubectl(&[
+            "get",
+            "updatepolicies",
+            "-o",
+            "jsonpath={.items[*].status.conditions[?(@.type==\"Ready\")].reason}",
+        ])?;
+        let n = reasons.split_whitespace().filter(|reason| *reason == "Watching").count();
+        Ok(if n == 100 { e2e::wait::Seen::Yes(()) } else { e2e::wait::Seen::NotYet(format!("{n} watched")) })
+    })
+    .await?;
+    let passes = operator.metric("rollforward_passes_total").await?;
+    let scans = operator.metric("rollforward_scans_total").await?;
+    let (lists, all) = (registry.count("tags/list"), registry.lines().len());
+    e2e::wait::wait_until("three rounds of passes", e2e::shop::PATIENCE, || async {
+        let now = operator.metric("rollforward_passes_total").await?;
+        let seen = format!("{} passes", now - passes);
+        Ok(if passes + 300.0 <= now { e2e::wait::Seen::Yes(()) } else { e2e::wait::Seen::NotYet(seen) })
+    })
+    .await?;
+    let (lists, all) = (registry.count("tags/list") - lists, registry.lines().len() - all);
+    let polls = operator.metric("rollforward_scans_total").await? - scans;
+    #[expect(clippy::cast_precision_loss, reason = "a handful")]
+    let apart = (lists as f64 - polls).abs();
+    ensure!(apart <= 1.0, "{lists} lists in {polls} polls");
+    ensure!(
+        lists <= 20 && all - lists <= 5,
+        "{lists} lists and {} other requests for 300 passes",
+        all - lists
+    );
     shop.close()
 }

@@ -1,13 +1,18 @@
 //! The operator's configuration file: every limit and default, in one place.
 //!
 //! Unknown keys are refused with their name, so that a misspelt limit is not silently the default. `config/rollforward.yaml`
-//! holds the same with comments. What a policy may say overrides the defaults here.
+//! holds the same with comments. What a policy may say overrides the defaults here. The section on registries:
+//! `config/registries.rs`.
+
+mod registries;
 
 use std::path::Path;
 
 use jiff::SignedDuration;
 use serde::Deserialize;
 use thiserror::Error;
+
+use crate::registry;
 
 /// Why the configuration cannot be used.
 #[derive(Debug, Error)]
@@ -48,7 +53,7 @@ struct File {
     listen: Option<String>,
     log: Option<LogFile>,
     watch_namespaces: Option<Vec<String>>,
-    registries: Option<RegistriesFile>,
+    registries: Option<registries::File>,
     limits: Option<LimitsFile>,
     defaults: Option<DefaultsFile>,
 }
@@ -58,13 +63,6 @@ struct File {
 struct LogFile {
     format: Option<String>,
     level: Option<String>,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RegistriesFile {
-    plain_http: Option<Vec<String>>,
-    timeout: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -94,10 +92,8 @@ pub struct Config {
     pub log_level: String,
     /// The namespaces to watch; all where empty.
     pub watch_namespaces: Vec<String>,
-    /// The registries that may speak plain http, `host:port`.
-    pub plain_http: Vec<String>,
-    /// How long one request to a registry may take.
-    pub registry_timeout: SignedDuration,
+    /// How registries are spoken to.
+    pub registries: registry::Settings,
     /// Open runs allowed in a namespace.
     pub per_namespace: usize,
     /// Open runs allowed in the cluster.
@@ -153,8 +149,7 @@ impl Config {
             log_json: format == "Json",
             log_level: log.level.unwrap_or_else(|| "info".to_owned()),
             watch_namespaces: file.watch_namespaces.unwrap_or_default(),
-            plain_http: registries.plain_http.unwrap_or_default(),
-            registry_timeout: duration("registries.timeout", registries.timeout, "15s")?,
+            registries: registries.checked()?,
             per_namespace: positive("limits.perNamespace", limits.per_namespace, 2)?,
             cluster: positive("limits.cluster", limits.cluster, 20)?,
             defaults: Defaults {
@@ -235,5 +230,58 @@ mod tests {
         let error = load("defaults: {bake: 1h-1m}").unwrap_err();
         assert!(error.contains("defaults.bake is 1h-1m: expected hours, minutes and seconds"), "{error}");
         assert!(load("limits: {cluster: 0}").unwrap_err().contains("expected 1 or more"));
+    }
+
+    #[test]
+    fn what_is_said_of_registries_is_checked_and_names_the_key() {
+        let load = |text: &str| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), format!("registries: {text}")).unwrap();
+            Config::load(Some(file.path())).map(|config| config.registries).map_err(|error| error.to_string())
+        };
+        let settings = load(
+            "{plainHttp: [a:5000], hosts: [{host: b.test, plainHttp: true, realms: [login.test], caFile: /ca,
+              clientCertFile: /c, clientKeyFile: /k, proxy: 'http://u:geheim@proxy:3128'}],
+              credentials: [{host: c.test, dockerConfigFile: /d}],
+              credentialProviders: {binDir: /bin, providers: [{name: ecr, matchImages: ['*.ecr.test'],
+              defaultCacheDuration: 12h, apiVersion: credentialprovider.kubelet.k8s.io/v1, args: [get],
+              env: [{name: A, value: b}]}]}}",
+        )
+        .unwrap();
+        assert_eq!(settings.plain_http, ["a:5000", "b.test"]);
+        assert_eq!(settings.realms, [("b.test".to_owned(), "login.test".to_owned())]);
+        assert_eq!(settings.credential_files, [("c.test".to_owned(), "/d".into())]);
+        assert_eq!(settings.credential_providers.len(), 1);
+        assert!(!format!("{settings:?}").contains("geheim"));
+        let refused = |text: &str, part: &str| {
+            let error = load(text).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+            assert!(!error.contains("geheim"), "{error}");
+        };
+        refused("{hosts: [{host: b.test, cafile: /ca}]}", "cafile");
+        refused(
+            "{hosts: [{host: 'https://b.test'}]}",
+            "registries.hosts.host is https://b.test: expected a host",
+        );
+        refused("{hosts: [{host: b.test}, {host: b.test}]}", "expected each host once");
+        refused("{hosts: [{host: b.test, clientCertFile: /c}]}", "clientCertFile and clientKeyFile together");
+        refused("{hosts: [{host: b.test, proxy: 'geheim at proxy'}]}", "registries.hosts.proxy");
+        refused("{credentials: [{host: c.test}]}", "dockerConfigFile");
+        let provider = |change: &str| {
+            format!(
+                "{{credentialProviders: {{binDir: /b, providers: [{{name: ecr, matchImages: [a], defaultCacheDuration: 1h,
+                  apiVersion: credentialprovider.kubelet.k8s.io/v1, {change}}}]}}}}"
+            )
+        };
+        load(&provider("args: []")).unwrap();
+        refused(&provider("tokenAttributes: {}"), "tokenAttributes");
+        let other = |from: &str, to: &str| provider("args: []").replace(from, to);
+        refused(
+            &other("name: ecr", "name: ../ecr"),
+            "registries.credentialProviders.providers.name is ../ecr",
+        );
+        refused(&other("/v1", "/v1alpha1"), "expected credentialprovider.kubelet.k8s.io/v1");
+        refused(&other("[a]", "[]"), "matchImages");
+        refused(&other("1h", "1d"), "defaultCacheDuration is 1d");
     }
 }

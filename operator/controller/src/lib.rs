@@ -12,4 +12,5 @@ pub mod reconcile;
 pub mod registry;
 pub mod scans;
 pub mod server;
+mod spread;
 pub mod telemetry;

@@ -4,33 +4,49 @@
 //! questions; one request is `registry/transport.rs`, credentials and tokens are `registry/token.rs`, pull secrets are
 //! `registry/pull_secret.rs`. What a scan concludes from an answer: `rollforward_core`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{HeaderValue, LOCATION};
 use reqwest::{Method, StatusCode, Url};
-use rollforward_core::evidence::{Answer, Manifest, Unknown};
+use rollforward_core::evidence::{Answer, Manifest, Referrers, Unknown};
 use rollforward_core::image::{Digest, Repository, Tag};
 use rollforward_core::reason::Reason;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+mod budget;
+mod clients;
 mod credential;
+mod files;
+mod limiter;
 mod listing;
 mod manifest;
+mod own;
+mod pages;
+mod provider;
 pub mod pull_secret;
+mod referrers;
 mod token;
 mod transport;
 mod words;
 
+pub use clients::HostSettings;
+pub(crate) use clients::is_proxy;
 pub use credential::{Credential, CredentialIdentity, Secret};
-pub use listing::TagList;
+pub use files::FileError;
+pub use listing::{Part, TagList};
+pub use own::OwnCredentialError;
+pub(crate) use provider::go_duration;
+pub use provider::{API_VERSION as PROVIDER_API_VERSION, ProviderError, ProviderSettings};
 pub use transport::Outcome;
 
-use listing::{Listing, next_page, read_page};
 use manifest::{ACCEPTED, Content};
+use own::OwnCredentials;
+use pages::PageSizes;
 use token::{Asker, TokenBroker, unauthorized};
 use transport::{Exchange, Request, Transport, authority};
 use words::{Complaint, clean, unknown};
@@ -45,6 +61,12 @@ pub struct Settings {
     pub plain_http: Vec<String>,
     /// Registries and the foreign host that may be told their credential for a token.
     pub realms: Vec<(String, String)>,
+    /// Hosts with an authority, a certificate or a proxy of their own.
+    pub hosts: Vec<HostSettings>,
+    /// Hosts and the docker configuration file for each.
+    pub credential_files: Vec<(String, PathBuf)>,
+    /// Programs that know credentials, in the order in which they are asked.
+    pub credential_providers: Vec<ProviderSettings>,
     /// For a connection to be made.
     pub connect_timeout: Duration,
     /// For one request, until the last byte of its answer.
@@ -70,6 +92,9 @@ impl Default for Settings {
         Self {
             plain_http: Vec::new(),
             realms: Vec::new(),
+            hosts: Vec::new(),
+            credential_files: Vec::new(),
+            credential_providers: Vec::new(),
             connect_timeout: Duration::from_secs(5),
             timeout: Duration::from_secs(30),
             max_time: Duration::from_secs(120),
@@ -91,6 +116,15 @@ pub enum RegistryError {
         "the HTTP client for registries could not be made; is there a CA bundle (/etc/ssl/certs, or SSL_CERT_FILE)?"
     )]
     Client(#[source] reqwest::Error),
+    /// A host's own authority, certificate or key cannot be used.
+    #[error("TLS for {host} cannot be set up: {source}")]
+    Host {
+        /// Which host.
+        host: String,
+        /// Why.
+        #[source]
+        source: FileError,
+    },
     /// An entry of `plain_http` is not a registry's name.
     #[error("entry {index} of the hosts allowed to speak plain http is not a host with an optional port")]
     PlainHttp {
@@ -109,6 +143,8 @@ struct Inner {
     settings: Settings,
     transport: Transport,
     tokens: TokenBroker,
+    page_sizes: PageSizes,
+    own_credentials: OwnCredentials,
 }
 
 impl std::fmt::Debug for Registry {
@@ -132,8 +168,13 @@ impl Registry {
         Ok(Self {
             inner: Arc::new(Inner {
                 transport: Transport::new(&settings)?,
-                settings,
                 tokens: TokenBroker::default(),
+                page_sizes: PageSizes::default(),
+                own_credentials: OwnCredentials::new(
+                    &settings.credential_files,
+                    &settings.credential_providers,
+                ),
+                settings,
             }),
         })
     }
@@ -142,8 +183,20 @@ impl Registry {
     ///
     /// A page that fails makes the whole answer `Unknown(TagListIncomplete)`; a short list would read as a deletion.
     pub async fn tags(&self, repository: &Repository, credential: Option<&Credential>) -> Answer<TagList> {
+        self.part(repository, &Part::default(), credential).await
+    }
+
+    /// Part of the tags of a repository. `Absent` where the registry does not know the tag that it begins behind.
+    ///
+    /// A page that fails makes the whole answer `Unknown`, as in [`Registry::tags`].
+    pub async fn part(
+        &self,
+        repository: &Repository,
+        part: &Part,
+        credential: Option<&Credential>,
+    ) -> Answer<TagList> {
         let asker = Asker { repository, credential };
-        self.within(repository, self.inner.tags(asker)).await
+        self.within(repository, self.inner.list(asker, part)).await
     }
 
     /// The digest that a tag names now. `Absent` where the registry says in words that there is no such tag.
@@ -168,6 +221,30 @@ impl Registry {
     ) -> Answer<Manifest> {
         let asker = Asker { repository, credential };
         self.within(repository, self.inner.manifest(asker, digest)).await
+    }
+
+    /// What refers to a digest: signatures, attestations, SBOMs. `Absent` where the registry says that there is nothing.
+    ///
+    /// Asked by the referrers API, and by the fallback tag where the registry has none. At most 64 are read.
+    pub async fn referrers(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        credential: Option<&Credential>,
+    ) -> Answer<Referrers> {
+        let asker = Asker { repository, credential };
+        self.within(repository, self.inner.referrers(asker, digest)).await
+    }
+
+    /// The operator's own credential for a repository: of a file for its host, or of a credential provider.
+    ///
+    /// # Errors
+    /// [`OwnCredentialError`] where the file or the program could not be used: not the same as having none.
+    pub async fn own_credential(
+        &self,
+        repository: &Repository,
+    ) -> Result<Option<Credential>, OwnCredentialError> {
+        self.inner.own_credentials.credential_for(repository).await
     }
 
     /// Requests since the start, by registry and outcome. Tokens and redirects count for the registry that wanted them.
@@ -196,74 +273,6 @@ impl Registry {
 
 /// `Ok(None)` is `Absent`, `Err` is `Unknown`: so that `?` can be used.
 impl Inner {
-    async fn tags(&self, asker: Asker<'_>) -> Result<Option<TagList>, Unknown> {
-        let mut listing = Listing::default();
-        let mut next = Some(self.first_page(asker.repository)?);
-        let mut visited = BTreeSet::new();
-        let mut n_pages = 0_usize;
-        let mut complete = true;
-        while let Some(url) = next {
-            if n_pages >= self.settings.max_pages {
-                complete = false;
-                break;
-            }
-            visited.insert(url.to_string());
-            let page = self.page(asker, url).await;
-            let (tags, following) = page.map_err(|cause| match n_pages {
-                0 => cause,
-                _ => incomplete(n_pages, cause),
-            })?;
-            n_pages = n_pages.saturating_add(1);
-            if !listing.add(tags, self.settings.max_tags) {
-                complete = false;
-                break;
-            }
-            next = following.map_err(|why| incomplete(n_pages, unknown(Reason::TagListIncomplete, why)))?;
-            if next.as_ref().is_some_and(|url| visited.contains(url.as_str())) {
-                let cause = unknown(Reason::TagListIncomplete, "the pages go round in a circle");
-                return Err(incomplete(n_pages, cause));
-            }
-        }
-        if listing.n_refused > 0 {
-            let (repository, n_refused) = (asker.repository.to_string(), listing.n_refused);
-            tracing::warn!(repository, n_refused, "names in the tag list that are no tags");
-        }
-        Ok(Some(listing.finish(complete)))
-    }
-
-    /// One page: its tags, and where the next one is or why that cannot be believed.
-    async fn page(
-        &self,
-        asker: Asker<'_>,
-        url: Url,
-    ) -> Result<(Vec<String>, Result<Option<Url>, String>), Unknown> {
-        let request = Request {
-            max_bytes: self.settings.max_page_bytes,
-            oversize: Reason::RegistryUnavailable,
-            ..self.request(asker, Method::GET, url, "application/json")
-        };
-        let exchange = self.ask(asker, request).await?;
-        match exchange.status {
-            StatusCode::OK => {}
-            StatusCode::NOT_FOUND if !Complaint::read(&exchange.body).code.is_empty() => {
-                return Err(exchange.unexpected(Reason::RepositoryNotFound));
-            }
-            _ => return Err(exchange.unexpected(Reason::RegistryUnavailable)),
-        }
-        let kind = exchange.content_type().unwrap_or_default();
-        if !kind.is_empty() && !kind.contains("json") {
-            let message = format!("{}, a body of type {} instead of a list", exchange.line, clean(&kind));
-            return Err(unknown(Reason::RegistryUnavailable, message));
-        }
-        let tags = read_page(&exchange.body).ok_or_else(|| {
-            unknown(
-                Reason::RegistryUnavailable,
-                format!("{}, a body that is not a list of tags", exchange.line),
-            )
-        })?;
-        Ok((tags, next_page(&exchange.headers, &exchange.url)))
-    }
-
     async fn resolve(&self, asker: Asker<'_>, tag: &Tag) -> Result<Option<Digest>, Unknown> {
         let head = self.get_manifest(asker, Method::HEAD, tag.as_str()).await?;
         match head.status {
@@ -395,13 +404,6 @@ impl Inner {
         }
     }
 
-    fn first_page(&self, repository: &Repository) -> Result<Url, Unknown> {
-        let mut url = self.url(repository, "tags/list")?;
-        let page_size = self.settings.page_size.to_string();
-        url.query_pairs_mut().append_pair("n", &page_size);
-        Ok(url)
-    }
-
     fn url(&self, repository: &Repository, rest: &str) -> Result<Url, Unknown> {
         let registry = repository.registry();
         let scheme = scheme(registry, &self.settings);
@@ -417,14 +419,6 @@ impl Inner {
 /// The scheme in which a registry is asked.
 fn scheme(registry: &str, settings: &Settings) -> &'static str {
     if settings.plain_http.iter().any(|host| host == registry) { "http" } else { "https" }
-}
-
-fn incomplete(n_pages: usize, cause: Unknown) -> Unknown {
-    Unknown {
-        reason: Reason::TagListIncomplete,
-        message: format!("the listing ended after {n_pages} pages: {}", cause.message),
-        retry_at: cause.retry_at,
-    }
 }
 
 /// Whether a GET of a manifest found one. A 404 is an absence only in the registry's own words.

@@ -8,6 +8,17 @@
     reason = "a fixture that cannot be made is a failed test"
 )]
 
+#[path = "registry/crate_limits.rs"]
+mod crate_limits;
+#[path = "registry/credentials.rs"]
+mod credentials;
+#[path = "registry/referrers.rs"]
+mod referrers;
+#[path = "registry/scans.rs"]
+mod scans;
+#[path = "registry/storm.rs"]
+mod storm;
+
 use std::time::Duration;
 
 use rollforward::registry::{Credential, Outcome, Registry, RegistryError, Secret, Settings};
@@ -192,26 +203,6 @@ async fn what_is_no_listing_is_unknown_and_never_absent() {
 }
 
 #[tokio::test]
-async fn a_registry_that_asks_us_to_wait_is_not_asked_again_before_then() {
-    let (fake, registry, repository) = world().await;
-    fake.fault("/tags/list", Fault::status(429));
-    for _ in 0..2 {
-        let answer = registry.tags(&repository, None).await;
-        assert_eq!(refused(answer, Reason::RegistryRateLimited, "429").retry_at, None);
-    }
-    assert_eq!(fake.lines().len(), 2, "without a time there is no wait");
-    fake.heal();
-    fake.fault("/tags/list", Fault::reply(429, &[("retry-after", "3600")], ""));
-    let first = refused(registry.tags(&repository, None).await, Reason::RegistryRateLimited, "429");
-    let answer = registry.resolve(&repository, &tag("1.0"), None).await;
-    let second = refused(answer, Reason::RegistryRateLimited, "429");
-    assert!(first.retry_at.is_some());
-    assert_eq!(first, second);
-    assert_eq!(fake.lines().len(), 3);
-    assert_eq!(registry.requests().get(&(fake.host(), Outcome::HeldBack)), Some(&1));
-}
-
-#[tokio::test]
 async fn silence_ends_with_the_time_limit() {
     let fake = HostileRegistry::start().await;
     fake.fault("/v2/", Fault::Silence);
@@ -299,6 +290,21 @@ async fn platforms_come_from_an_index_or_from_the_config_of_a_single_image() {
     assert!(manifest.platforms.is_empty());
     let answer = registry.manifest(&repository, &digest_of(b"none"), None).await;
     assert_eq!(answer, Answer::Absent);
+}
+
+#[tokio::test]
+async fn a_push_between_two_questions_changes_neither_answer_nor_digest() {
+    let (fake, registry, repository) = world().await;
+    let first = fake.push("web", "1.0", &index(&[("linux", "amd64")], "first"));
+    let second = index(&[("linux", "arm64")], "second");
+    fake.push_after("HEAD", "web", "1.0", &second);
+    let resolved = found(registry.resolve(&repository, &tag("1.0"), None).await);
+    assert_eq!(resolved, first);
+    // The tag names another digest by now; what was resolved is what is read.
+    let manifest = found(registry.manifest(&repository, &resolved, None).await);
+    assert_eq!((names(&manifest), &manifest.digest), (vec!["linux/amd64".to_owned()], &first));
+    assert_eq!(found(registry.resolve(&repository, &tag("1.0"), None).await), second.digest());
+    assert_eq!(fake.lines().len(), 3);
 }
 
 #[tokio::test]

@@ -311,7 +311,7 @@ fn refusal(facts: &Facts, track: &Track) -> Option<Hold> {
                     "{} of {} pods on the newest template, {} in all",
                     workload.updated_replicas, workload.replicas, workload.total_replicas
                 ))
-                .hint("Nothing to do; starts by itself when that has ended."),
+                .hint(rolling_hint(track)),
         );
     }
     if facts.policy.mode == Mode::DryRun {
@@ -323,6 +323,30 @@ fn refusal(facts: &Facts, track: &Track) -> Option<Hold> {
         );
     }
     limit(facts.seen.concurrency)
+}
+
+/// What ends the rollout that is under way. Where the newest template's own pods are not available, the native controller
+/// keeps what is left of the one before, a failed canary too, for as long as that lasts.
+fn rolling_hint(track: &Track) -> String {
+    let workload = &track.workload;
+    let newest = track.replica_sets.iter().map(|set| set.revision).max();
+    let left: Vec<&str> = track
+        .replica_sets
+        .iter()
+        .filter(|set| 0 < set.replicas && Some(set.revision) != newest)
+        .map(|set| set.name.as_str())
+        .collect();
+    let waits = workload.updated_replicas == workload.replicas
+        && workload.available_replicas < workload.replicas
+        && !left.is_empty();
+    if waits {
+        format!(
+            "Ends by itself when the pods of the newest template are available; where they cannot be: kubectl scale replicaset {} --replicas=0",
+            left.join(" ")
+        )
+    } else {
+        "Nothing to do; starts by itself when that has ended.".to_owned()
+    }
 }
 
 fn limit(concurrency: Concurrency) -> Option<Hold> {

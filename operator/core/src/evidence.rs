@@ -59,6 +59,68 @@ pub struct Platform {
     pub os: String,
     /// For example `amd64`.
     pub architecture: String,
+    /// For example `v7` of `arm`. Images name it, nodes do not: the kubelet reports none.
+    pub variant: Option<String>,
+}
+
+impl Platform {
+    /// An operating system and an architecture.
+    #[must_use]
+    pub fn new(os: impl Into<String>, architecture: impl Into<String>) -> Self {
+        Self { os: os.into(), architecture: architecture.into(), variant: None }
+    }
+
+    /// The same with a variant.
+    #[must_use]
+    pub fn with_variant(self, variant: impl Into<String>) -> Self {
+        Self { variant: Some(variant.into()), ..self }
+    }
+
+    /// Whether an image for this platform runs on a node of that one.
+    ///
+    /// Lenient where one side names no variant: a node never does, so an image for `arm/v7` alone is believed to run on an
+    /// `arm` node; the canary shows where it does not. Where both name one, a lower one runs on a higher node.
+    #[must_use]
+    pub fn serves(&self, node: &Platform) -> bool {
+        let number = |variant: &str| variant.strip_prefix('v').and_then(|number| number.parse::<u32>().ok());
+        let variant = match (&self.variant, &node.variant) {
+            (Some(own), Some(nodes)) => match (number(own), number(nodes)) {
+                (Some(own), Some(nodes)) => own <= nodes,
+                _ => own == nodes,
+            },
+            (Some(_) | None, None) | (None, Some(_)) => true,
+        };
+        self.os == node.os && self.architecture == node.architecture && variant
+    }
+}
+
+impl std::fmt::Display for Platform {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}/{}", self.os, self.architecture)?;
+        self.variant.iter().try_for_each(|variant| write!(formatter, "/{variant}"))
+    }
+}
+
+/// What refers to an image in its registry: signatures, attestations, SBOMs. What they are worth is not said here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Referrers {
+    /// At most as many as the operator looks at, in the registry's order.
+    pub listed: Vec<Referrer>,
+    /// How many more there were, at least: whoever finds nothing among those listed has not seen everything.
+    pub n_more: usize,
+}
+
+/// One thing that refers to an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Referrer {
+    /// Its manifest.
+    pub digest: Digest,
+    /// The manifest's media type.
+    pub media_type: String,
+    /// What it is, where the registry says so.
+    pub artifact_type: Option<String>,
+    /// The size of the manifest in bytes, as the registry says.
+    pub size_bytes: u64,
 }
 
 /// What a manifest says about the platforms it serves.
@@ -68,4 +130,32 @@ pub struct Manifest {
     pub digest: Digest,
     /// The platforms it can run on. Empty where a single image's config named none.
     pub platforms: BTreeSet<Platform>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variant_counts_only_where_both_sides_name_one() {
+        let check = |image: &str, node: &str, expected: bool| {
+            let platform = |text: &str| {
+                let mut parts = text.split('/').map(str::to_owned);
+                let named = Platform::new(parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+                Platform { variant: parts.next(), ..named }
+            };
+            assert_eq!(platform(image).to_string(), image);
+            assert_eq!(platform(image).serves(&platform(node)), expected, "{image} on {node}");
+        };
+        check("linux/arm64/v8", "linux/arm64", true);
+        check("linux/arm64", "linux/arm64", true);
+        check("linux/arm/v7", "linux/arm", true);
+        check("linux/arm/v6", "linux/arm/v7", true);
+        check("linux/arm/v7", "linux/arm/v6", false);
+        check("linux/arm/v10", "linux/arm/v9", false);
+        check("linux/arm", "linux/arm/v6", true);
+        check("linux/x/hard", "linux/x/soft", false);
+        check("linux/arm/v7", "linux/arm64", false);
+        check("windows/amd64", "linux/amd64", false);
+    }
 }

@@ -128,7 +128,8 @@ pub fn judge(observation: &Observation<'_>) -> Judgement {
     match baked(observation, &live) {
         Some(watched) if observation.bake <= watched => Judgement::Pass { watched: observation.bake, ready },
         _ if observation.deadline <= observation.now => {
-            Judgement::Fail(at_deadline(observation, suspicion, ready))
+            let cause = suspicion.unwrap_or_else(|| at_deadline(observation, &live, ready));
+            Judgement::Fail(Cause { at_deadline: true, ..cause })
         }
         Some(_) => Judgement::Waiting { until: bake_end(observation, &live), ready, suspicion },
         None => Judgement::Waiting { until: observation.deadline, ready, suspicion },
@@ -203,9 +204,11 @@ fn ready_together_since(observation: &Observation<'_>, live: &[&Pod]) -> Option<
     Some(observation.watched_since.map_or(last, |watched| watched.max(last)))
 }
 
-fn at_deadline(observation: &Observation<'_>, suspicion: Option<Cause>, ready: u32) -> Cause {
-    let named = suspicion.map(|cause| Cause { at_deadline: true, ..cause });
-    named.unwrap_or_else(|| Cause {
+/// The deadline came and no pod shows why. Where not even the wanted pods exist, nothing is held against the image.
+fn at_deadline(observation: &Observation<'_>, live: &[&Pod], ready: u32) -> Cause {
+    let exist = u32::try_from(live.len()).unwrap_or(u32::MAX);
+    let blame = if exist < observation.expected { Blame::Environment } else { Blame::Image };
+    Cause {
         reason: Reason::DeadlineExceeded,
         sentence: format!(
             "{ready} of {} new pods Ready and no answer until {}",
@@ -216,14 +219,14 @@ fn at_deadline(observation: &Observation<'_>, suspicion: Option<Cause>, ready: u
             "the canary to stay Ready for {} before the deadline",
             text::span(observation.bake)
         ),
-        blame: Blame::Image,
+        blame,
         deterministic: false,
         signature: Reason::DeadlineExceeded.code().to_owned(),
         pods: Vec::new(),
         nodes: Vec::new(),
-        judged: verdict(Blame::Image, false, observation.stable),
+        judged: verdict(blame, false, observation.stable),
         at_deadline: true,
-    })
+    }
 }
 
 /// Whose fault it is, told with the evidence: what the old pods show at the same time.

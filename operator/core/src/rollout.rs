@@ -421,10 +421,11 @@ fn passed(facts: &Facts, run: &Run, workload: &Workload, judgement: &Judgement) 
         run.status.step_pods,
         workload.replicas,
     );
-    match next {
+    // Where a person wrote another strategy in mid-canary, the number of pods is theirs: no further step is written.
+    match next.filter(|_| deployment::is_ours(&workload.strategy)) {
         Some((step, surge)) => {
             let what = format!("{words}; {surge} new pods beside {} old, held", workload.replicas);
-            let mut plan = write(facts, run, Phase::Canary, deployment::widen(run, surge), what);
+            let mut plan = write(facts, run, Phase::Canary, deployment::widen(run, workload, surge), what);
             plan.after.step = step;
             plan.after.step_pods = surge;
             plan.after.step_started_at = Some(facts.now);

@@ -135,6 +135,7 @@ fn a_moved_tag_is_told_and_an_old_digest_under_a_newer_name_is_refused() {
     check("1.0.0=a@09:00:00 1.0.0=b@10:00:00 1.0.1=a@11:00:00", "1.0.1=a", "Fail RetaggedDigest");
 }
 
+/// A failure of a run of its own: one run counts once.
 fn failure(run: usize, deterministic: bool) -> NewFailure {
     NewFailure {
         tag: build::tag("1.0.1"),

@@ -22,7 +22,11 @@ use rollforward_core::version::range::Range;
 
 fn rule(text: &str) -> Rule {
     let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
-    let direction = if rest.starts_with("desc") || rest.starts_with("Desc") { Direction::Descending } else { Direction::Ascending };
+    let direction = if rest.starts_with("desc") || rest.starts_with("Desc") {
+        Direction::Descending
+    } else {
+        Direction::Ascending
+    };
     match kind {
         "Patch" => Rule::Level(Level::Patch),
         "Minor" => Rule::Level(Level::Minor),

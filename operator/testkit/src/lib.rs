@@ -1,6 +1,8 @@
 //! Test doubles for what the real parts cannot be made to do. Never part of what ships.
 //!
-//! `registry.rs`: a registry on loopback that lies, stalls and redirects on demand; `image.rs`: images as bytes.
+//! `registry.rs`: a registry on loopback that lies, stalls and redirects on demand; `token_server.rs`: tokens for the real
+//! one; `tls.rs`: an authority; `provider.rs`: a credential provider; `image.rs`: images as bytes; `wire.rs`: what goes over
+//! a connection, counted.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,4 +11,8 @@
 )]
 
 pub mod image;
+pub mod provider;
 pub mod registry;
+pub mod tls;
+pub mod token_server;
+pub mod wire;

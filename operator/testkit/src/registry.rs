@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -18,6 +19,8 @@ use rollforward_core::image::{Digest, Repository};
 use serde_json::json;
 
 use crate::image::{Image, digest_of};
+use crate::tls::{TestAuthority, TlsListener};
+use crate::wire::{Counted, Wire};
 
 /// How the registry lets callers in.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +39,30 @@ pub enum Auth {
     },
 }
 
+/// In which order the registry lists its tags.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ListOrder {
+    /// As they were pushed first.
+    #[default]
+    Age,
+    /// By the bytes of their names.
+    Name,
+    /// The last push first.
+    NewestFirst,
+}
+
+/// What the registry makes of a `last` that it does not have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LostCursor {
+    /// 404, as zot.
+    #[default]
+    NotFound,
+    /// The list from its start.
+    FromTheStart,
+    /// An empty page.
+    Nothing,
+}
+
 /// The honest part of the registry, as a test wants it.
 #[derive(Debug, Clone, Default)]
 pub struct Switches {
@@ -47,6 +74,14 @@ pub struct Switches {
     pub anonymous: bool,
     /// The most tags in a page, whatever the caller asks for; no limit where `None`.
     pub page_size: Option<usize>,
+    /// The order of the list.
+    pub order: ListOrder,
+    /// What becomes of a `last` that was deleted. In a list by name any text has its place, and this does not count.
+    pub lost_cursor: LostCursor,
+    /// Answers 400 to whoever asks for more tags in a page.
+    pub refused_above: Option<usize>,
+    /// Leaves out `Link`, although there is more.
+    pub without_link: bool,
     /// Put before the target of each `Link`: `http://other.test` sends callers away.
     pub link_prefix: String,
     /// Leaves out `Docker-Content-Digest`.
@@ -71,6 +106,8 @@ pub enum Fault {
     Endless,
     /// No answer at all.
     Silence,
+    /// The honest answer, after this time.
+    Late(Duration),
 }
 
 impl Fault {
@@ -123,12 +160,17 @@ struct Store {
     tokens: BTreeSet<String>,
     received: Vec<Received>,
     address: String,
+    /// What is pushed as soon as a request whose line holds the first text was answered.
+    pushed_later: Vec<(String, String, String, Image)>,
+    n_under_way: usize,
+    most_at_once: usize,
 }
 
 /// The registry; it ends when this is dropped.
 pub struct HostileRegistry {
     address: SocketAddr,
     store: Arc<Mutex<Store>>,
+    wire: Arc<Wire>,
     server: tokio::task::JoinHandle<()>,
 }
 
@@ -142,11 +184,31 @@ impl HostileRegistry {
     /// Starts an open, honest, empty registry on a free port of 127.0.0.1.
     pub async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let wire = Arc::new(Wire::default());
+        let counted = Arc::clone(&wire);
+        Self::serve(listener.local_addr().unwrap(), wire, |router| async move {
+            axum::serve(Counted::new(listener, counted), router).await.unwrap();
+        })
+    }
+
+    /// The same over TLS, with a certificate of this authority; with `for_clients` it asks for one in turn.
+    pub async fn start_tls(authority: &TestAuthority, for_clients: bool) -> Self {
+        let inner = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = inner.local_addr().unwrap();
+        let listener = TlsListener { inner, acceptor: authority.acceptor(for_clients) };
+        Self::serve(address, Arc::default(), |router| async move {
+            axum::serve(listener, router).await.unwrap();
+        })
+    }
+
+    fn serve<F: Future<Output = ()> + Send + 'static>(
+        address: SocketAddr,
+        wire: Arc<Wire>,
+        run: impl FnOnce(Router) -> F,
+    ) -> Self {
         let store = Arc::new(Mutex::new(Store { address: address.to_string(), ..Store::default() }));
         let router = Router::new().fallback(serve).with_state(store.clone());
-        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { address, store, server }
+        Self { address, store, wire, server: tokio::spawn(run(router)) }
     }
 
     /// Host and port: the registry's name in references and settings.
@@ -178,16 +240,31 @@ impl HostileRegistry {
 
     /// Stores an image under a tag, which may be any text.
     pub fn push(&self, path: &str, tag: &str, image: &Image) -> Digest {
+        self.store.lock().unwrap().push(path, tag, image)
+    }
+
+    /// Pushes as soon as a request whose line holds `part` was answered: between a HEAD and the GET behind it.
+    pub fn push_after(&self, part: &str, path: &str, tag: &str, image: &Image) {
+        let later = (part.to_owned(), path.to_owned(), tag.to_owned(), image.clone());
+        self.store.lock().unwrap().pushed_later.push(later);
+    }
+
+    /// Deletes a tag; its manifest stays.
+    pub fn untag(&self, path: &str, tag: &str) {
         let mut store = self.store.lock().unwrap();
-        let digest = image.digest();
-        if let Some(config) = &image.config {
-            store.blobs.insert(digest_of(config), config.clone());
-        }
-        store.manifests.insert((path.to_owned(), digest.clone()), image.clone());
-        let tags = store.repositories.entry(path.to_owned()).or_default();
-        tags.retain(|(name, _)| name != tag);
-        tags.push((tag.to_owned(), digest.clone()));
-        digest
+        store.repositories.get_mut(path).unwrap().retain(|(name, _)| name != tag);
+    }
+
+    /// The most requests that were being answered at the same time.
+    #[must_use]
+    pub fn most_at_once(&self) -> usize {
+        self.store.lock().unwrap().most_at_once
+    }
+
+    /// Bytes on the wire so far, both directions, headers included.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.wire.bytes()
     }
 
     /// Every request so far, in order.
@@ -215,6 +292,17 @@ impl HostileRegistry {
 }
 
 async fn serve(State(store): State<Arc<Mutex<Store>>>, request: Request) -> Response<Body> {
+    {
+        let mut store = store.lock().unwrap();
+        store.n_under_way += 1;
+        store.most_at_once = store.most_at_once.max(store.n_under_way);
+    }
+    let response = answer(&store, request).await;
+    store.lock().unwrap().n_under_way -= 1;
+    response
+}
+
+async fn answer(store: &Arc<Mutex<Store>>, request: Request) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let line = format!("{} {}", parts.method, parts.uri);
     let header = parts.headers.get("authorization");
@@ -233,16 +321,42 @@ async fn serve(State(store): State<Arc<Mutex<Store>>>, request: Request) -> Resp
             Response::new(Body::from_stream(chunks))
         }
         Some(Fault::Silence) => std::future::pending().await,
-        None => {
+        late @ (Some(Fault::Late(_)) | None) => {
+            if let Some(Fault::Late(time)) = late {
+                tokio::time::sleep(time).await;
+            }
             let query = parts.uri.query().unwrap_or_default();
             let path = parts.uri.path();
             let form = String::from_utf8_lossy(&form);
-            store.lock().unwrap().honest(path, query, authorization.as_deref(), &form)
+            let mut store = store.lock().unwrap();
+            let response = store.honest(path, query, authorization.as_deref(), &form);
+            let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut store.pushed_later)
+                .into_iter()
+                .partition(|(part, ..)| line.contains(part.as_str()));
+            store.pushed_later = later;
+            for (_, path, tag, image) in due {
+                store.push(&path, &tag, &image);
+            }
+            response
         }
     }
 }
 
 impl Store {
+    fn push(&mut self, path: &str, tag: &str, image: &Image) -> Digest {
+        let digest = image.digest();
+        if let Some(config) = &image.config {
+            self.blobs.insert(digest_of(config), config.clone());
+        }
+        self.manifests.insert((path.to_owned(), digest.clone()), image.clone());
+        let tags = self.repositories.entry(path.to_owned()).or_default();
+        match tags.iter_mut().find(|(name, _)| name == tag) {
+            Some((_, known)) => known.clone_from(&digest),
+            None => tags.push((tag.to_owned(), digest.clone())),
+        }
+        digest
+    }
+
     fn honest(&mut self, path: &str, query: &str, authorization: Option<&str>, form: &str) -> Response<Body> {
         if path == "/token" {
             return self.token(query, authorization, form);
@@ -328,14 +442,35 @@ impl Store {
                 .filter_map(|pair| pair.split_once('='))
                 .find_map(|(name, value)| (name == wanted).then_some(value))
         };
-        let asked = parameter("n").and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
-        let n = asked.min(self.switches.page_size.unwrap_or(usize::MAX));
+        let asked: Option<usize> = parameter("n").and_then(|n| n.parse().ok());
+        if self.switches.refused_above.is_some_and(|most| asked.is_some_and(|asked| most < asked)) {
+            return error(400, "PAGINATION_NUMBER_INVALID", "invalid number of results requested");
+        }
+        let n = asked.unwrap_or(usize::MAX).min(self.switches.page_size.unwrap_or(usize::MAX));
+        let mut listed: Vec<&str> = tags.iter().map(|(tag, _)| tag.as_str()).collect();
+        match self.switches.order {
+            ListOrder::Age => {}
+            ListOrder::Name => listed.sort_unstable(),
+            ListOrder::NewestFirst => listed.reverse(),
+        }
         let from = parameter("from").and_then(|n| n.parse().ok()).unwrap_or(0_usize);
-        let page: Vec<&str> = tags.iter().skip(from).take(n).map(|(tag, _)| tag.as_str()).collect();
+        let from = match parameter("last") {
+            None => from,
+            Some(last) if self.switches.order == ListOrder::Name => {
+                listed.partition_point(|tag| *tag <= last)
+            }
+            Some(last) => match (listed.iter().position(|tag| *tag == last), self.switches.lost_cursor) {
+                (Some(at), _) => at + 1,
+                (None, LostCursor::FromTheStart) => 0,
+                (None, LostCursor::Nothing) => listed.len(),
+                (None, LostCursor::NotFound) => return error(404, "NAME_UNKNOWN", "no such last tag"),
+            },
+        };
+        let page: Vec<&str> = listed.iter().skip(from).take(n).copied().collect();
         let body = json!({"name": name, "tags": page}).to_string();
         let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
         let next = from + page.len();
-        if next < tags.len() {
+        if next < tags.len() && !self.switches.without_link {
             let prefix = &self.switches.link_prefix;
             let link = format!("<{prefix}/v2/{name}/tags/list?n={n}&from={next}>; rel=\"next\"");
             headers.push(("link".to_owned(), link));

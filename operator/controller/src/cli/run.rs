@@ -28,9 +28,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 use crate::kubernetes::events::Events;
+use crate::reconcile::ledgers::Ledgers;
 use crate::reconcile::observe::{Stores, matches_labels};
 use crate::reconcile::{Context, Error, gather, reconcile};
-use crate::registry::{self, Registry};
+use crate::registry::Registry;
 use crate::scans::Scans;
 use crate::server::{self, Readiness};
 use crate::telemetry::{self, Metrics};
@@ -52,12 +53,7 @@ pub(crate) async fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
     let serving = tokio::spawn(server::serve(listener, readiness.clone(), exported));
     let stop = stop()?;
     let client = super::client().await?;
-    let settings = registry::Settings {
-        plain_http: config.plain_http.clone(),
-        timeout: Duration::try_from(config.registry_timeout).unwrap_or(Duration::from_secs(15)),
-        ..registry::Settings::default()
-    };
-    let registry = Registry::new(settings).context("the registry client")?;
+    let registry = Registry::new(config.registries.clone()).context("the registry client")?;
     tokio::select! {
         () = wait_for_crds(&client, &config, &readiness) => {}
         () = stop.clone() => return Ok(ExitCode::SUCCESS),
@@ -80,6 +76,7 @@ pub(crate) async fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
         cache: gather::Cache::default(),
         events,
         metrics,
+        ledgers: Ledgers::default(),
         stores,
     });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");

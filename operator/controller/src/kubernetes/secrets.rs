@@ -27,10 +27,16 @@ pub async fn keyring(
     named: &[String],
     deployment: &Deployment,
 ) -> (Keyring, Option<Trouble>) {
-    let names =
-        if named.is_empty() { of_workload(client, namespace, deployment).await } else { named.to_vec() };
     let mut keyring = Keyring::default();
     let mut trouble = None;
+    let names = if named.is_empty() {
+        of_workload(client, namespace, deployment).await.unwrap_or_else(|problem| {
+            trouble = Some(problem);
+            Vec::new()
+        })
+    } else {
+        named.to_vec()
+    };
     for name in names {
         match read(client, namespace, &name).await {
             Ok(one) => keyring.merge(one),
@@ -40,18 +46,23 @@ pub async fn keyring(
     (keyring, trouble)
 }
 
-/// The pull secrets of the pod template, then those of its ServiceAccount.
-async fn of_workload(client: &Client, namespace: &str, deployment: &Deployment) -> Vec<String> {
+/// The pull secrets of the pod template; those of its ServiceAccount where it names none, as the apiserver fills them in.
+async fn of_workload(
+    client: &Client,
+    namespace: &str,
+    deployment: &Deployment,
+) -> Result<Vec<String>, Trouble> {
     let spec = deployment.spec.template.spec.as_ref();
-    let mut names = local(spec.and_then(|spec| spec.image_pull_secrets.as_ref()));
-    if names.is_empty() {
-        let account = spec.and_then(|spec| spec.service_account_name.as_deref()).unwrap_or("default");
-        let api = Api::<ServiceAccount>::namespaced(client.clone(), namespace);
-        // Without the right to read it, or without the account, there is nothing to add: the pull is anonymous.
-        let account = api.get_opt(account).await.ok().flatten();
-        names = local(account.as_ref().and_then(|account| account.image_pull_secrets.as_ref()));
+    let names = local(spec.and_then(|spec| spec.image_pull_secrets.as_ref()));
+    if !names.is_empty() {
+        return Ok(names);
     }
-    names
+    let name = spec.and_then(|spec| spec.service_account_name.as_deref()).unwrap_or("default");
+    let api = Api::<ServiceAccount>::namespaced(client.clone(), namespace);
+    match api.get_opt(name).await {
+        Ok(account) => Ok(local(account.as_ref().and_then(|account| account.image_pull_secrets.as_ref()))),
+        Err(error) => Err(unreadable(&error, namespace, "serviceaccounts", name)),
+    }
 }
 
 fn local(references: Option<&Vec<LocalObjectReference>>) -> Vec<String> {
@@ -62,7 +73,7 @@ async fn read(client: &Client, namespace: &str, name: &str) -> Result<Keyring, T
     let api = Api::<Secret>::namespaced(client.clone(), namespace);
     let secret = match api.get(name).await {
         Ok(secret) => secret,
-        Err(error) => return Err(unreadable(&error, namespace, name)),
+        Err(error) => return Err(unreadable(&error, namespace, "secrets", name)),
     };
     let data = secret.data.unwrap_or_default();
     let keys = [".dockerconfigjson", ".dockercfg"];
@@ -82,21 +93,23 @@ async fn read(client: &Client, namespace: &str, name: &str) -> Result<Keyring, T
     })
 }
 
-fn unreadable(error: &kube::Error, namespace: &str, name: &str) -> Trouble {
+/// Why an object could not be read, with the Role that would allow it.
+fn unreadable(error: &kube::Error, namespace: &str, resource: &str, name: &str) -> Trouble {
+    let kind = if resource == "secrets" { "pull secret" } else { "ServiceAccount" };
     match status(error).map(|status| status.code) {
         Some(404) => Trouble {
             reason: Reason::PullSecretMissing,
-            message: format!("pull secret {name} does not exist in namespace {namespace}"),
+            message: format!("{kind} {name} does not exist in namespace {namespace}"),
         },
         Some(403) => Trouble {
             reason: Reason::PullSecretForbidden,
             message: format!(
-                "pull secret {name} may not be read; grant a Role in {namespace}: apiGroups [\"\"], resources [secrets], resourceNames [{name}], verbs [get]"
+                "{kind} {name} may not be read; grant a Role in {namespace}: apiGroups [\"\"], resources [{resource}], resourceNames [{name}], verbs [get]"
             ),
         },
         _ => Trouble {
             reason: Reason::PullSecretMissing,
-            message: format!("pull secret {name} could not be read: {}", words(error)),
+            message: format!("{kind} {name} could not be read: {}", words(error)),
         },
     }
 }

@@ -113,7 +113,7 @@ pub async fn platforms(client: &Client) -> Result<BTreeSet<Platform>, ApiError> 
         .into_iter()
         .filter(|node| !node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false))
         .filter_map(|node| node.status?.node_info)
-        .map(|info| Platform { os: info.operating_system, architecture: info.architecture })
+        .map(|info| Platform::new(info.operating_system, info.architecture))
         .collect())
 }
 

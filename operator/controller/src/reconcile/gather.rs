@@ -1,11 +1,13 @@
 //! Fetches what the gates ask for: the one place where decisions and I/O meet.
 //!
-//! Core names its needs, this file answers them and asks again, a bounded number of rounds. Digests are cached by tag only as
-//! long as the scan is; manifests by digest for ever, for a digest never changes its meaning.
+//! Core names its needs, this file answers them and asks again, a bounded number of rounds. Manifests are cached by digest
+//! for ever, for a digest never changes its meaning; what a tag names is cached as `is_resolved` says, so that a poll that
+//! finds nothing new costs the listing alone.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rollforward_core::current::Chosen;
 use rollforward_core::evidence::{Answer, Manifest};
 use rollforward_core::gate::{self, Assessment, Evidence, Need};
@@ -16,23 +18,81 @@ use tokio::sync::Mutex;
 use super::Context;
 use crate::clock;
 use crate::registry::{Credential, CredentialIdentity};
+use crate::spread;
 
 type Identity = Option<CredentialIdentity>;
-/// A tag's digest, and when the registry was asked for it.
-type Digests = BTreeMap<(Repository, Tag, Identity), (Digest, Timestamp)>;
 
 /// How often the gates may ask: digests, then manifests, then one more for what those lead to.
 const ROUNDS: usize = 3;
-/// How many manifests are kept.
-const MAX_MANIFESTS: usize = 5_000;
-/// How many resolved tags are kept.
-const MAX_DIGESTS: usize = 20_000;
+/// How many answers of a kind are kept; the oldest goes first.
+const MAX_KEPT: usize = 20_000;
+/// A known tag is resolved again after so many intervals: within them a tag that was pushed again is noticed.
+const POLLS_BETWEEN: i32 = 6;
+/// No known tag goes unresolved for longer, however long the interval is.
+const LONGEST_UNRESOLVED: SignedDuration = SignedDuration::from_hours(6);
 
-/// What registries answered before: manifests for ever, digests until the next scan.
+/// What registries answered before: manifests for ever, digests while the list stays as it was and six polls at most.
 #[derive(Debug, Default)]
 pub struct Cache {
-    manifests: Mutex<BTreeMap<(Repository, Digest, Identity), Manifest>>,
-    digests: Mutex<Digests>,
+    manifests: Answers<(Repository, Digest, Identity), Manifest>,
+    digests: Answers<(Repository, Tag, Identity), Digest>,
+}
+
+/// Answers by question. Each question is asked once, however many passes want to know at the same time.
+#[derive(Debug)]
+struct Answers<K, T> {
+    slots: Mutex<BTreeMap<K, Slot<T>>>,
+}
+
+type Slot<T> = Arc<Mutex<Option<Kept<T>>>>;
+
+#[derive(Debug)]
+struct Kept<T> {
+    answer: Answer<T>,
+    asked_at: Timestamp,
+    answered_at: Timestamp,
+}
+
+impl<K, T> Default for Answers<K, T> {
+    fn default() -> Self {
+        Self { slots: Mutex::default() }
+    }
+}
+
+impl<K: Ord + Clone, T: Clone> Answers<K, T> {
+    /// The known answer while it is fresh, else a new one. Who comes meanwhile waits for it and reads the same.
+    async fn get(
+        &self,
+        key: K,
+        is_fresh: impl Fn(&Answer<T>, Timestamp) -> bool,
+        ask: impl Future<Output = Answer<T>>,
+    ) -> Answer<T> {
+        let came_at = clock::now();
+        let slot = self.slot(key).await;
+        let mut kept = slot.lock().await;
+        if let Some(Kept { answer, asked_at, answered_at }) = kept.as_ref()
+            && (came_at <= *answered_at || is_fresh(answer, *asked_at))
+        {
+            return answer.clone();
+        }
+        let asked_at = clock::now();
+        let answer = ask.await;
+        *kept = Some(Kept { answer: answer.clone(), asked_at, answered_at: clock::now() });
+        answer
+    }
+
+    async fn slot(&self, key: K) -> Slot<T> {
+        let mut slots = self.slots.lock().await;
+        if !slots.contains_key(&key) && MAX_KEPT <= slots.len() {
+            let age =
+                |slot: &Slot<T>| slot.try_lock().ok().map(|kept| kept.as_ref().map(|kept| kept.asked_at));
+            // One that is being asked for is the youngest.
+            let oldest =
+                slots.iter().min_by_key(|(_, slot)| age(slot).map_or((true, None), |at| (false, at)));
+            oldest.map(|(key, _)| key.clone()).and_then(|key| slots.remove(&key));
+        }
+        Arc::clone(slots.entry(key).or_default())
+    }
 }
 
 /// Judges the best candidates, fetching what the layers need.
@@ -66,22 +126,22 @@ async fn fetch(
     match need {
         Need::Digest(repository, tag) => {
             let credential = credentials.get(&repository);
-            let scanned_at = scanned_at(facts, &repository);
-            let answer = digest(ctx, &repository, &tag, credential, scanned_at).await;
+            let answer = digest(ctx, facts, &repository, &tag, credential).await;
             evidence.digests.insert((repository, tag), answer);
         }
         Need::Manifest(repository, digest) => {
             let credential = credentials.get(&repository);
-            let answer = manifest(ctx, &repository, &digest, credential).await;
+            let answer = manifest(ctx, facts, &repository, &digest, credential).await;
             evidence.manifests.insert((repository, digest), answer);
         }
     }
 }
 
-fn scanned_at(facts: &Facts, repository: &Repository) -> Timestamp {
+/// When the newest look was, and when the list last changed.
+fn times(facts: &Facts, repository: &Repository) -> (Timestamp, Timestamp) {
     match facts.seen.repositories.get(repository).map(|seen| &seen.scan) {
-        Some(Answer::Found(scan)) => scan.at,
-        Some(Answer::Absent | Answer::Unknown(_)) | None => facts.now,
+        Some(Answer::Found(scan)) => (scan.at, scan.changed_at),
+        Some(Answer::Absent | Answer::Unknown(_)) | None => (facts.now, facts.now),
     }
 }
 
@@ -89,48 +149,75 @@ fn identity(credential: Option<&Credential>) -> Identity {
     credential.map(Credential::identity)
 }
 
+/// Whether a tag need not be resolved again.
+///
+/// A known digest stays while the list stays as it is, for six polls at most: the poll itself then costs one request. A
+/// tag that is pushed again without a change of the list is noticed within that time, or at once on request. What was
+/// absent or unknown is asked again after each look. The share is each tag's own, so that tags do not fall due together.
+fn is_resolved(
+    facts: &Facts,
+    repository: &Repository,
+    tag: &Tag,
+    answer: &Answer<Digest>,
+    at: Timestamp,
+) -> bool {
+    let (looked_at, changed_at) = times(facts, repository);
+    match answer {
+        Answer::Absent | Answer::Unknown(_) => looked_at <= at,
+        Answer::Found(_) => {
+            let longest = facts.policy.interval.checked_mul(POLLS_BETWEEN).unwrap_or(LONGEST_UNRESOLVED);
+            let kept =
+                spread::share_for(longest.min(LONGEST_UNRESOLVED), &(repository.to_string(), tag.as_str()));
+            changed_at <= at && facts.now.duration_since(at) < kept
+        }
+    }
+}
+
 async fn digest(
     ctx: &Context,
+    facts: &Facts,
     repository: &Repository,
     tag: &Tag,
     credential: Option<&Credential>,
-    scanned_at: Timestamp,
 ) -> Answer<Digest> {
     let key = (repository.clone(), tag.clone(), identity(credential));
-    if let Some((digest, at)) = ctx.cache.digests.lock().await.get(&key)
-        && scanned_at <= *at
-    {
-        return Answer::Found(digest.clone());
-    }
-    let asked_at = clock::now();
-    let answer = ctx.registry.resolve(repository, tag, credential).await;
-    if let Answer::Found(digest) = &answer {
-        let mut kept = ctx.cache.digests.lock().await;
-        if MAX_DIGESTS <= kept.len() {
-            kept.clear();
-        }
-        kept.insert(key, (digest.clone(), asked_at));
-    }
-    answer
+    let is_fresh = |answer: &Answer<Digest>, at| is_resolved(facts, repository, tag, answer, at);
+    ctx.cache.digests.get(key, is_fresh, ctx.registry.resolve(repository, tag, credential)).await
 }
 
 async fn manifest(
     ctx: &Context,
+    facts: &Facts,
     repository: &Repository,
     digest: &Digest,
     credential: Option<&Credential>,
 ) -> Answer<Manifest> {
     let key = (repository.clone(), digest.clone(), identity(credential));
-    if let Some(manifest) = ctx.cache.manifests.lock().await.get(&key) {
-        return Answer::Found(manifest.clone());
+    let (looked_at, _) = times(facts, repository);
+    // A digest never changes its meaning; that it was absent or silent may.
+    let is_fresh = |answer: &Answer<Manifest>, at| matches!(answer, Answer::Found(_)) || looked_at <= at;
+    ctx.cache.manifests.get(key, is_fresh, ctx.registry.manifest(repository, digest, credential)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_question_of_many_passes_at_once_is_asked_once_and_again_when_it_is_not_fresh() {
+        let answers: Answers<&str, usize> = Answers::default();
+        let n_asked = AtomicUsize::new(0);
+        let ask = || async {
+            tokio::task::yield_now().await;
+            Answer::Found(n_asked.fetch_add(1, Ordering::SeqCst))
+        };
+        let all = (0..100).map(|_| answers.get("tag", |_, _| false, ask()));
+        let found = futures::future::join_all(all).await;
+        assert!(found.iter().all(|answer| *answer == Answer::Found(0)), "{found:?}");
+        assert_eq!(answers.get("tag", |_, _| true, ask()).await, Answer::Found(0));
+        assert_eq!(answers.get("tag", |_, _| false, ask()).await, Answer::Found(1));
+        assert_eq!(answers.get("other", |_, _| true, ask()).await, Answer::Found(2));
     }
-    let answer = ctx.registry.manifest(repository, digest, credential).await;
-    if let Answer::Found(manifest) = &answer {
-        let mut kept = ctx.cache.manifests.lock().await;
-        if MAX_MANIFESTS <= kept.len() {
-            kept.pop_first();
-        }
-        kept.insert(key, manifest.clone());
-    }
-    answer
 }

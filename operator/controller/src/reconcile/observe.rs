@@ -19,7 +19,7 @@ use rollforward_core::ledger::Ledger;
 use rollforward_core::policy::{Policy, PolicyId, RepositorySeen, Seen, Track, Untracked};
 use rollforward_core::reason::Reason;
 use rollforward_core::rollout::{OpenRun, Run};
-use rollforward_core::scan::Scan;
+use rollforward_core::scan::{self, Scan};
 use rollforward_core::select;
 use rollforward_core::workload::Workload;
 use tokio::sync::Mutex;
@@ -32,6 +32,8 @@ use crate::convert;
 use crate::kubernetes::secrets::{self, Trouble};
 use crate::kubernetes::{store, workloads};
 use crate::registry::Credential;
+use crate::scans::Ask;
+use crate::spread;
 
 /// How long the list of nodes is believed.
 const NODES_KEPT: SignedDuration = SignedDuration::from_secs(30);
@@ -151,8 +153,7 @@ pub async fn observe(
     let runs: Vec<Run> = runs.iter().filter_map(convert::run::from_api).collect();
     let (found, mut untracked) = targets(ctx, object, namespace).await?;
     let mut tracks = Vec::new();
-    let mut credentials = BTreeMap::new();
-    let mut repositories = BTreeMap::new();
+    let mut wishes: BTreeMap<Repository, Wish> = BTreeMap::new();
     for (deployment, containers) in &found {
         let workload = workloads::workload(deployment);
         let (sets, pods) = workloads::pods(&ctx.client, deployment).await?;
@@ -161,18 +162,22 @@ pub async fn observe(
             track.pods.clone_from(&pods);
             track.conflict = conflict(ctx, object, deployment, &track);
             track.busy = busy(ctx, policy, &track.workload);
-            let secrets = pull_secrets(object);
-            let (keyring, trouble) = secrets::keyring(&ctx.client, namespace, &secrets, deployment).await;
-            let credential = keyring.credential_for(&track.repository);
-            let repository = track.repository.clone();
-            if !repositories.contains_key(&repository) {
-                let seen =
-                    repository_seen(ctx, object, policy, &repository, credential.as_ref(), now).await?;
-                repositories.insert(repository.clone(), with_trouble(seen, trouble));
-                credentials.extend(credential.map(|credential| (repository, credential)));
+            if !wishes.contains_key(&track.repository) {
+                let wish = wish(ctx, object, deployment, &track.repository).await;
+                wishes.insert(track.repository.clone(), wish);
+            }
+            if let Some(wish) = wishes.get_mut(&track.repository) {
+                wish.narrow(policy, &track);
             }
             tracks.push(track);
         }
+    }
+    let mut repositories = BTreeMap::new();
+    let mut credentials = BTreeMap::new();
+    for (repository, wish) in wishes {
+        let seen = repository_seen(ctx, object, policy, &repository, &wish, now).await?;
+        repositories.insert(repository.clone(), with_trouble(seen, wish.trouble));
+        credentials.extend(wish.credential.map(|credential| (repository, credential)));
     }
     let open_runs = open_runs(ctx, &runs).await?;
     for open in &open_runs {
@@ -385,21 +390,74 @@ async fn ledger(ctx: &Context, namespace: &str, repository: &Repository) -> Resu
     ))
 }
 
+/// What a policy wants of one repository.
+struct Wish {
+    credential: Option<Credential>,
+    trouble: Option<Trouble>,
+    /// What the tags begin with that could be chosen; `None` where any tag could.
+    beginnings: Option<BTreeSet<String>>,
+}
+
+impl Wish {
+    /// Adds what the rule could choose for one more track.
+    fn narrow(&mut self, policy: &Policy, track: &Track) {
+        let running = track.containers.first().and_then(|(_, image)| image.tag.as_ref());
+        match (scan::beginning(&policy.rule, &policy.rule_text, running), &mut self.beginnings) {
+            (Some(text), Some(known)) => {
+                known.insert(text);
+            }
+            (None, _) | (_, None) => self.beginnings = None,
+        }
+    }
+}
+
+async fn wish(
+    ctx: &Context,
+    object: &UpdatePolicy,
+    deployment: &Deployment,
+    repository: &Repository,
+) -> Wish {
+    let namespace = object.namespace().unwrap_or_default();
+    let (keyring, mut trouble) =
+        secrets::keyring(&ctx.client, &namespace, &pull_secrets(object), deployment).await;
+    let mut credential = keyring.credential_for(repository);
+    if credential.is_none() {
+        // The node's come after the pod's; so do the operator's own.
+        match ctx.registry.own_credential(repository).await {
+            Ok(own) => credential = own,
+            Err(error) => {
+                let own = Trouble { reason: Reason::PullSecretInvalid, message: error.to_string() };
+                trouble = trouble.or(Some(own));
+            }
+        }
+    }
+    Wish { credential, trouble, beginnings: Some(BTreeSet::new()) }
+}
+
 async fn repository_seen(
     ctx: &Context,
     object: &UpdatePolicy,
     policy: &Policy,
     repository: &Repository,
-    credential: Option<&Credential>,
+    wish: &Wish,
     now: Timestamp,
 ) -> Result<RepositorySeen, Error> {
     let mut ledger = ledger(ctx, &policy.id.namespace, repository).await?;
     if let Some(release) = convert::policy::release(object) {
         ledger.release(release.digest.as_ref());
     }
-    let scheduled = now.checked_sub(policy.interval).unwrap_or(Timestamp::MIN);
-    let not_before = if convert::policy::requested(object) { now } else { scheduled };
-    let (scan, taken) = ctx.scans.latest(&ctx.registry, repository, credential, not_before).await;
+    let interval = spread::interval(policy.interval, &policy.id.uid);
+    let scheduled = now.checked_sub(interval).unwrap_or(Timestamp::MIN);
+    let hinted = convert::policy::requested(object);
+    let ask = Ask {
+        repository,
+        credential: wish.credential.as_ref(),
+        not_before: if hinted { now } else { scheduled },
+        interval: policy.interval,
+        beginnings: wish.beginnings.as_ref(),
+        hinted,
+    };
+    let (scan, taken) = ctx.scans.latest(&ctx.registry, ask).await;
     if taken {
         ctx.metrics.scans.inc();
     }

@@ -18,6 +18,7 @@ use crate::clock;
 use crate::convert::policy::Fault;
 use crate::convert::status;
 use crate::kubernetes::store;
+use crate::spread;
 
 /// Publishes the report of a pass.
 ///
@@ -142,6 +143,17 @@ fn without_code(message: &str) -> &str {
 /// When the controller looks again.
 #[must_use]
 pub fn action(report: &Report) -> Action {
-    let wait = Duration::try_from(report.look_again).unwrap_or(Duration::from_secs(1));
-    Action::requeue(wait)
+    Action::requeue(Duration::try_from(report.look_again).unwrap_or(Duration::from_secs(1)))
+}
+
+/// When the controller looks again at a policy that was looked at in full. A whole interval is this policy's own share of
+/// it, so that policies which started together drift apart.
+#[must_use]
+pub fn apart(report: &Report, facts: &Facts) -> Action {
+    let policy = &facts.policy;
+    if report.look_again < policy.interval {
+        return action(report);
+    }
+    let own = spread::interval(policy.interval, &policy.id.uid);
+    Action::requeue(Duration::try_from(own).unwrap_or(Duration::from_secs(1)))
 }

@@ -1,6 +1,7 @@
-//! A listing of tags, page by page: where the next page is, and what a page holds.
+//! What a page of tags holds, where the next one is, and which part of a list is asked for.
 //!
-//! The `Link` header is foreign: it is followed only to the same list on the same host. The loop over pages: `registry.rs`.
+//! The `Link` header is foreign: it is followed only to the same list on the same host. The loop over pages: `pages.rs`;
+//! what is learned from a list, and which part is enough: `scans.rs`.
 
 use std::collections::BTreeSet;
 
@@ -16,8 +17,32 @@ use super::words::clean;
 pub struct TagList {
     /// Each once. Names that are no tags by the grammar are left out: no reference can spell them.
     pub tags: Vec<String>,
-    /// False where our own limit of pages or tags ended the listing: nothing may be concluded from what is missing.
+    /// False where our own limit of pages or tags, or the end of the part that was asked for, ended the listing: nothing
+    /// may be concluded from what is missing behind the last tag.
     pub complete: bool,
+    /// How many pages it took.
+    pub n_pages: usize,
+}
+
+/// The part of a list that is asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Part {
+    /// A tag that the registry knows: what stands behind it is listed. From the start where `None`.
+    pub after: Option<String>,
+    /// In a list by name: the listing may end at a tag that is not below this text.
+    pub until: Option<String>,
+    /// Ends after the first page.
+    pub first_page_only: bool,
+    /// How many tags are expected; the registry's page size where `None` or where that is smaller.
+    pub n_tags: Option<usize>,
+}
+
+impl Part {
+    /// Whether a page that ends with this tag is the last that is needed.
+    pub(super) fn ends_with(&self, last: Option<&String>) -> bool {
+        self.first_page_only
+            || matches!((&self.until, last), (Some(until), Some(last)) if until.as_str() <= last.as_str())
+    }
 }
 
 /// A listing in the making.
@@ -45,8 +70,13 @@ impl Listing {
         true
     }
 
-    pub(super) fn finish(self, complete: bool) -> TagList {
-        TagList { tags: self.tags, complete }
+    /// Whether a tag is already here.
+    pub(super) fn knows(&self, tag: &str) -> bool {
+        self.seen.contains(tag)
+    }
+
+    pub(super) fn finish(self, complete: bool, n_pages: usize) -> TagList {
+        TagList { tags: self.tags, complete, n_pages }
     }
 }
 

@@ -79,12 +79,18 @@ pub(super) fn read(body: &[u8], content_type: Option<&str>) -> Result<Content, S
 fn read_index(body: &[u8]) -> Result<Content, String> {
     let index: OciImageIndex =
         serde_json::from_slice(body).map_err(|error| format!("not an image index: {}", place(&error)))?;
-    let platforms = index
-        .manifests
+    let images: Vec<&ImageIndexEntry> = index.manifests.iter().filter(|entry| is_image(entry)).collect();
+    if images.is_empty() {
+        return Err(
+            "an image index without an image: only attestations, old schemas or other artefacts".to_owned()
+        );
+    }
+    let platforms = images
         .iter()
-        .filter(|entry| is_image(entry))
         .filter_map(|entry| entry.platform.as_ref())
-        .filter_map(|platform| named(&platform.os.to_string(), &platform.architecture.to_string()))
+        .filter_map(|platform| {
+            named(&platform.os.to_string(), &platform.architecture.to_string(), platform.variant.as_deref())
+        })
         .collect();
     Ok(Content::Index(platforms))
 }
@@ -95,7 +101,10 @@ fn is_image(entry: &ImageIndexEntry) -> bool {
         .annotations
         .as_ref()
         .is_some_and(|annotations| annotations.contains_key("vnd.docker.reference.type"));
-    is_manifest_type(&entry.media_type) && !is_attestation
+    let is_nowhere = entry.platform.as_ref().is_some_and(|platform| {
+        platform.os.to_string() == "unknown" && platform.architecture.to_string() == "unknown"
+    });
+    is_manifest_type(&entry.media_type) && !is_attestation && !is_nowhere
 }
 
 fn read_image(body: &[u8]) -> Result<Content, String> {
@@ -118,10 +127,11 @@ pub(super) fn read_config(body: &[u8]) -> Result<Option<Platform>, String> {
         os: String,
         #[serde(default)]
         architecture: String,
+        variant: Option<String>,
     }
     let config: Config =
         serde_json::from_slice(body).map_err(|error| format!("not an image config: {}", place(&error)))?;
-    Ok(named(&config.os, &config.architecture))
+    Ok(named(&config.os, &config.architecture, config.variant.as_deref()))
 }
 
 fn is_manifest_type(name: &str) -> bool {
@@ -134,15 +144,15 @@ fn is_manifest_type(name: &str) -> bool {
     .contains(&name)
 }
 
-/// A platform that a node could have. Names outside letters, digits and `._-` are nobody's.
-fn named(os: &str, architecture: &str) -> Option<Platform> {
+/// A platform that a node could have. Names outside letters, digits and `._-` are nobody's; such a variant is none.
+fn named(os: &str, architecture: &str, variant: Option<&str>) -> Option<Platform> {
     let is_name = |text: &str| {
         (1..=64).contains(&text.len())
             && text != "unknown"
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
     };
-    (is_name(os) && is_name(architecture))
-        .then(|| Platform { os: os.to_owned(), architecture: architecture.to_owned() })
+    let variant = variant.filter(|variant| is_name(variant)).map(str::to_owned);
+    (is_name(os) && is_name(architecture)).then(|| Platform { variant, ..Platform::new(os, architecture) })
 }
 
 /// Where the JSON is wrong. The parser's own words quote the body.
@@ -175,6 +185,33 @@ mod tests {
         let image = r#"{"schemaVersion": 2, "config": {}, "layers": []}"#;
         refused(image, Some(OCI_IMAGE_INDEX_MEDIA_TYPE), "with other content");
         refused(r#"{"schemaVersion": 2, "schemaVersion": 1, "layers": []}"#, None, "not valid");
+    }
+
+    fn entry(media_type: &str, rest: &str) -> String {
+        format!(r#"{{"mediaType": "{media_type}", "size": 2, "digest": "sha256:{HEX}"{rest}}}"#)
+    }
+
+    #[test]
+    fn of_an_index_only_what_can_run_counts_and_without_that_it_is_refused() {
+        let of = |entries: &[String]| {
+            let body = format!(r#"{{"schemaVersion": 2, "manifests": [{}]}}"#, entries.join(","));
+            read(body.as_bytes(), None)
+        };
+        let on = |platform: &str| format!(r#", "platform": {{{platform}}}"#);
+        let armv7 =
+            entry(OCI_IMAGE_MEDIA_TYPE, &on(r#""os": "linux", "architecture": "arm", "variant": "v7""#));
+        let bare = entry(OCI_IMAGE_MEDIA_TYPE, "");
+        let unknown = entry(OCI_IMAGE_MEDIA_TYPE, &on(r#""os": "unknown", "architecture": "unknown""#));
+        let old = entry("application/vnd.docker.distribution.manifest.v1+json", "");
+        let annotation = r#", "annotations": {"vnd.docker.reference.type": "attestation-manifest"}"#;
+        let attestation = entry(OCI_IMAGE_MEDIA_TYPE, annotation);
+        let arm = Platform::new("linux", "arm").with_variant("v7");
+        let mixed = of(&[armv7, bare.clone(), unknown.clone(), old.clone(), attestation.clone()]);
+        assert_eq!(mixed.unwrap(), Content::Index(BTreeSet::from([arm])));
+        assert_eq!(of(&[bare]).unwrap(), Content::Index(BTreeSet::new()), "an image that names no platform");
+        for without in [&[][..], &[unknown], &[old], &[attestation]] {
+            assert!(of(without).unwrap_err().contains("without an image"), "{without:?}");
+        }
     }
 
     #[test]

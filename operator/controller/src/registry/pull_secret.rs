@@ -2,7 +2,7 @@
 //!
 //! The operator must use the credential with which the node will pull, or it verifies what cannot run. So the order and
 //! the looseness of the match are the kubelet's (`pkg/credentialprovider/keyring.go`), also where a stricter rule would
-//! be prettier. Reading the Secret object: `kubernetes.rs`.
+//! be prettier. Reading the Secret object: `kubernetes/secrets.rs`; the operator's own credentials: `own.rs`.
 
 use std::collections::BTreeMap;
 
@@ -57,11 +57,46 @@ pub struct Keyring {
 
 #[derive(Debug, Clone)]
 struct Key {
-    /// May hold `*` within a label.
-    host: String,
-    /// Without the leading slash; empty for the whole registry.
-    path: String,
+    place: Place,
     credential: Credential,
+}
+
+/// What a key is for: a host, or a host and the beginning of a path.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    /// May hold `*` and `?` within a label.
+    host: String,
+    /// With the leading slash; empty for the whole registry.
+    path: String,
+}
+
+impl Place {
+    /// A host, a host with a path, or a URL whose `/v1/` or `/v2/` means the whole registry.
+    pub(super) fn parse(location: &str) -> Self {
+        let bare = location
+            .strip_prefix("https://")
+            .or_else(|| location.strip_prefix("http://"))
+            .unwrap_or(location);
+        let at = bare.find('/').unwrap_or(bare.len());
+        let (host, path) = bare.split_at(at);
+        let path = if path.starts_with("/v1/") || path.starts_with("/v2/") {
+            path.get(3..).unwrap_or_default()
+        } else {
+            path
+        };
+        Self { host: host.to_owned(), path: if path == "/" { String::new() } else { path.to_owned() } }
+    }
+
+    /// As the kubelet's `URLsMatch`: the path is a plain prefix, so `acme/we` is a key for `acme/web`.
+    pub(super) fn holds(&self, repository: &Repository) -> bool {
+        let path = format!("/{}", repository.path());
+        host_matches(&self.host, repository.registry()) && path.starts_with(&self.path)
+    }
+
+    /// Docker Hub's old name: used where no other key matches.
+    fn is_default_registry(&self) -> bool {
+        self.host == "index.docker.io" && self.path.is_empty()
+    }
 }
 
 impl Keyring {
@@ -86,12 +121,17 @@ impl Keyring {
         let mut keyring = Self::default();
         for (location, entry) in entries {
             if let Some(credential) = credential(&entry)? {
-                let (host, path) = split(&location);
-                keyring.keys.push(Key { host, path, credential });
+                keyring.keys.push(Key { place: Place::parse(&location), credential });
             }
         }
         keyring.sort();
         Ok(keyring)
+    }
+
+    /// A keyring of one credential, for what a credential provider answered.
+    pub(super) fn add(&mut self, location: &str, credential: Credential) {
+        self.keys.push(Key { place: Place::parse(location), credential });
+        self.sort();
     }
 
     /// Adds the keys of another secret. Of equal keys, the one that was there first is used.
@@ -102,19 +142,16 @@ impl Keyring {
 
     /// The kubelet's order: names in reverse. A longer path comes before its prefix, and a name before a glob.
     fn sort(&mut self) {
-        self.keys.sort_by(|left, right| (&right.host, &right.path).cmp(&(&left.host, &left.path)));
+        self.keys.sort_by(|left, right| right.place.cmp(&left.place));
     }
 
     /// The first credential whose key matches a repository.
     #[must_use]
     pub fn credential_for(&self, repository: &Repository) -> Option<Credential> {
-        self.keys
-            .iter()
-            .find(|key| {
-                // A plain prefix, as the kubelet: `acme/we` is a key for `acme/web`.
-                host_matches(&key.host, repository.registry()) && repository.path().starts_with(&key.path)
-            })
-            .map(|key| key.credential.clone())
+        let is_hub = repository.registry() == "docker.io";
+        let matching = self.keys.iter().find(|key| key.place.holds(repository));
+        let fallback = || self.keys.iter().find(|key| is_hub && key.place.is_default_registry());
+        matching.or_else(fallback).map(|key| key.credential.clone())
     }
 
     /// Whether there is no key at all.
@@ -153,22 +190,6 @@ fn decode(auth: &str) -> Result<(String, String), PullSecretError> {
     Ok((username.to_owned(), password.trim_matches('\0').to_owned()))
 }
 
-/// A key is a host, a host with a path, or a URL whose `/v1/` or `/v2/` means the whole registry.
-fn split(location: &str) -> (String, String) {
-    let bare =
-        location.strip_prefix("https://").or_else(|| location.strip_prefix("http://")).unwrap_or(location);
-    let (host, path) = bare.split_once('/').unwrap_or((bare, ""));
-    let path = match path {
-        "v1" | "v2" => "",
-        other => other.strip_prefix("v1/").or_else(|| other.strip_prefix("v2/")).unwrap_or(other),
-    };
-    let host = match host {
-        "index.docker.io" => "docker.io",
-        other => other,
-    };
-    (host.to_owned(), path.trim_end_matches('/').to_owned())
-}
-
 /// Label by label, the same number of labels, and the port as written: `*.example.com` is not `a.b.example.com`.
 fn host_matches(pattern: &str, host: &str) -> bool {
     let (pattern, pattern_port) = split_port(pattern);
@@ -187,23 +208,31 @@ fn split_port(host: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// `*` stands for any text within a label.
+/// `*` stands for any text within a label, `?` for one letter.
 fn label_matches(pattern: &str, label: &str) -> bool {
-    let Some((first, rest)) = pattern.split_once('*') else {
-        return pattern == label;
-    };
-    let Some(mut left) = label.strip_prefix(first) else {
-        return false;
-    };
-    let mut parts: Vec<&str> = rest.split('*').collect();
-    let last = parts.pop().unwrap_or_default();
-    for part in parts {
-        match left.find(part) {
-            Some(at) => left = left.get(at + part.len()..).unwrap_or_default(),
-            None => return false,
+    let (pattern, label) = (pattern.as_bytes(), label.as_bytes());
+    let (mut at, mut from) = (0, 0);
+    // Where the last `*` was, and how much of the label it stands for: one more where the rest does not fit.
+    let mut star: Option<(usize, usize)> = None;
+    while from < label.len() {
+        match pattern.get(at) {
+            Some(b'*') => {
+                star = Some((at, from));
+                at += 1;
+            }
+            Some(letter) if *letter == b'?' || label.get(from) == Some(letter) => {
+                (at, from) = (at + 1, from + 1)
+            }
+            Some(_) | None => match star {
+                Some((star_at, taken)) => {
+                    star = Some((star_at, taken + 1));
+                    (at, from) = (star_at + 1, taken + 1);
+                }
+                None => return false,
+            },
         }
     }
-    left.ends_with(last)
+    pattern.get(at..).unwrap_or_default().iter().all(|letter| *letter == b'*')
 }
 
 #[cfg(test)]
@@ -228,6 +257,15 @@ mod tests {
         check(&["https://ghcr.io/v2/"], "ghcr.io/acme/web", Some("https://ghcr.io/v2/"));
         check(&["https://index.docker.io/v1/"], "nginx", Some("https://index.docker.io/v1/"));
         check(&["docker.io"], "index.docker.io/acme/web", Some("docker.io"));
+        check(&["https://index.docker.io/v1/", "docker.io"], "acme/web", Some("docker.io"));
+        check(&["index.docker.io/acme"], "acme/web", None);
+        check(&["ghcr.io/acme/"], "ghcr.io/acme/web", Some("ghcr.io/acme/"));
+        check(&["ghcr.io/acme/"], "ghcr.io/acmeco/web", None);
+        check(&["ghcr.io/acme"], "ghcr.io/acmeco/web", Some("ghcr.io/acme"));
+        check(&["ghcr.io/v2"], "ghcr.io/acme/web", None);
+        check(&["r?.example.com"], "r1.example.com/web", Some("r?.example.com"));
+        check(&["r?.example.com"], "r.example.com/web", None);
+        check(&["*a*b.example.com"], "xaab.example.com/web", Some("*a*b.example.com"));
         check(&["ghcr.io", "ghcr.io/acme", "ghcr.io/acme/web"], "ghcr.io/acme/web", Some("ghcr.io/acme/web"));
         check(&["ghcr.io", "ghcr.io/acme/web"], "ghcr.io/acme/api", Some("ghcr.io"));
         check(&["*.example.com"], "registry.example.com/web", Some("*.example.com"));

@@ -1,4 +1,4 @@
-//! One HTTP request to a registry: byte caps, time cap, back-off, counters. No redirect is followed here.
+//! One HTTP request to a registry: byte caps, time cap, counters, in its turn (`limiter.rs`). No redirect is followed here.
 //!
 //! What a status means for a question is decided by the caller; what is the same for all questions (no connection, 429,
 //! 5xx, too many bytes) becomes an `Unknown` here. Credentials: `token.rs`.
@@ -8,13 +8,14 @@ use std::error::Error as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Client, Method, Response, StatusCode, Url};
+use reqwest::{Method, Response, StatusCode, Url};
 use rollforward_core::evidence::Unknown;
 use rollforward_core::reason::Reason;
 
-use super::words::{Complaint, clean, retry_at, unknown};
+use super::clients::Clients;
+use super::limiter::{Kind, Limiter, Permit};
+use super::words::{Complaint, clean, unknown};
 use super::{RegistryError, Settings};
 
 /// How much of an error's body is read: enough for its words.
@@ -22,9 +23,6 @@ const ERROR_BODY_BYTES: usize = 64 * 1024;
 
 /// How many counters there are before further hosts are counted as `other`. Workloads name hosts, so they are foreign.
 const MAX_COUNTERS: usize = 1024;
-
-/// How many hosts' waits are remembered.
-const MAX_WAITING_HOSTS: usize = 1024;
 
 /// What became of a request: a closed list, fit for a metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +43,8 @@ pub enum Outcome {
     NoAnswer,
     /// Not sent: the host had asked us to wait.
     HeldBack,
+    /// Not sent: a certificate or key of ours cannot be used.
+    NotSent,
 }
 
 impl Outcome {
@@ -60,6 +60,7 @@ impl Outcome {
             Outcome::ServerError => "server_error",
             Outcome::NoAnswer => "no_answer",
             Outcome::HeldBack => "held_back",
+            Outcome::NotSent => "not_sent",
         }
     }
 
@@ -126,27 +127,20 @@ impl Exchange {
 
 /// The shared HTTP client and what it has learned of each host.
 pub(super) struct Transport {
-    client: Client,
+    clients: Clients,
     timeout: Duration,
-    /// Host and port to the answer that is given until its `retry_at`.
-    waits: Mutex<BTreeMap<String, Unknown>>,
+    limiter: Limiter,
     counters: Mutex<BTreeMap<(String, Outcome), u64>>,
 }
 
 impl Transport {
     pub(super) fn new(settings: &Settings) -> Result<Self, RegistryError> {
-        // One client for all registries: it holds no credential and no cookie, and costs its TLS roots once.
-        let client = Client::builder()
-            .user_agent(concat!("rollforward/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .connect_timeout(settings.connect_timeout)
-            .timeout(settings.timeout)
-            .pool_max_idle_per_host(4)
-            .pool_idle_timeout(Duration::from_secs(30))
-            .build()
-            .map_err(RegistryError::Client)?;
-        Ok(Self { client, timeout: settings.timeout, waits: Mutex::default(), counters: Mutex::default() })
+        Ok(Self {
+            clients: Clients::new(settings)?,
+            timeout: settings.timeout,
+            limiter: Limiter::default(),
+            counters: Mutex::default(),
+        })
     }
 
     /// How many requests were made on behalf of each registry, by outcome.
@@ -158,10 +152,10 @@ impl Transport {
     pub(super) async fn send(&self, request: Request<'_>) -> Result<Exchange, Unknown> {
         let registry = request.registry;
         let host = authority(&request.url);
-        if let Some(wait) = self.wait_of(&host) {
+        let kind = Kind::of(&request.method, &request.url);
+        let permit = self.limiter.admit(&host, kind).await.inspect_err(|_| {
             self.count(registry, Outcome::HeldBack);
-            return Err(wait);
-        }
+        })?;
         let what = format!("{} {host}{}", request.method, clean(request.url.path()));
         let started = Instant::now();
         let result = self.exchange(request, &what).await;
@@ -171,15 +165,23 @@ impl Transport {
         };
         self.count(registry, outcome);
         tracing::debug!(registry, what, outcome = outcome.label(), elapsed = ?started.elapsed(), "registry request");
-        let exchange = result.map_err(|(_, unknown)| unknown)?;
-        self.heed(&host, exchange)
+        match result {
+            Ok(exchange) => heed(&permit, &host, exchange),
+            Err((Outcome::NoAnswer, mut unknown)) => {
+                permit.silent(&mut unknown);
+                Err(unknown)
+            }
+            Err((_, unknown)) => Err(unknown),
+        }
     }
 
     async fn exchange(&self, request: Request<'_>, what: &str) -> Result<Exchange, (Outcome, Unknown)> {
         let is_head = request.method == Method::HEAD;
         let (max_bytes, oversize) = (request.max_bytes, request.oversize);
-        let mut builder =
-            self.client.request(request.method, request.url.clone()).header(ACCEPT, request.accept);
+        let client = self.clients.of(&authority(&request.url)).map_err(|error| {
+            (Outcome::NotSent, unknown(Reason::RegistryUnavailable, format!("{what}: not sent: {error}")))
+        })?;
+        let mut builder = client.request(request.method, request.url.clone()).header(ACCEPT, request.accept);
         if let Some(authorization) = request.authorization {
             builder = builder.header(AUTHORIZATION, authorization);
         }
@@ -206,35 +208,6 @@ impl Transport {
             }
         };
         Ok(Exchange { status, headers, body, url: request.url, line })
-    }
-
-    /// Turns 429 and 5xx into an `Unknown`, and remembers a `Retry-After`.
-    fn heed(&self, host: &str, exchange: Exchange) -> Result<Exchange, Unknown> {
-        let reason = match exchange.status {
-            StatusCode::TOO_MANY_REQUESTS => Reason::RegistryRateLimited,
-            status if status.is_server_error() => Reason::RegistryUnavailable,
-            _ => return Ok(exchange),
-        };
-        let mut refusal = exchange.unexpected(reason);
-        refusal.retry_at = retry_at(&exchange.headers, Timestamp::now());
-        if refusal.retry_at.is_some() {
-            let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
-            if waits.len() >= MAX_WAITING_HOSTS {
-                waits.clear();
-            }
-            waits.insert(host.to_owned(), refusal.clone());
-        }
-        Err(refusal)
-    }
-
-    fn wait_of(&self, host: &str) -> Option<Unknown> {
-        let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
-        let wait = waits.get(host)?;
-        if wait.retry_at.is_some_and(|until| Timestamp::now() < until) {
-            return Some(wait.clone());
-        }
-        waits.remove(host);
-        None
     }
 
     fn count(&self, registry: &str, outcome: Outcome) {
@@ -268,6 +241,19 @@ impl Transport {
         }
         unknown(Reason::RegistryUnavailable, format!("{what}: {}", clean(&last)))
     }
+}
+
+/// Turns 429 and 5xx into an `Unknown`, and lets the limiter learn.
+fn heed(permit: &Permit, host: &str, exchange: Exchange) -> Result<Exchange, Unknown> {
+    let retry_at = permit.answered(host, exchange.status, &exchange.headers);
+    let reason = match exchange.status {
+        StatusCode::TOO_MANY_REQUESTS => Reason::RegistryRateLimited,
+        status if status.is_server_error() => Reason::RegistryUnavailable,
+        _ => return Ok(exchange),
+    };
+    let refusal = Unknown { retry_at, ..exchange.unexpected(reason) };
+    permit.hold(&refusal, &exchange.headers);
+    Err(refusal)
 }
 
 enum Body {

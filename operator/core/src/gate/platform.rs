@@ -15,14 +15,16 @@ pub fn judge(subject: &Subject<'_>, nodes: &BTreeSet<Platform>) -> Verdict {
     };
     let missing: Vec<String> = nodes
         .iter()
-        .filter(|node| !manifest.platforms.is_empty() && !manifest.platforms.contains(node))
-        .map(words)
+        .filter(|node| {
+            !manifest.platforms.is_empty() && !manifest.platforms.iter().any(|image| image.serves(node))
+        })
+        .map(Platform::to_string)
         .collect();
-    let wanted = nodes.iter().map(words).collect::<Vec<_>>().join(", ");
+    let wanted = nodes.iter().map(Platform::to_string).collect::<Vec<_>>().join(", ");
     if missing.is_empty() {
         return Verdict::new(Word::Pass, Reason::PlatformPresent, wanted.clone(), wanted);
     }
-    let offered = manifest.platforms.iter().map(words).collect::<Vec<_>>().join(", ");
+    let offered = manifest.platforms.iter().map(Platform::to_string).collect::<Vec<_>>().join(", ");
     Verdict::new(
         Word::Fail,
         Reason::PlatformMissing,
@@ -30,8 +32,4 @@ pub fn judge(subject: &Subject<'_>, nodes: &BTreeSet<Platform>) -> Verdict {
         format!("only {}", text::clean(&offered, 100)),
     )
     .hint(format!("Publish it for {}.", missing.join(", ")))
-}
-
-fn words(platform: &Platform) -> String {
-    format!("{}/{}", platform.os, platform.architecture)
 }

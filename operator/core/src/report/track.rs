@@ -321,7 +321,7 @@ impl Line<'_> {
         if matches!(self.course, Course::Hold(hold) if hold.standing == Standing::Waits)
             && !self.candidates.is_empty()
         {
-            lines.push(story::outlook(&facts.policy.rollout, self.track.workload.replicas));
+            lines.push(story::outlook(&facts.policy.rollout, &self.track.workload));
         }
         lines
     }

@@ -272,7 +272,7 @@ pub fn track(workload: Workload, replica_sets: Vec<ReplicaSet>, pods: Vec<Pod>) 
 
 pub fn platform(text: &str) -> Platform {
     let (os, architecture) = text.split_once('/').unwrap();
-    Platform { os: os.to_owned(), architecture: architecture.to_owned() }
+    Platform::new(os, architecture)
 }
 
 pub fn manifest(digest: &Digest, platforms: &[&str]) -> Manifest {
@@ -283,7 +283,7 @@ pub fn manifest(digest: &Digest, platforms: &[&str]) -> Manifest {
 }
 
 pub fn scan(tags: &[&str], at: Timestamp) -> Answer<Scan> {
-    Answer::Found(Scan { tags: tags.iter().map(|tag| (*tag).to_owned()).collect(), complete: true, at })
+    Answer::Found(Scan::whole(tags.iter().map(|tag| (*tag).to_owned()).collect(), at))
 }
 
 pub fn unknown<T>(reason: Reason, message: &str) -> Answer<T> {

@@ -1,0 +1,283 @@
+//! Scans against a counting registry: what a poll costs, what it can see, and what makes it read the whole list again.
+//!
+//! Each case says the requests line by line, so that a poll which cannot see a new tag is seen here.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+use rollforward::scans::{Ask, Scans};
+use rollforward_core::scan::{Reach, Scan};
+use rollforward_testkit::registry::{ListOrder, LostCursor};
+
+use super::*;
+
+/// 5 majors, 50 minors, 10 patches: 2,500 tags, more than two pages.
+fn push_many(fake: &HostileRegistry) {
+    let image = image("linux", "amd64", "x");
+    for (major, minor) in (1..=5).flat_map(|major| (0..50).map(move |minor| (major, minor))) {
+        for patch in 0..10 {
+            fake.push("web", &format!("{major}.{minor}.{patch}"), &image);
+        }
+    }
+}
+
+struct Polls {
+    fake: HostileRegistry,
+    registry: Registry,
+    repository: Repository,
+    scans: Scans,
+}
+
+impl Polls {
+    async fn of(order: ListOrder) -> Self {
+        let fake = HostileRegistry::start().await;
+        push_many(&fake);
+        fake.switch(|switches| switches.order = order);
+        let registry = registry_for(&[&fake]);
+        let repository = fake.repository("web");
+        Self { fake, registry, repository, scans: Scans::default() }
+    }
+
+    /// One poll that may not use an older look, and the lines that it cost.
+    async fn poll(&self, beginnings: &[&str]) -> (Scan, Vec<String>) {
+        self.ask(beginnings, false).await
+    }
+
+    async fn ask(&self, beginnings: &[&str], hinted: bool) -> (Scan, Vec<String>) {
+        let texts: BTreeSet<String> = beginnings.iter().map(|text| (*text).to_owned()).collect();
+        self.fake.forget_requests();
+        let ask = Ask {
+            repository: &self.repository,
+            credential: None,
+            not_before: Timestamp::now(),
+            interval: SignedDuration::from_mins(5),
+            beginnings: Some(&texts).filter(|texts| !texts.is_empty()),
+            hinted,
+        };
+        let (answer, taken) = self.scans.latest(&self.registry, ask).await;
+        assert!(taken);
+        (found(answer), self.fake.lines())
+    }
+}
+
+fn has(scan: &Scan, tag: &str) -> bool {
+    scan.tags.iter().any(|name| name == tag)
+}
+
+const PAGES: [&str; 3] = [
+    "GET /v2/web/tags/list?n=1000",
+    "GET /v2/web/tags/list?n=1000&from=1000",
+    "GET /v2/web/tags/list?n=1000&from=2000",
+];
+
+#[tokio::test]
+async fn a_list_by_name_is_asked_for_the_part_in_which_the_rule_could_find_something() {
+    let polls = Polls::of(ListOrder::Name).await;
+    let (scan, lines) = polls.poll(&["1.4."]).await;
+    assert_eq!(lines, PAGES);
+    assert_eq!((scan.tags.len(), &scan.reach, scan.requests), (2500, &Reach::Whole, 3));
+    for _ in 0..3 {
+        let (again, lines) = polls.poll(&["1.4."]).await;
+        assert_eq!(lines, ["GET /v2/web/tags/list?n=42&last=1.39.9"]);
+        assert_eq!((again.tags.len(), again.changed_at, again.requests), (2500, scan.changed_at, 1));
+        assert_eq!(again.reach, Reach::Beginning(vec!["1.4.".to_owned()]));
+        assert_eq!(again.listed_at, scan.listed_at);
+    }
+    let hours = scan.relisted_by.duration_since(scan.at).as_secs_f64() / 3600.0;
+    assert!((4.5..=6.0).contains(&hours), "the whole list is read again after {hours} h");
+    polls.fake.push("web", "1.4.10", &image("linux", "amd64", "new"));
+    let (new, lines) = polls.poll(&["1.4."]).await;
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(has(&new, "1.4.10") && new.changed_at == new.at && new.tags.is_sorted());
+}
+
+#[tokio::test]
+async fn policies_with_other_rules_share_the_look_and_each_sees_its_tags() {
+    let polls = Polls::of(ListOrder::Name).await;
+    polls.poll(&["1.4."]).await;
+    let (_, lines) = polls.poll(&["3.2."]).await;
+    assert_eq!(lines, ["GET /v2/web/tags/list?n=42&last=1.39.9", "GET /v2/web/tags/list?n=42&last=3.19.9"]);
+    polls.fake.push("web", "3.2.10", &image("linux", "amd64", "new"));
+    let (scan, _) = polls.poll(&["1.4."]).await;
+    assert!(has(&scan, "3.2.10"), "another policy's look saw it");
+    // Who could choose any tag is not served by a bound.
+    let (_, lines) = polls.poll(&[]).await;
+    assert_eq!(lines, PAGES);
+}
+
+#[tokio::test]
+async fn a_bound_that_does_not_fit_a_page_is_no_bound() {
+    let polls = Polls::of(ListOrder::Name).await;
+    polls.poll(&["1.", "2.", "3.", "4.", "5."]).await;
+    let (_, lines) = polls.poll(&["1.", "2.", "3.", "4.", "5."]).await;
+    assert_eq!(lines, PAGES);
+}
+
+#[tokio::test]
+async fn a_list_by_age_is_asked_for_what_was_added_once_a_push_has_shown_the_order() {
+    let polls = Polls::of(ListOrder::Age).await;
+    // 1.10 after 1.9: not by name. Whether by age, nobody knows yet.
+    polls.poll(&["1.4."]).await;
+    assert_eq!(polls.poll(&["1.4."]).await.1, PAGES);
+    polls.fake.push("web", "1.4.10", &image("linux", "amd64", "new"));
+    let (scan, lines) = polls.poll(&["1.4."]).await;
+    assert_eq!(lines.len(), 3);
+    assert!(has(&scan, "1.4.10"));
+    let (scan, lines) = polls.poll(&["1.4."]).await;
+    assert_eq!(lines, ["GET /v2/web/tags/list?n=1000&last=5.49.9"]);
+    assert_eq!((&scan.reach, scan.tags.len()), (&Reach::Added, 2501));
+    polls.fake.push("web", "9.0.0", &image("linux", "amd64", "new"));
+    let (scan, lines) = polls.poll(&[]).await;
+    assert_eq!(lines.len(), 1, "by age, any tag is seen: {lines:?}");
+    assert!(has(&scan, "9.0.0"));
+}
+
+#[tokio::test]
+async fn a_list_with_the_newest_first_is_read_as_far_as_it_is_new() {
+    let polls = Polls::of(ListOrder::NewestFirst).await;
+    polls.poll(&["1.4."]).await;
+    polls.fake.push("web", "1.4.10", &image("linux", "amd64", "new"));
+    polls.poll(&["1.4."]).await;
+    polls.fake.push("web", "1.4.11", &image("linux", "amd64", "new"));
+    let (scan, lines) = polls.poll(&["1.4."]).await;
+    assert_eq!(lines, ["GET /v2/web/tags/list?n=32"]);
+    assert!(has(&scan, "1.4.11") && scan.tags.len() == 2502);
+    for patch in 12..80 {
+        polls.fake.push("web", &format!("1.4.{patch}"), &image("linux", "amd64", "new"));
+    }
+    let (scan, lines) = polls.poll(&["1.4."]).await;
+    assert_eq!(lines.len(), 1 + 3, "more than a page is new: the whole list");
+    assert_eq!(scan.tags.len(), 2502 + 68);
+}
+
+#[tokio::test]
+async fn a_deleted_cursor_or_a_missing_tag_means_the_whole_list_at_once() {
+    for (lost, n_bounded) in
+        [(LostCursor::NotFound, 1), (LostCursor::FromTheStart, 3), (LostCursor::Nothing, 1)]
+    {
+        let polls = Polls::of(ListOrder::Age).await;
+        polls.fake.switch(|switches| switches.lost_cursor = lost);
+        polls.poll(&[]).await;
+        polls.fake.push("web", "6.0.0", &image("linux", "amd64", "new"));
+        polls.poll(&[]).await;
+        // 5.49.9 is the cursor.
+        polls.fake.untag("web", "5.49.9");
+        polls.fake.push("web", "6.0.1", &image("linux", "amd64", "new"));
+        let (scan, lines) = polls.poll(&[]).await;
+        assert_eq!(lines.len(), n_bounded + 3, "{lost:?}: {lines:?}");
+        assert!(has(&scan, "6.0.1") && !has(&scan, "5.49.9"), "{lost:?}");
+    }
+    let polls = Polls::of(ListOrder::Name).await;
+    polls.poll(&["1.4."]).await;
+    polls.fake.untag("web", "1.4.9");
+    let (scan, lines) = polls.poll(&["1.4."]).await;
+    assert_eq!(lines.len(), 1 + 3, "{lines:?}");
+    assert_eq!((scan.tags.len(), &scan.reach), (2499, &Reach::Whole));
+}
+
+#[tokio::test]
+async fn a_short_or_failed_look_never_takes_a_tag_away() {
+    let polls = Polls::of(ListOrder::Name).await;
+    polls.poll(&["1.4."]).await;
+    for fault in [
+        Fault::status(503),
+        Fault::reply(429, &[], ""),
+        Fault::reply(200, &[], r#"{"tags": ["1.4.0"#),
+        Fault::reply(200, &[], "<html>"),
+    ] {
+        polls.fake.fault("last=", fault);
+        let texts = BTreeSet::from(["1.4.".to_owned()]);
+        let ask = Ask {
+            repository: &polls.repository,
+            credential: None,
+            not_before: Timestamp::now(),
+            interval: SignedDuration::from_mins(5),
+            beginnings: Some(&texts),
+            hinted: false,
+        };
+        let fresh = Scans::default();
+        let (first, _) = fresh.latest(&registry_for(&[&polls.fake]), ask).await;
+        assert_eq!(found(first).tags.len(), 2500);
+        let ask = Ask { not_before: Timestamp::now(), ..ask };
+        let (answer, _) = fresh.latest(&registry_for(&[&polls.fake]), ask).await;
+        let Answer::Unknown(unknown) = answer else { panic!("{answer:?}") };
+        assert!(unknown.retry_at.is_some_and(|at| Timestamp::now() < at), "{unknown:?}");
+        polls.fake.heal();
+    }
+    // An empty page is well-formed, and wrong: the whole list is read, and it has all tags.
+    polls.fake.fault("last=", Fault::reply(200, &[], r#"{"tags": []}"#));
+    let (scan, lines) = polls.poll(&["1.4."]).await;
+    assert_eq!((scan.tags.len(), lines.len()), (2500, 1 + 3));
+}
+
+#[tokio::test]
+async fn a_list_that_fits_one_page_is_always_read_whole_and_a_hint_reads_everything() {
+    let (fake, registry, repository) = world().await;
+    for n in 0..100 {
+        fake.push("web", &format!("1.{n}.0"), &image("linux", "amd64", "x"));
+    }
+    fake.switch(|switches| switches.order = ListOrder::Name);
+    let polls = Polls { fake, registry, repository, scans: Scans::default() };
+    let (first, _) = polls.poll(&["1.4."]).await;
+    let (again, lines) = polls.poll(&["1.4."]).await;
+    assert_eq!(lines, [TAGS]);
+    assert_eq!((again.reach, again.changed_at), (Reach::Whole, first.changed_at));
+    let (hinted, lines) = polls.ask(&["1.4."], true).await;
+    assert_eq!(lines, [TAGS]);
+    assert_eq!(hinted.changed_at, hinted.at, "known digests are resolved again");
+    let many = Polls::of(ListOrder::Name).await;
+    many.poll(&["1.4."]).await;
+    assert_eq!(many.ask(&["1.4."], true).await.1, PAGES);
+}
+
+#[tokio::test]
+async fn a_hundred_policies_on_one_repository_cost_one_look() {
+    let polls = Polls::of(ListOrder::Name).await;
+    let before = Timestamp::now();
+    polls.fake.forget_requests();
+    let texts = BTreeSet::from(["1.4.".to_owned()]);
+    let ask = Ask {
+        repository: &polls.repository,
+        credential: None,
+        not_before: before,
+        interval: SignedDuration::from_mins(5),
+        beginnings: Some(&texts),
+        hinted: false,
+    };
+    let all = (0..100).map(|_| polls.scans.latest(&polls.registry, ask));
+    let answers = futures::future::join_all(all).await;
+    assert_eq!(answers.iter().filter(|(_, taken)| *taken).count(), 1);
+    assert!(answers.iter().all(|(answer, _)| matches!(answer, Answer::Found(_))));
+    assert_eq!(polls.fake.lines(), PAGES);
+}
+
+#[tokio::test]
+async fn a_page_size_that_is_refused_is_asked_smaller_and_remembered() {
+    let (fake, registry, repository) = world().await;
+    for n in 0..150 {
+        fake.push("web", &format!("1.{n}"), &image("linux", "amd64", "x"));
+    }
+    fake.switch(|switches| switches.refused_above = Some(100));
+    let list = found(registry.tags(&repository, None).await);
+    assert_eq!((list.tags.len(), list.n_pages), (150, 2));
+    assert_eq!(fake.lines()[..2], [TAGS, "GET /v2/web/tags/list?n=100"]);
+    fake.forget_requests();
+    found(registry.tags(&repository, None).await);
+    assert_eq!(fake.lines().first().unwrap(), "GET /v2/web/tags/list?n=100");
+    fake.switch(|switches| switches.refused_above = Some(0));
+    let list = found(registry_for(&[&fake]).tags(&repository, None).await);
+    assert_eq!((list.tags.len(), list.n_pages), (150, 1));
+}
+
+#[tokio::test]
+async fn a_full_page_without_a_link_is_not_believed_to_be_the_end() {
+    let (fake, _, repository) = world().await;
+    for n in 0..5 {
+        fake.push("web", &format!("1.{n}"), &image("linux", "amd64", "x"));
+    }
+    fake.switch(|switches| switches.without_link = true);
+    let settings = Settings { plain_http: vec![fake.host()], page_size: 2, ..Settings::default() };
+    let list = found(Registry::new(settings).unwrap().tags(&repository, None).await);
+    assert_eq!((list.tags.len(), list.complete), (5, true));
+    assert_eq!(fake.lines().len(), 3);
+}
