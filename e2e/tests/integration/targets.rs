@@ -259,7 +259,7 @@ async fn unknown_current(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     shop.start_operator("").await?;
     shop.policy(POLICY)?;
     let message = shop.wait_condition("Stalled", "True", "CurrentVersionUnknown").await?;
-    ensure!(message.contains("expected a version in the running tag, observed tag latest on Deployment/web/app. Deploy a versioned tag, or set `image.adopt: Allow`."), "{message}");
+    ensure!(message.contains("expected a version in the running tag, or a running digest that one of the newest tags names, observed tag latest on Deployment/web/app. Deploy a versioned tag, or set `image.adopt: Allow`."), "{message}");
     shop.kubectl(&[
         "patch",
         "updatepolicy",

@@ -216,9 +216,28 @@ pub fn select<'a, S: AsRef<str>>(query: &Query<'_>, tags: &'a [S]) -> Selection<
             Some(_) => {}
         }
     }
+    skip_what_is_shared(&judge, &mut selection);
     selection.chosen.sort_unstable_by(|one, other| judge.rank(tags, one, other));
     drop_duplicates(&judge, &mut selection);
     selection
+}
+
+/// Texts often begin alike (`nightly-`): their keys are taken from where they differ.
+fn skip_what_is_shared<S: AsRef<str>>(judge: &Judge<'_>, selection: &mut Selection<'_, S>) {
+    let Selection { tags, chosen, reasons: _, outside: _ } = selection;
+    let tags: &[S] = tags;
+    let ordered = |entry: &Entry| tag_at(tags, entry).get(usize::from(entry.from)..usize::from(entry.to));
+    let (Rule::Lexical(_), Some(first)) = (judge.query.rule, chosen.first().and_then(ordered)) else {
+        return;
+    };
+    let shared = chosen.iter().filter_map(ordered).fold(first.len(), |shared, text| {
+        first.bytes().zip(text.bytes()).take(shared).take_while(|(one, two)| one == two).count()
+    });
+    for entry in chosen {
+        let key =
+            ordered(entry).and_then(|text| text.get(shared..)).map_or(0, |rest| Value::Text(rest).key());
+        entry.key = if judge.query.rule.is_descending() { !key } else { key };
+    }
 }
 
 /// Of tags that say the same the first stays: the one written most like the running tag.

@@ -174,7 +174,12 @@ impl<'a> Version<'a> {
     pub fn key(&self) -> u64 {
         let mut bits = Bits::new();
         let mut numbers = self.numbers();
-        for _ in 0..3 {
+        // A format has one number of fields; a tag may have any.
+        let told = match self.numbers {
+            Numbers::Dotted(_) => 3,
+            Numbers::Fields(_) => MAX_FIELDS,
+        };
+        for _ in 0..told {
             bits.number(numbers.next().unwrap_or(""));
         }
         let has_more = numbers.any(|digits| !digits.trim_start_matches('0').is_empty());

@@ -22,7 +22,11 @@ use rollforward_core::version::range::Range;
 
 fn rule(text: &str) -> Rule {
     let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
-    let direction = if rest == "desc" { Direction::Descending } else { Direction::Ascending };
+    let direction = if rest.starts_with("desc") || rest.starts_with("Desc") {
+        Direction::Descending
+    } else {
+        Direction::Ascending
+    };
     match kind {
         "Patch" => Rule::Level(Level::Patch),
         "Minor" => Rule::Level(Level::Minor),
@@ -416,5 +420,61 @@ proptest! {
             let _ = Format::parse(text).map(|format| format.read(&other).is_some());
             let _ = TagFilter::parse(Some(text), None, Some(text));
         }
+    }
+}
+
+/// The examples of a page: each block with the language `select`, its question and its answers.
+fn examples(page: &str) -> Vec<(&str, Vec<&str>)> {
+    let blocks = page.split("```select\n").skip(1).filter_map(|rest| rest.split("```").next());
+    blocks
+        .map(|block| {
+            let (question, answers) = block.split_once('\n').unwrap();
+            (question, answers.lines().collect())
+        })
+        .collect()
+}
+
+#[test]
+fn every_example_of_the_documentation_is_true() {
+    let examples = examples(include_str!("../../../docs/selection.md"));
+    assert!(15 < examples.len(), "the page has its examples: {}", examples.len());
+    for (question, rows) in examples {
+        let part =
+            |name: &str| question.split("; ").find_map(|part| part.strip_prefix(name)?.strip_prefix(' '));
+        let rule_text = ["calver", "numeric", "lexical", "digest"]
+            .iter()
+            .find_map(|kind| Some(format!("{kind}:{}", part(kind)?)))
+            .or_else(|| part("level").or(part("range")).map(str::to_owned))
+            .unwrap();
+        let asked = Question {
+            rule: rule(&rule_text),
+            variant: part("variant").map_or(VariantMode::Keep, |text| VariantMode::pattern(text).unwrap()),
+            filter: TagFilter::parse(part("include"), part("exclude"), part("extract")).unwrap(),
+            current: part("current").and_then(tag),
+            floor: part("floor").and_then(tag),
+            abandoned: part("left").and_then(tag),
+        };
+        let rows: Vec<(&str, &str)> = rows
+            .iter()
+            .map(|row| row.split_once(' ').map(|(tag, word)| (tag, word.trim())).unwrap())
+            .collect();
+        let tags: Vec<&str> = rows.iter().rev().map(|(tag, _)| *tag).collect();
+        let selection = asked.ask(&tags);
+        let mut expected = selection
+            .candidates()
+            .enumerate()
+            .map(|(at, tag)| (tag, if at == 0 { "selected" } else { "candidate" }));
+        for (tag, word) in &rows {
+            match *word {
+                "selected" | "candidate" => assert_eq!(expected.next(), Some((*tag, *word)), "{question}"),
+                code => {
+                    let rejected = selection.rejected();
+                    let reason =
+                        rejected.iter().find(|(name, _)| name == tag).map(|(_, reason)| reason.code());
+                    assert_eq!(reason, Some(code), "{tag} in {question}");
+                }
+            }
+        }
+        assert_eq!(expected.next(), None, "{question}");
     }
 }

@@ -135,13 +135,32 @@ impl Range {
     }
 
     fn check(&self, version: &Version<'_>, take_prereleases: bool) -> bool {
-        if 3 < version.parts() {
+        let mut written = version.numbers();
+        let mut next = || written.next().unwrap_or("");
+        let bare = Bare { numbers: [next(), next(), next()], prerelease: version.prerelease };
+        if written.next().is_some() {
             return false;
         }
         self.groups.iter().any(|group| {
-            let counts = take_prereleases || group.names_prerelease || !version.is_prerelease();
-            counts && group.comparators.iter().all(|comparator| comparator.matches(version))
+            let counts = take_prereleases || group.names_prerelease || !bare.is_prerelease();
+            counts && group.comparators.iter().all(|comparator| comparator.matches(&bare))
         })
+    }
+}
+
+/// A version as comparators read it: three parts, read once for all of them.
+struct Bare<'a> {
+    numbers: [&'a str; 3],
+    prerelease: &'a str,
+}
+
+impl<'a> Bare<'a> {
+    fn number(&self, index: usize) -> &'a str {
+        self.numbers.get(index).copied().unwrap_or("")
+    }
+
+    fn is_prerelease(&self) -> bool {
+        !self.prerelease.is_empty()
     }
 }
 
@@ -208,7 +227,7 @@ fn comparator(found: &regex::Captures<'_>) -> Option<Comparator> {
 
 impl Comparator {
     /// The rules of Masterminds' constraints.go, case by case.
-    fn matches(&self, version: &Version<'_>) -> bool {
+    fn matches(&self, version: &Bare<'_>) -> bool {
         match self.operator {
             Operator::Equal if self.open => self.tilde(version),
             Operator::Equal => self.compare(version) == Ordering::Equal,
@@ -223,14 +242,14 @@ impl Comparator {
     }
 
     /// How the version stands to the one that is named; parts left open are nought.
-    fn compare(&self, version: &Version<'_>) -> Ordering {
+    fn compare(&self, version: &Bare<'_>) -> Ordering {
         (0..3)
             .map(|index| self.part(version, index))
             .find(|order| *order != Ordering::Equal)
             .unwrap_or_else(|| compare_prereleases(version.prerelease, &self.prerelease))
     }
 
-    fn part(&self, version: &Version<'_>, index: usize) -> Ordering {
+    fn part(&self, version: &Bare<'_>, index: usize) -> Ordering {
         compare_digits(version.number(index), self.number(index))
     }
 
@@ -242,11 +261,11 @@ impl Comparator {
         compare_digits(self.number(index), "") == Ordering::Equal
     }
 
-    fn same(&self, version: &Version<'_>, index: usize) -> bool {
+    fn same(&self, version: &Bare<'_>, index: usize) -> bool {
         self.part(version, index) == Ordering::Equal
     }
 
-    fn differs(&self, version: &Version<'_>) -> bool {
+    fn differs(&self, version: &Bare<'_>) -> bool {
         if !self.open {
             return self.compare(version) != Ordering::Equal;
         }
@@ -265,7 +284,7 @@ impl Comparator {
     }
 
     /// `>`: with parts left open, above all that they may stand for.
-    fn is_below(&self, version: &Version<'_>) -> bool {
+    fn is_below(&self, version: &Bare<'_>) -> bool {
         match self.part(version, 0) {
             Ordering::Greater => true,
             Ordering::Less => false,
@@ -276,7 +295,7 @@ impl Comparator {
     }
 
     /// `<=`: with parts left open, all that they may stand for included. `<=*` is `<=0.0`, as Masterminds reads it.
-    fn is_not_below(&self, version: &Version<'_>) -> bool {
+    fn is_not_below(&self, version: &Bare<'_>) -> bool {
         if !self.open {
             return self.compare(version) != Ordering::Greater;
         }
@@ -287,7 +306,7 @@ impl Comparator {
         }
     }
 
-    fn tilde(&self, version: &Version<'_>) -> bool {
+    fn tilde(&self, version: &Bare<'_>) -> bool {
         if self.compare(version) == Ordering::Less {
             return false;
         }
@@ -299,7 +318,7 @@ impl Comparator {
         self.same(version, 0) && (self.minor_open || self.same(version, 1))
     }
 
-    fn caret(&self, version: &Version<'_>) -> bool {
+    fn caret(&self, version: &Bare<'_>) -> bool {
         if self.compare(version) == Ordering::Less {
             return false;
         }

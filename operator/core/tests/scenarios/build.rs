@@ -137,6 +137,9 @@ pub fn edit(policy: &mut Policy, field: &str, value: &str) {
                 "Patch" => Rule::Level(Level::Patch),
                 "Minor" => Rule::Level(Level::Minor),
                 "Major" => Rule::Level(Level::Major),
+                digest if digest.starts_with("digest:") => {
+                    Rule::Digest(tag(digest.trim_start_matches("digest:")))
+                }
                 range => Rule::Semver(Range::parse(range).unwrap()),
             };
         }

@@ -3,15 +3,15 @@
 //! A violation is a panic with the sentence that was broken. Where a person acts on a workload in the middle of a run, that
 //! run is excused from what the person did; nothing else is.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use rollforward_core::decide::Course;
-use rollforward_core::image::{Digest, Tag};
+use rollforward_core::image::Digest;
 use rollforward_core::ledger::Ledger;
-use rollforward_core::policy::Facts;
+use rollforward_core::policy::{Facts, Rebuilds};
 use rollforward_core::report::{MAX_MESSAGE, MAX_WHY, Report};
 use rollforward_core::rollout::{Patch, Plan, Run, held_fields};
-use rollforward_core::version::Version;
 
 use crate::native::Deployment;
 
@@ -59,16 +59,24 @@ impl Watch {
     pub fn planned(&mut self, facts: &Facts, plan: &Plan) {
         for (course, chosen) in plan.decision.tracks.iter().zip(&plan.decision.assessment.chosen) {
             let Course::Move { tag, digest, .. } = course else { continue };
-            fn version(tag: &Tag) -> Option<Version<'_>> {
-                Version::parse(tag.as_str())
-            }
             let bounds = [
                 chosen.memory.completed.as_ref(),
                 chosen.memory.abandoned.as_ref().map(|left| &left.tag),
                 chosen.current.as_ref().and_then(|current| current.tag.as_ref()),
             ];
+            // A followed rebuild is of equal version: its digest is the new one.
+            let runs = chosen.current.as_ref().and_then(|current| current.rebuilt_tag());
+            if runs == Some(tag) && facts.policy.rebuilds == Rebuilds::Follow {
+                let left = chosen.memory.abandoned.as_ref().filter(|left| left.tag == *tag);
+                let seen = &plan.decision.assessment.ledgers[&facts.seen.tracks[chosen.track].repository];
+                let first_seen = seen.first_seen(tag, digest).unwrap();
+                assert!(left.is_none_or(|left| left.at < first_seen), "a rebuild that was left stays away");
+                continue;
+            }
             for bound in bounds.into_iter().flatten().filter(|_| !facts.policy.allow_downgrade) {
-                assert!(version(bound) < version(tag), "nothing at or below {bound} is chosen: {tag}");
+                // What the rule cannot order (`latest`, a mutable tag) has no floor.
+                let order = facts.policy.order().compare(bound, tag);
+                assert!(order.is_none_or(Ordering::is_lt), "nothing at or below {bound} is chosen: {tag}");
             }
             assert!(!self.quarantined.contains(digest), "a quarantined digest is not tried: {tag}");
         }
