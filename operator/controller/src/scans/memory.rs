@@ -17,6 +17,10 @@ pub(super) const RELIST: SignedDuration = SignedDuration::from_hours(6);
 /// How many more tags than are known are asked for: a release of many variants still fits one page.
 const SLACK: usize = 32;
 
+/// A list of so many tags that came as one page is always read whole: it costs the same request and sees everything.
+/// A longer one is looked at by parts where that is possible, for its bytes.
+const SMALL_LIST: usize = 1000;
+
 /// Registries that list by age although one listing cannot show it.
 const BY_AGE: [&str; 1] = ["ghcr.io"];
 
@@ -176,7 +180,8 @@ impl Memory {
     ///
     /// `wanted` are the beginnings of the tags that could be chosen; `None` where any tag could.
     pub(super) fn plan(&self, wanted: Option<&BTreeSet<String>>, now: Timestamp) -> Plan {
-        if !self.complete || self.relist_at <= now || self.n_pages <= 1 {
+        let is_small = self.n_pages <= 1 && self.names.len() <= SMALL_LIST;
+        if !self.complete || self.relist_at <= now || is_small {
             return Plan::Whole;
         }
         match (self.order, wanted) {
@@ -219,7 +224,10 @@ impl Memory {
         }
         let n_requests: usize =
             parts.iter().map(|(_, part)| part.n_tags.unwrap_or(page_size).div_ceil(page_size)).sum();
-        if n_requests < self.n_pages { Plan::Beginning(parts) } else { Plan::Whole }
+        let n_tags: usize = parts.iter().filter_map(|(_, part)| part.n_tags).sum();
+        let is_cheaper = n_requests < self.n_pages
+            || n_requests == self.n_pages && n_tags.saturating_mul(2) <= self.names.len();
+        if is_cheaper { Plan::Beginning(parts) } else { Plan::Whole }
     }
 
     /// Adds what a part of the plan found.
