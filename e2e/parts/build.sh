@@ -1,23 +1,20 @@
 #!/usr/bin/env bash
 # Builds the real parts that the end-to-end tests and the demo run on: Kubernetes, etcd, containerd, runc, the CNI
-# plugins, the reference registry and helm, each from its Go module beside this file, into a cache shared by all clones.
+# plugins, the reference registry and helm, and the Go library that ranges are compared with, each from its Go module
+# beside this file, into a cache shared by all clones.
 #
 # Usage: build.sh [PART ...]     builds what is missing (all parts without an argument), one line of progress a part
 #        build.sh --print DIR?   no build: prints the folder of each part's programs, as "part folder"
 #
-# A part's folder is named by a hash of its go.mod, go.sum and this file: an edit builds anew, an old clone keeps its own.
+# A part's folder is named by a hash of its module and of how it is built: an edit builds anew, an old clone keeps its own.
 # Two builds at once wait for each other; a build that is cut off leaves nothing half done (built beside, then renamed).
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/rollforward/parts
-all="etcd cni runc registry containerd helm kubernetes"
+all="etcd cni runc registry masterminds containerd helm kubernetes"
 
-folder() { printf '%s/%s-%s' "$cache" "$1" "$(cat "$here/$1/go.mod" "$here/$1/go.sum" "$here/build.sh" | sha256sum | cut -c1-12)"; }
-
-if [ "${1:-}" = --print ]; then
-  for part in $all; do printf '%s %s\n' "$part" "$(folder "$part")"; done
-  exit 0
-fi
+# The hash holds `build` as it stands, not this file: another part in the list rebuilds nothing.
+folder() { printf '%s/%s-%s' "$cache" "$1" "$({ cat "$here/$1/"go.* "$here/$1/"*.go 2>/dev/null || true; declare -f build; } | sha256sum | cut -c1-12)"; }
 
 need() { # program, what it is for, how to get it
   command -v "$1" >/dev/null 2>&1 || { printf 'missing: %s (%s). Install it: %s\n' "$1" "$2" "$3" >&2; exit 3; }
@@ -52,6 +49,11 @@ build() {
   trap - EXIT
   printf 'built %s in %d s\n' "$part" "$((SECONDS - started))" >&2
 }
+
+if [ "${1:-}" = --print ]; then
+  for part in $all; do printf '%s %s\n' "$part" "$(folder "$part")"; done
+  exit 0
+fi
 
 mkdir -p "$cache"
 exec 9>"$cache/.lock"

@@ -10,6 +10,8 @@
 
 #[path = "integration/canary.rs"]
 mod canary;
+#[path = "integration/masterminds.rs"]
+mod masterminds;
 #[path = "integration/registries.rs"]
 mod registries;
 #[path = "integration/schema.rs"]
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         .into_iter()
         .chain(targets::trials())
         .chain(registries::trials())
-        .chain(canary::trials());
+        .chain(canary::trials())
+        .chain(masterminds::trials());
     harness::main(Options { nodes: 0 }, trials.collect())
 }

@@ -31,10 +31,23 @@ fn root() -> PathBuf {
 async fn rendered(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     let chart = root().join("charts/rollforward").display().to_string();
     cluster.helm(&["lint", "--strict", &chart])?;
-    let rendered = cluster.helm(&["template", "rollforward", &chart, "--namespace", "rollforward-system"])?;
+    let template = ["template", "rollforward", &chart, "--namespace", "rollforward-system"];
+    let neither = cluster.helm(&template).err().map(|error| error.to_string()).unwrap_or_default();
+    ensure!(
+        neither.contains("expected where the operator may act: --set 'watchNamespaces={shop}'"),
+        "{neither}"
+    );
+    let named = [&template[..], &["--set", "watchNamespaces={shop}"]].concat();
+    let named = cluster.helm(&named)?;
+    let wide = ["updatepolicies", "deployments", "pods", "secrets"];
+    for rule in named.split("---").filter(|object| object.contains("kind: ClusterRole\n")) {
+        ensure!(!wide.iter().any(|kind| rule.contains(kind)), "a right in all namespaces: {rule}");
+    }
+    let everywhere = [&template[..], &["--set", "clusterWide=true"]].concat();
+    let rendered = cluster.helm(&everywhere)?;
     let path = root().join("config/install.yaml");
     let text = format!(
-        "# The chart with its defaults: kubectl create namespace rollforward-system && kubectl apply --server-side -f install.yaml\n{rendered}"
+        "# The chart with clusterWide: true: kubectl create namespace rollforward-system && kubectl apply --server-side -f install.yaml\n{rendered}"
     );
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(&path, &text)?;

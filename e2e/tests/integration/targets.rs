@@ -29,6 +29,10 @@ pub(crate) fn trials() -> Vec<Named> {
         trial("a running tag that is no version is held until a person decides", unknown_current),
         trial("a policy that cannot be read does not stop the others", unreadable),
         trial("an idle policy costs no write", idle),
+        trial(
+            "policies that share a repository keep their memories of it side by side, and then write nothing",
+            shared,
+        ),
         trial("a look is asked for with `rollforward check` and answered in the status", check),
         trial("a version older than what completed is never chosen after tags are deleted", floor),
     ]
@@ -327,6 +331,64 @@ async fn idle(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     .await?;
     let after = operator.metric("rollforward_writes_total").await?;
     ensure!(after == writes, "{} writes while nothing changed", after - writes);
+    shop.close()
+}
+
+async fn shared(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    const POLICIES: usize = 12;
+    let mut shop = Shop::open(&cluster, "shared").await?;
+    shop.workload(&Workload { replicas: 0, ..Workload::default() })?;
+    let template: serde_json::Value =
+        serde_json::from_str(&shop.kubectl(&["get", "deployment", "web", "-o", "json"])?)?;
+    let mut all = Vec::new();
+    for number in 0..POLICIES {
+        let name = format!("web-{number}");
+        let mut workload = template.clone();
+        workload["metadata"] = serde_json::json!({"name": name});
+        all.push(workload);
+        all.push(serde_json::json!({
+            "apiVersion": "rollforward.dev/v1alpha1", "kind": "UpdatePolicy", "metadata": {"name": name},
+            "spec": {
+                "targets": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": name}],
+                "schedule": {"interval": "1s"}, "verification": {"unsigned": "Allow"},
+            },
+        }));
+    }
+    cluster.apply(
+        "shared",
+        &serde_json::json!({"apiVersion": "v1", "kind": "List", "items": all}).to_string(),
+    )?;
+    // All policies are there when the operator starts: their first passes run at once.
+    shop.start_operator("").await?;
+    let operator = shop.operator.as_ref().context("started")?;
+    let mut before = 0.0;
+    wait_until("all memories to be stored and a quiet second scan", PATIENCE, || async {
+        let path = "jsonpath={.items[0].status.workloads[*].key}";
+        let keys = shop.kubectl(&["get", "imageledgers", "-o", path])?;
+        let count = keys.split_whitespace().count();
+        Ok(if count == POLICIES { Seen::Yes(()) } else { Seen::NotYet(format!("{count}: {keys}")) })
+    })
+    .await?;
+    for policy in 0..POLICIES {
+        shop.wait_condition_of(&format!("web-{policy}"), "UpToDate", "True", "NewestRuns").await?;
+    }
+    // From here on three further looks of each cost nothing.
+    for look in 0..2 {
+        let passes = operator.metric("rollforward_passes_total").await?;
+        let wanted = passes + 3.0 * f64::from(u32::try_from(POLICIES)?);
+        before = operator.metric("rollforward_writes_total").await?;
+        wait_until("further passes", PATIENCE, || async {
+            let now = operator.metric("rollforward_passes_total").await?;
+            Ok(if wanted <= now {
+                Seen::Yes(())
+            } else {
+                Seen::NotYet(format!("{now} of {wanted}, look {look}"))
+            })
+        })
+        .await?;
+    }
+    let after = operator.metric("rollforward_writes_total").await?;
+    ensure!(after == before, "{} writes while nothing changed", after - before);
     shop.close()
 }
 

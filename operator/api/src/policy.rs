@@ -133,6 +133,9 @@ pub struct Image {
     /// Which tags count at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<Tags>,
+    /// What happens when the running tag is pushed again with other content. Without it: `Auto`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebuilds: Option<Rebuilds>,
     /// Whether an older version than the floor may be chosen. Without it: `Deny`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub downgrade: Option<Downgrade>,
@@ -155,7 +158,9 @@ pub struct SecretName {
 
 /// The version rule: exactly one.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[x_kube(validation = Rule::new("has(self.level) != has(self.semver)").message("expected exactly one of level and semver"))]
+#[x_kube(validation = Rule::new(
+    "[has(self.level), has(self.semver), has(self.calver), has(self.numeric), has(self.lexical), has(self.digest)].filter(one, one).size() == 1"
+).message("expected exactly one of level, semver, calver, numeric, lexical and digest"))]
 #[serde(rename_all = "camelCase")]
 pub struct Select {
     /// How far from the running version: `Patch`, `Minor` or `Major`.
@@ -164,6 +169,18 @@ pub struct Select {
     /// A range of versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub semver: Option<Semver>,
+    /// Dates by a format.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calver: Option<Calver>,
+    /// Numbers of any length, with a fraction or without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numeric: Option<Numeric>,
+    /// Text by its bytes: `build-9` is above `build-10`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lexical: Option<Lexical>,
+    /// One mutable tag, followed by its digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<MutableTag>,
 }
 
 /// How far from the running version.
@@ -185,15 +202,65 @@ pub enum Level {
 #[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Semver {
     /// Masterminds syntax: `~1.4`, `^1.2 || >=3`, `1.2 - 1.4`, `>=1.0.0-0`, `1.x`. A bare `1.2.3` is exact.
-    #[schemars(length(min = 1, max = 256))]
+    #[schemars(length(min = 1, max = 512))]
     pub range: String,
 }
 
-/// Whether variants may change.
+/// Dates by a format.
 #[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Calver {
+    /// `YYYY.0M.0D`, `YYYYMMDD`, `YY.MM-N`: `YYYY`, `YY`, `MM`, `0M` (two digits), `WW`, `0W`, `DD`, `0D`, and `N`, `MAJOR`,
+    /// `MINOR`, `MICRO` for numbers of any length; the rest stands for itself.
+    #[schemars(length(min = 1, max = 64))]
+    pub format: String,
+}
+
+/// Numbers.
+#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Numeric {
+    /// `Ascending`: the greatest is the newest. Without it: `Ascending`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Direction>,
+}
+
+/// Text.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lexical {
+    /// `Ascending`: the last in the alphabet is the newest. `Descending`: the first.
+    pub order: Direction,
+}
+
+/// Which end of an order is the newest.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Direction {
+    /// The greatest.
+    Ascending,
+    /// The least.
+    Descending,
+    /// Written by a newer version of the schema.
+    #[serde(other)]
+    #[schemars(skip)]
+    Newer,
+}
+
+/// One mutable tag.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MutableTag {
+    /// The tag, for example `latest`. A digest under it that differs from the running one is the candidate.
+    #[schemars(schema_with = "schema::tag")]
+    pub tag: String,
+}
+
+/// Whether variants may change.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("(self.mode == 'Pattern') == has(self.pattern)").message("expected pattern with mode Pattern, and with no other mode"))]
 pub struct Variant {
-    /// `Keep`: a `-alpine` stays a `-alpine`. `Any`: the highest version of any variant.
+    /// `Keep`: a `-alpine` stays a `-alpine`. `Any`: the highest version of any variant. `Pattern`: those that `pattern` matches.
     pub mode: VariantMode,
+    /// Matches the variant without its hyphen: `^alpine3\.\d+$`; a tag without a variant is the empty text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::regexp")]
+    pub pattern: Option<String>,
 }
 
 /// Whether variants may change.
@@ -203,6 +270,8 @@ pub enum VariantMode {
     Keep,
     /// Any variant.
     Any,
+    /// Those that a regular expression matches.
+    Pattern,
     /// Written by a newer version of the schema.
     #[serde(other)]
     #[schemars(skip)]
@@ -220,6 +289,25 @@ pub struct Tags {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::regexp")]
     pub exclude: Option<String>,
+    /// Only tags that this matches; what its group `version` matches is what is ordered: `^main-(?P<version>[0-9]+)$`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::extraction")]
+    pub extract: Option<String>,
+}
+
+/// What happens when the running tag is pushed again with other content.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rebuilds {
+    /// Told (`TagMoved`) and not followed: this version checks no signatures, so nothing says who pushed it.
+    Auto,
+    /// Followed, after its own soak.
+    Follow,
+    /// Not followed and no hold.
+    Hold,
+    /// Written by a newer version of the schema.
+    #[serde(other)]
+    #[schemars(skip)]
+    Newer,
 }
 
 /// Whether an older version may be chosen.

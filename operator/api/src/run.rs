@@ -287,6 +287,10 @@ pub struct Cause {
     /// Equal for equal failures.
     #[schemars(schema_with = "schema::line")]
     pub signature: String,
+    /// Whose fault it is, image or environment, with what the old pods showed at the same time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::line")]
+    pub judged: Option<String>,
 }
 
 /// One write to the workload.

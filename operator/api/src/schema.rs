@@ -72,6 +72,40 @@ pub fn regexp(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// A regular expression that cuts out what is ordered.
+pub fn extraction(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 256,
+        "description": "A regular expression of at most 256 characters with a group named version: `^main-(?P<version>[0-9]+)$`. Only tags that it matches count; what the group matches is what is ordered.",
+        "x-kubernetes-validations": [
+            {
+                "rule": "''.matches(self) in [true, false]",
+                "messageExpression": "'expected a regular expression in RE2 syntax; got ' + self",
+            },
+            {
+                "rule": "self.contains('(?P<version>') || self.contains('(?<version>')",
+                "messageExpression": "'expected a group named version, such as ^main-(?P<version>[0-9]+)$; got ' + self",
+            },
+        ],
+    })
+}
+
+/// A tag, by the grammar of references.
+pub fn tag(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 128,
+        "description": "A tag, for example `latest`.",
+        "x-kubernetes-validations": [{
+            "rule": "self.matches('^[A-Za-z0-9_][A-Za-z0-9._-]*$')",
+            "messageExpression": "'expected a tag of letters, digits, _, . and -; got ' + self",
+        }],
+    })
+}
+
 /// A number of pods, or a share of the replicas such as `25%`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]

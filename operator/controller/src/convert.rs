@@ -1,11 +1,12 @@
 //! api ↔ core, by hand: the wire form keeps its promises while core moves freely.
 //!
-//! Durations and enums of the policy are checked here once (`policy.rs`); what the operator wrote itself (runs, ledgers) is
+//! Durations and enums of the policy are checked here once (`policy.rs`, `selection.rs`); what the operator wrote itself (runs, ledgers) is
 //! read leniently, for an older version of it may have been the writer.
 
 pub mod ledger;
 pub mod policy;
 pub mod run;
+pub mod selection;
 pub mod status;
 
 use jiff::Timestamp;

@@ -5,6 +5,7 @@
 
 pub mod act;
 pub mod gather;
+pub mod ledgers;
 pub mod observe;
 pub mod places;
 pub mod publish;
@@ -48,6 +49,8 @@ pub struct Context {
     pub events: Events,
     /// Counters.
     pub metrics: Metrics,
+    /// Writers of ledgers.
+    pub ledgers: ledgers::Ledgers,
     /// Policies and open runs, kept by their watches.
     pub stores: observe::Stores,
 }

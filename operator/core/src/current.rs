@@ -1,17 +1,19 @@
 //! What runs, what a person did to it since the last pass, and which candidates follow.
 //!
 //! "Current" is the declared tag where it can be ordered, with the digest that the pods report: never what the registry
-//! answers today for that tag. A version that a person left is remembered, and everything up to it is held.
+//! answers today for that tag. Where it cannot, a tag that the ledger saw with that digest stands for it. A version that a
+//! person left is remembered, and everything up to it is held.
+
+use std::cmp::Ordering;
 
 use crate::decide::{Hold, Standing};
 use crate::evidence::Answer;
 use crate::image::{Digest, ImageRef, Tag};
 use crate::ledger::{Abandoned, WorkloadMemory};
-use crate::policy::{Facts, Track};
+use crate::policy::{Facts, Policy, Rebuilds, Track};
 use crate::reason::Reason;
-use crate::rollout::OpenRun;
-use crate::select::{self, Query, Selection};
-use crate::version::Version;
+use crate::rollout::{OpenRun, Run};
+use crate::select::{self, Order, Query, Rule, Shortlist};
 
 /// The version that runs on a track.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,13 +24,24 @@ pub struct Current {
     pub tag: Option<Tag>,
     /// The digest that the template pins, or that the pods report.
     pub digest: Option<Digest>,
+    /// The tag that tells its version: the declared one where the rule can order it, else one that the ledger saw with the
+    /// same digest.
+    pub known_as: Option<Tag>,
+}
+
+impl Current {
+    /// The running tag, where a push of other content to it would be a rebuild: it tells the version itself.
+    #[must_use]
+    pub fn rebuilt_tag(&self) -> Option<&Tag> {
+        self.tag.as_ref().filter(|tag| self.known_as.as_ref() == Some(tag))
+    }
 }
 
 /// What one track may move to.
 #[derive(Debug, Clone)]
 pub enum Choice {
     /// Candidates in order, and a reason for every other tag.
-    Candidates(Selection),
+    Candidates(Shortlist),
     /// Nothing can be chosen, and why.
     Blocked(Hold),
 }
@@ -44,6 +57,8 @@ pub struct Chosen {
     pub memory: WorkloadMemory,
     /// What it may move to.
     pub choice: Choice,
+    /// Tags to resolve once, so that the running digest may be found among them.
+    pub probe: Vec<Tag>,
 }
 
 /// Chooses for every track. No I/O; the order of the tag list does not matter.
@@ -55,13 +70,19 @@ pub fn choose(facts: &Facts) -> Vec<Chosen> {
         .iter()
         .enumerate()
         .map(|(index, track)| {
-            let current = current(track);
+            let current = current(facts, track);
             let memory = remember(facts, track, current.as_ref());
+            let mut probe = Vec::new();
             let choice = match ready(facts, track, current.as_ref()) {
-                Err(hold) => Choice::Blocked(*hold),
                 Ok(tags) => Choice::Candidates(candidates(facts, current.as_ref(), &memory, tags)),
+                Err(hold) => {
+                    if hold.reason == Reason::CurrentVersionUnknown {
+                        probe = probes(facts, track, &memory);
+                    }
+                    Choice::Blocked(*hold)
+                }
             };
-            Chosen { track: index, current, memory, choice }
+            Chosen { track: index, current, memory, choice, probe }
         })
         .collect()
 }
@@ -72,7 +93,7 @@ pub fn open_run<'a>(facts: &'a Facts, track: &Track) -> Option<&'a OpenRun> {
     facts.seen.open_runs.iter().find(|open| open.run.track == track.key)
 }
 
-fn current(track: &Track) -> Option<Current> {
+fn current(facts: &Facts, track: &Track) -> Option<Current> {
     let (container, image) = track.containers.first()?;
     let running = track
         .pods
@@ -81,7 +102,44 @@ fn current(track: &Track) -> Option<Current> {
         .flat_map(|pod| &pod.containers)
         .filter(|status| status.name == container.name && status.image == container.image)
         .find_map(|status| status.running_digest.clone());
-    Some(Current { image: image.clone(), tag: image.tag.clone(), digest: image.digest.clone().or(running) })
+    let digest = image.digest.clone().or(running);
+    let known_as = known_as(facts, track, image, digest.as_ref());
+    Some(Current { image: image.clone(), tag: image.tag.clone(), digest, known_as })
+}
+
+/// The tag that tells the version. Of a pinned image the digest counts: where the ledger never saw it under the declared
+/// tag, but under another, that one tells.
+fn known_as(facts: &Facts, track: &Track, image: &ImageRef, digest: Option<&Digest>) -> Option<Tag> {
+    let order = facts.policy.order();
+    let ledger = facts.seen.repositories.get(&track.repository).map(|seen| &seen.ledger);
+    let declared = image.tag.as_ref().filter(|tag| order.orders(tag));
+    let by_digest = |digest: &Digest| {
+        let named = ledger?.tags.iter().filter(|(tag, seen)| {
+            order.orders(tag) && seen.last().is_some_and(|last| last.digest == *digest)
+        });
+        let newer =
+            |one: &&Tag, two: &&Tag| order.compare(one, two).unwrap_or(Ordering::Equal).then(one.cmp(two));
+        named.map(|(tag, _)| tag).max_by(newer).cloned()
+    };
+    match (declared, &image.digest) {
+        (Some(tag), Some(pinned)) => {
+            let fits = ledger.is_none_or(|ledger| ledger.first_seen(tag, pinned).is_some());
+            let other = if fits { None } else { by_digest(pinned) };
+            other.or_else(|| Some(tag.clone()))
+        }
+        (Some(tag), None) => Some(tag.clone()),
+        (None, _) => digest.and_then(by_digest),
+    }
+}
+
+/// The newest listed tags that the ledger does not know: one of them may be what runs.
+fn probes(facts: &Facts, track: &Track, memory: &WorkloadMemory) -> Vec<Tag> {
+    let Some(seen) = facts.seen.repositories.get(&track.repository) else {
+        return Vec::new();
+    };
+    let Answer::Found(scan) = &seen.scan else { return Vec::new() };
+    let best = candidates(facts, None, memory, &scan.tags).best;
+    best.into_iter().filter(|tag| !seen.ledger.tags.contains_key(tag)).collect()
 }
 
 /// Brings the memory of a track up to date with what somebody else wrote into the template.
@@ -95,7 +153,7 @@ fn remember(facts: &Facts, track: &Track, current: Option<&Current>) -> Workload
     let declared = current.map(|current| current.image.to_string());
     let tag = current.and_then(|current| current.tag.clone());
     let Some(known) = known else {
-        let completed = tag.filter(select::is_ordered);
+        let completed = current.and_then(|current| current.known_as.clone());
         return WorkloadMemory {
             uid: track.workload.id.uid.clone(),
             completed,
@@ -103,10 +161,59 @@ fn remember(facts: &Facts, track: &Track, current: Option<&Current>) -> Workload
             abandoned: None,
         };
     };
-    if open_run(facts, track).is_some() || known.wrote == declared {
+    if open_run(facts, track).is_some() {
         return known.clone();
     }
+    if known.wrote == declared {
+        return went_on(facts, track, known, current);
+    }
+    if let Some(memory) = unpinned_by_somebody(facts, track, known, current) {
+        return WorkloadMemory { wrote: declared, ..memory };
+    }
     moved_by_somebody(facts, track, known, tag, declared)
+}
+
+/// A rebuild that was pushed after a person went back from the tag, and runs, ends what was held for them.
+fn went_on(
+    facts: &Facts,
+    track: &Track,
+    known: &WorkloadMemory,
+    current: Option<&Current>,
+) -> WorkloadMemory {
+    let ledger = facts.seen.repositories.get(&track.repository).map(|seen| &seen.ledger);
+    let first_seen =
+        current.and_then(|current| ledger?.first_seen(current.tag.as_ref()?, current.image.digest.as_ref()?));
+    let is_later = |left: &Abandoned| {
+        let same_tag = current.is_some_and(|current| current.tag.as_ref() == Some(&left.tag));
+        same_tag && first_seen.is_some_and(|seen| left.at < seen)
+    };
+    let abandoned = known.abandoned.clone().filter(|left| !is_later(left));
+    WorkloadMemory { abandoned, ..known.clone() }
+}
+
+/// A person who keeps the tag and goes back to what it named before, or takes the digest away that we wrote, has left the
+/// rebuild. `None` where that is not what happened.
+fn unpinned_by_somebody(
+    facts: &Facts,
+    track: &Track,
+    known: &WorkloadMemory,
+    current: Option<&Current>,
+) -> Option<WorkloadMemory> {
+    let wrote = ImageRef::parse(known.wrote.as_deref()?).ok()?;
+    let (tag, before) = (wrote.tag.as_ref()?, wrote.digest.as_ref()?);
+    let image = &current?.image;
+    if image.tag.as_ref() != Some(tag) {
+        return None;
+    }
+    let ledger = &facts.seen.repositories.get(&track.repository)?.ledger;
+    let since = ledger.first_seen(tag, before)?;
+    let went_back = match &image.digest {
+        Some(now) => ledger.first_seen(tag, now).is_some_and(|now| now < since),
+        None => ledger.moved_from(tag, before).is_some(),
+    };
+    let (by, at) = track.workload.image_writer.clone().unwrap_or_else(|| ("somebody".to_owned(), facts.now));
+    let abandoned = went_back.then(|| Abandoned { tag: tag.clone(), at, by })?;
+    Some(WorkloadMemory { abandoned: Some(abandoned), ..known.clone() })
 }
 
 fn moved_by_somebody(
@@ -120,29 +227,38 @@ fn moved_by_somebody(
     let (Some(tag), Some(completed)) = (tag, known.completed.as_ref()) else {
         return memory;
     };
-    match (Version::parse(tag.as_str()), Version::parse(completed.as_str())) {
-        (Some(now), Some(before)) if now < before => {
+    let order = facts.policy.order();
+    match order.compare(&tag, completed) {
+        Some(Ordering::Less) => {
             let (by, at) =
                 track.workload.image_writer.clone().unwrap_or_else(|| ("somebody".to_owned(), facts.now));
-            memory.abandoned = Some(abandon(known.abandoned.as_ref(), completed, by, at));
+            memory.abandoned = Some(abandon(order, known.abandoned.as_ref(), completed, by, at));
             memory.completed = Some(tag);
         }
-        (Some(now), Some(before)) if before < now => {
-            let beyond = |left: &Abandoned| Version::parse(left.tag.as_str()).is_none_or(|left| left < now);
+        Some(Ordering::Greater) => {
+            let beyond = |left: &Abandoned| order.compare(&left.tag, &tag).is_none_or(Ordering::is_le);
             if memory.abandoned.as_ref().is_some_and(beyond) {
                 memory.abandoned = None;
             }
             memory.completed = Some(tag);
         }
-        _ => {}
+        // Another variant of the same version: the floor follows it.
+        Some(Ordering::Equal) => memory.completed = Some(tag),
+        None => {}
     }
     memory
 }
 
 /// The manual rollback to remember: the higher of the version left now and one left before.
 #[must_use]
-pub fn abandon(before: Option<&Abandoned>, left: &Tag, by: String, at: jiff::Timestamp) -> Abandoned {
-    let higher = before.filter(|before| Version::parse(left.as_str()) < Version::parse(before.tag.as_str()));
+pub fn abandon(
+    order: Order<'_>,
+    before: Option<&Abandoned>,
+    left: &Tag,
+    by: String,
+    at: jiff::Timestamp,
+) -> Abandoned {
+    let higher = before.filter(|before| order.compare(left, &before.tag) == Some(Ordering::Less));
     match higher {
         Some(before) => before.clone(),
         None => Abandoned { tag: left.clone(), at, by },
@@ -163,15 +279,10 @@ fn ready<'a>(
                 .hint("Delete one of the two policies, or narrow `containers`."),
         ));
     }
-    let tag = current.and_then(|current| current.tag.as_ref());
-    if !tag.is_some_and(select::is_ordered) && !facts.policy.adopt {
-        let shown = tag.map_or_else(|| "no tag".to_owned(), |tag| format!("tag {tag}"));
-        return Err(Box::new(
-            Hold::new(Reason::CurrentVersionUnknown, Standing::Stalled)
-                .expected("a version in the running tag")
-                .observed(format!("{shown} on {}", track.key))
-                .hint("Deploy a versioned tag, or set `image.adopt: Allow`."),
-        ));
+    if !facts.policy.adopt
+        && let Some(hold) = unknown(facts, track, current)
+    {
+        return Err(Box::new(hold));
     }
     let scan = facts.seen.repositories.get(&track.repository).map(|seen| seen.scan.as_ref());
     match scan {
@@ -201,6 +312,28 @@ fn ready<'a>(
     }
 }
 
+/// The hold of a track whose version, or for `digest` whose digest, cannot be told.
+fn unknown(facts: &Facts, track: &Track, current: Option<&Current>) -> Option<Hold> {
+    let tag = current.and_then(|current| current.tag.as_ref());
+    let shown = tag.map_or_else(|| "no tag".to_owned(), |tag| format!("tag {tag}"));
+    if matches!(facts.policy.rule, Rule::Digest(_)) {
+        let known = current.is_some_and(|current| current.digest.is_some());
+        return (!known).then(|| {
+            Hold::new(Reason::CurrentVersionUnknown, Standing::Waits)
+                .expected("a digest that the template pins or a pod reports")
+                .observed(format!("{shown} and no running pod of {}", track.key))
+                .hint("Nothing to do once a pod runs; to go without set `image.adopt: Allow`.")
+        });
+    }
+    let known = current.is_some_and(|current| current.known_as.is_some());
+    (!known).then(|| {
+        Hold::new(Reason::CurrentVersionUnknown, Standing::Stalled)
+            .expected("a version in the running tag, or a running digest that one of the newest tags names")
+            .observed(format!("{shown} on {}", track.key))
+            .hint("Deploy a versioned tag, or set `image.adopt: Allow`.")
+    })
+}
+
 fn registry_hint(reason: Reason) -> &'static str {
     if reason == Reason::RegistryUnauthorized {
         "Check the pull secret of the workload."
@@ -218,16 +351,35 @@ fn candidates(
     current: Option<&Current>,
     memory: &WorkloadMemory,
     tags: &[String],
-) -> Selection {
+) -> Shortlist {
     let policy = &facts.policy;
     let query = Query {
         rule: &policy.rule,
-        variant: policy.variant,
+        variant: &policy.variant,
         filter: &policy.filter,
-        current: current.and_then(|current| current.tag.as_ref()).filter(|tag| select::is_ordered(tag)),
+        current: current.and_then(|current| current.known_as.as_ref()),
         floor: memory.completed.as_ref(),
         abandoned: memory.abandoned.as_ref().map(|left| &left.tag),
         allow_downgrade: policy.allow_downgrade,
     };
-    select::select(&query, tags.iter().map(String::as_str))
+    select::select(&query, tags).shortlist()
+}
+
+/// Whether an edited policy would still choose what a run moves to.
+#[must_use]
+pub fn still_admits(policy: &Policy, run: &Run) -> bool {
+    let follows = policy.rebuilds == Rebuilds::Follow && policy.order().orders(&run.to_tag);
+    if run.from_tag.as_ref() == Some(&run.to_tag) && follows {
+        return true;
+    }
+    let query = Query {
+        rule: &policy.rule,
+        variant: &policy.variant,
+        filter: &policy.filter,
+        current: run.from_tag.as_ref(),
+        floor: None,
+        abandoned: None,
+        allow_downgrade: policy.allow_downgrade,
+    };
+    select::select(&query, &[run.to_tag.as_str()]).candidates().len() == 1
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::current::{self, Choice, Chosen};
 use crate::gate::{Assessed, Assessment, Verdict, Word};
 use crate::image::{Digest, Tag};
-use crate::policy::{Concurrency, Facts, Mode, Track, WhenImpossible};
+use crate::policy::{Concurrency, Facts, Mode, Rebuilds, Track, WhenImpossible};
 use crate::reason::Reason;
 use crate::workload::Strategy;
 
@@ -126,11 +126,12 @@ pub fn decide(facts: &Facts, assessment: Assessment) -> Decision {
     // One run of a policy at a time: the first target is the canary of the rest.
     let mut starts = facts.seen.open_runs.len();
     let mut tracks = Vec::new();
-    for (chosen, candidates) in assessment.chosen.iter().zip(&assessment.candidates) {
+    let judged = assessment.chosen.iter().zip(&assessment.candidates).zip(&assessment.running_tag);
+    for ((chosen, candidates), named) in judged {
         let Some(track) = facts.seen.tracks.get(chosen.track) else {
             continue;
         };
-        let mut verdict = decide_track(facts, track, chosen, candidates);
+        let mut verdict = decide_track(facts, track, chosen, candidates, named.as_ref());
         if let Course::Move { tag, digest, .. } = &verdict {
             if 0 < starts {
                 verdict = Course::Hold(in_line(tag, digest));
@@ -150,7 +151,13 @@ fn in_line(tag: &Tag, digest: &Digest) -> Hold {
         .hint("Nothing to do; the targets are moved one after the other.")
 }
 
-fn decide_track(facts: &Facts, track: &Track, chosen: &Chosen, candidates: &[Assessed]) -> Course {
+fn decide_track(
+    facts: &Facts,
+    track: &Track,
+    chosen: &Chosen,
+    candidates: &[Assessed],
+    named: Option<&Digest>,
+) -> Course {
     if current::open_run(facts, track).is_some() {
         return Course::Continue;
     }
@@ -168,10 +175,10 @@ fn decide_track(facts: &Facts, track: &Track, chosen: &Chosen, candidates: &[Ass
     };
     let Some(best) = candidates.first() else {
         let left = chosen.memory.abandoned.as_ref();
-        let held = selection.rejected.iter().any(|rejected| rejected.reason == Reason::HumanRollback);
+        let held = selection.left_out_for(Reason::HumanRollback);
         return match left {
             Some(left) if held => Course::Hold(human_rollback(facts, chosen, left)),
-            Some(_) | None => Course::Nothing,
+            Some(_) | None => rebuilt(facts, chosen, named).map_or(Course::Nothing, Course::Hold),
         };
     };
     let passing = candidates.iter().enumerate().find(|(_, candidate)| candidate.blocking().is_none());
@@ -190,6 +197,20 @@ fn decide_track(facts: &Facts, track: &Track, chosen: &Chosen, candidates: &[Ass
         return Course::Hold(blocked(passing));
     };
     start(facts, track, &passing.tag, digest)
+}
+
+/// The hold of a running tag that was pushed again, where a policy neither follows rebuilds nor said to ignore them. What
+/// runs is safe, for its digest is what counts; so it waits and alarms nobody.
+fn rebuilt(facts: &Facts, chosen: &Chosen, named: Option<&Digest>) -> Option<Hold> {
+    let current = chosen.current.as_ref()?;
+    let (tag, named, runs) = (current.rebuilt_tag()?, named?, current.digest.as_ref()?);
+    (facts.policy.rebuilds == Rebuilds::Auto && named != runs).then(|| {
+        Hold::new(Reason::TagMoved, Standing::Waits)
+            .about(tag, Some(named))
+            .expected(format!("{tag} to keep its content {}", runs.short()))
+            .observed(format!("pushed again as {}, which no signature vouches for", named.short()))
+            .hint("Publish a new tag, or set `image.rebuilds: Follow` to take a re-pushed tag after its soak")
+    })
 }
 
 fn human_rollback(facts: &Facts, chosen: &Chosen, left: &crate::ledger::Abandoned) -> Hold {
@@ -290,7 +311,7 @@ fn refusal(facts: &Facts, track: &Track) -> Option<Hold> {
                     "{} of {} pods on the newest template, {} in all",
                     workload.updated_replicas, workload.replicas, workload.total_replicas
                 ))
-                .hint("Nothing to do; starts by itself when that has ended."),
+                .hint(rolling_hint(track)),
         );
     }
     if facts.policy.mode == Mode::DryRun {
@@ -302,6 +323,30 @@ fn refusal(facts: &Facts, track: &Track) -> Option<Hold> {
         );
     }
     limit(facts.seen.concurrency)
+}
+
+/// What ends the rollout that is under way. Where the newest template's own pods are not available, the native controller
+/// keeps what is left of the one before, a failed canary too, for as long as that lasts.
+fn rolling_hint(track: &Track) -> String {
+    let workload = &track.workload;
+    let newest = track.replica_sets.iter().map(|set| set.revision).max();
+    let left: Vec<&str> = track
+        .replica_sets
+        .iter()
+        .filter(|set| 0 < set.replicas && Some(set.revision) != newest)
+        .map(|set| set.name.as_str())
+        .collect();
+    let waits = workload.updated_replicas == workload.replicas
+        && workload.available_replicas < workload.replicas
+        && !left.is_empty();
+    if waits {
+        format!(
+            "Ends by itself when the pods of the newest template are available; where they cannot be: kubectl scale replicaset {} --replicas=0",
+            left.join(" ")
+        )
+    } else {
+        "Nothing to do; starts by itself when that has ended.".to_owned()
+    }
 }
 
 fn limit(concurrency: Concurrency) -> Option<Hold> {

@@ -17,12 +17,13 @@ use jiff::Timestamp;
 use crate::current::{Choice, Chosen};
 use crate::evidence::{Answer, Manifest};
 use crate::image::{Digest, Repository, Tag};
-use crate::ledger::Ledger;
-use crate::policy::{Facts, Track};
+use crate::ledger::{Abandoned, Ledger};
+use crate::policy::{Facts, Rebuilds, Track};
 use crate::reason::Reason;
+use crate::select::{Order, Rule};
 
-/// How many candidates of a track are resolved and judged. Five, so that the soak of each begins when it appears.
-pub const MAX_ASSESSED: usize = 5;
+/// How many candidates of a track are resolved and judged: all that a pass keeps.
+pub const MAX_ASSESSED: usize = crate::select::MAX_SHORTLIST;
 
 /// One kind of check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -205,6 +206,9 @@ pub fn assess(facts: &Facts, chosen: Vec<Chosen>, evidence: &Evidence) -> (Asses
             continue;
         };
         let ledger = ledgers.get(&track.repository);
+        let unresolved = choice.probe.iter().map(|tag| (track.repository.clone(), tag.clone()));
+        let unresolved = unresolved.filter(|key| !evidence.digests.contains_key(key));
+        needs.extend(unresolved.map(|(repository, tag)| Need::Digest(repository, tag)));
         candidates.push(assess_track(facts, track, choice, ledger, evidence, &mut needs));
         running_tag.push(running(track, choice, evidence, &mut needs));
     }
@@ -213,12 +217,31 @@ pub fn assess(facts: &Facts, chosen: Vec<Chosen>, evidence: &Evidence) -> (Asses
     (Assessment { chosen, candidates, ledgers, running_tag }, needs)
 }
 
-fn best(choice: &Chosen) -> impl Iterator<Item = &Tag> {
-    let candidates = match &choice.choice {
-        Choice::Candidates(selection) => selection.candidates.as_slice(),
-        Choice::Blocked(_) => &[],
+/// The candidates to judge: the best of the selection; for `digest` the tag once it names something else than what runs;
+/// last the running tag, where it was pushed again and rebuilds are followed.
+fn best<'a>(facts: &Facts, track: &Track, choice: &'a Chosen, evidence: &Evidence) -> Vec<&'a Tag> {
+    let Choice::Candidates(selection) = &choice.choice else {
+        return Vec::new();
     };
-    candidates.iter().take(MAX_ASSESSED).map(|candidate| &candidate.tag)
+    let running = choice.current.as_ref().and_then(|current| current.digest.as_ref());
+    let named = |tag: &Tag| found(evidence, track, tag);
+    let best = selection.best.iter().take(MAX_ASSESSED);
+    if matches!(facts.policy.rule, Rule::Digest(_)) {
+        return best.filter(|tag| running.is_none() || named(tag) != running).collect();
+    }
+    let rebuilt = choice.current.as_ref().and_then(|current| current.rebuilt_tag()).filter(|tag| {
+        let moved = named(tag).is_some_and(|now| running.is_some_and(|running| now != running));
+        moved && facts.policy.rebuilds == Rebuilds::Follow
+    });
+    best.chain(rebuilt).collect()
+}
+
+/// The digest that a tag was found to name.
+fn found<'a>(evidence: &'a Evidence, track: &Track, tag: &Tag) -> Option<&'a Digest> {
+    match evidence.digests.get(&(track.repository.clone(), tag.clone()))? {
+        Answer::Found(digest) => Some(digest),
+        Answer::Absent | Answer::Unknown(_) => None,
+    }
 }
 
 fn record_sightings(
@@ -241,10 +264,9 @@ fn record_sightings(
         {
             ledger.saw(tag, digest, facts.now);
         }
-        for tag in best(choice) {
-            if let Some(Answer::Found(digest)) =
-                evidence.digests.get(&(track.repository.clone(), tag.clone()))
-            {
+        let rebuilt = choice.current.as_ref().and_then(|current| current.rebuilt_tag());
+        for tag in best(facts, track, choice, evidence).into_iter().chain(&choice.probe).chain(rebuilt) {
+            if let Some(digest) = found(evidence, track, tag) {
                 ledger.saw(tag, digest, facts.now);
             }
         }
@@ -276,7 +298,8 @@ fn assess_track(
     needs: &mut Vec<Need>,
 ) -> Vec<Assessed> {
     let Some(ledger) = ledger else { return Vec::new() };
-    best(choice)
+    best(facts, track, choice, evidence)
+        .into_iter()
         .map(|tag| {
             let repository = &track.repository;
             let answer = evidence.digests.get(&(repository.clone(), tag.clone()));
@@ -302,6 +325,8 @@ fn assess_track(
                 manifest,
                 ledger,
                 running: choice.current.as_ref().and_then(|current| current.digest.as_ref()),
+                left: choice.memory.abandoned.as_ref(),
+                order: facts.policy.order(),
             };
             Assessed { tag: tag.clone(), digest: digest.cloned(), verdicts: verdicts(facts, &subject) }
         })
@@ -323,6 +348,10 @@ pub struct Subject<'a> {
     pub ledger: &'a Ledger,
     /// The digest that runs.
     pub running: Option<&'a Digest>,
+    /// A version that a person went back from.
+    pub left: Option<&'a Abandoned>,
+    /// How the policy orders tags.
+    pub order: Order<'a>,
 }
 
 fn verdicts(facts: &Facts, subject: &Subject<'_>) -> Vec<(Layer, Verdict)> {

@@ -115,15 +115,17 @@ impl Tag {
     /// # Errors
     /// [`ImageError::Tag`] where the grammar is not met.
     pub fn parse(text: &str) -> Result<Self, ImageError> {
+        if Self::is_valid(text) { Ok(Self(text.to_owned())) } else { Err(ImageError::Tag) }
+    }
+
+    /// Whether a text is a tag; copies nothing.
+    #[must_use]
+    pub fn is_valid(text: &str) -> bool {
         let mut bytes = text.bytes();
         let first_is_valid = bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         let rest_is_valid =
             bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
-        if first_is_valid && rest_is_valid && text.len() <= 128 {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(ImageError::Tag)
-        }
+        first_is_valid && rest_is_valid && text.len() <= 128
     }
 
     /// The tag as it is written.

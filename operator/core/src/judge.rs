@@ -100,6 +100,10 @@ pub struct Cause {
     pub pods: Vec<String>,
     /// Their nodes.
     pub nodes: Vec<String>,
+    /// Whose fault it is, as a sentence with what the old pods showed.
+    pub judged: String,
+    /// Whether only the deadline decided.
+    pub at_deadline: bool,
 }
 
 /// Judges the new pods against the old ones.
@@ -124,7 +128,8 @@ pub fn judge(observation: &Observation<'_>) -> Judgement {
     match baked(observation, &live) {
         Some(watched) if observation.bake <= watched => Judgement::Pass { watched: observation.bake, ready },
         _ if observation.deadline <= observation.now => {
-            Judgement::Fail(at_deadline(observation, suspicion, ready))
+            let cause = suspicion.unwrap_or_else(|| at_deadline(observation, &live, ready));
+            Judgement::Fail(Cause { at_deadline: true, ..cause })
         }
         Some(_) => Judgement::Waiting { until: bake_end(observation, &live), ready, suspicion },
         None => Judgement::Waiting { until: observation.deadline, ready, suspicion },
@@ -199,8 +204,11 @@ fn ready_together_since(observation: &Observation<'_>, live: &[&Pod]) -> Option<
     Some(observation.watched_since.map_or(last, |watched| watched.max(last)))
 }
 
-fn at_deadline(observation: &Observation<'_>, suspicion: Option<Cause>, ready: u32) -> Cause {
-    suspicion.unwrap_or_else(|| Cause {
+/// The deadline came and no pod shows why. Where not even the wanted pods exist, nothing is held against the image.
+fn at_deadline(observation: &Observation<'_>, live: &[&Pod], ready: u32) -> Cause {
+    let exist = u32::try_from(live.len()).unwrap_or(u32::MAX);
+    let blame = if exist < observation.expected { Blame::Environment } else { Blame::Image };
+    Cause {
         reason: Reason::DeadlineExceeded,
         sentence: format!(
             "{ready} of {} new pods Ready and no answer until {}",
@@ -211,12 +219,30 @@ fn at_deadline(observation: &Observation<'_>, suspicion: Option<Cause>, ready: u
             "the canary to stay Ready for {} before the deadline",
             text::span(observation.bake)
         ),
-        blame: Blame::Image,
+        blame,
         deterministic: false,
         signature: Reason::DeadlineExceeded.code().to_owned(),
         pods: Vec::new(),
         nodes: Vec::new(),
-    })
+        judged: verdict(blame, false, observation.stable),
+        at_deadline: true,
+    }
+}
+
+/// Whose fault it is, told with the evidence: what the old pods show at the same time.
+fn verdict(blame: Blame, both: bool, stable: &[Pod]) -> String {
+    match blame {
+        Blame::Environment if both => {
+            "The environment is at fault, not the image: the old pods fail the same way.".to_owned()
+        }
+        Blame::Environment => "The environment is at fault, not the image.".to_owned(),
+        Blame::Image if stable.iter().all(|pod| pod.deleting) => {
+            "The image is at fault by what it did; there are no old pods to compare it with.".to_owned()
+        }
+        Blame::Image => {
+            format!("The image is at fault, not the cluster: {}, and none shows this.", stable_health(stable))
+        }
+    }
 }
 
 fn cause(observation: &Observation<'_>, live: &[&Pod], findings: &[Finding], finding: &Finding) -> Cause {
@@ -230,16 +256,17 @@ fn cause(observation: &Observation<'_>, live: &[&Pod], findings: &[Finding], fin
     let blame = attribute::attribute(finding, observation.stable, observation.judged, observation.now);
     let both = finding.blame == Blame::Image && blame == Blame::Environment;
     let place = if nodes.is_empty() { String::new() } else { format!(", on {}", nodes.join(" and ")) };
-    let old = if both { "; the old pods fail the same way, so it is not the image" } else { "" };
     Cause {
         reason: finding.reason,
-        sentence: format!("{}{place}{old}", observed(live, &same, finding)),
+        sentence: format!("{}{place}", observed(live, &same, finding)),
         expected: expected(observation, finding.reason),
         blame,
         deterministic: finding.deterministic && blame == Blame::Image,
         signature: finding.signature.clone(),
         pods,
         nodes,
+        judged: verdict(blame, both, observation.stable),
+        at_deadline: false,
     }
 }
 

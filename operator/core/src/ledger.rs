@@ -1,7 +1,9 @@
 //! The memory of a repository in a namespace: first-seen times, failures, what completed and what a person gave up.
 //!
 //! Bounded, and stored before anything is done on its ground, so that a restart or a restored backup forgets nothing that
-//! matters. A digest that failed is never evicted. Who stores it: the controller, as `ImageLedger`.
+//! matters. A digest that failed is never evicted. Who stores it: the controller, as `ImageLedger`, by `ledger/rebase.rs`.
+
+pub mod rebase;
 
 use std::collections::BTreeMap;
 
@@ -171,7 +173,7 @@ impl Ledger {
         }
     }
 
-    fn evict(&mut self) {
+    pub(crate) fn evict(&mut self) {
         while MAX_TAGS < self.tags.len() {
             let oldest = self
                 .tags

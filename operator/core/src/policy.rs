@@ -12,7 +12,7 @@ use crate::image::{ImageRef, Repository};
 use crate::ledger::Ledger;
 use crate::rollout::{OpenRun, Run};
 use crate::scan::Scan;
-use crate::select::{Rule, TagFilter, VariantMode};
+use crate::select::{Order, Rule, TagFilter, VariantMode};
 use crate::workload::{Container, Pod, ReplicaSet, Workload};
 
 /// Names a policy.
@@ -81,6 +81,17 @@ pub struct RolloutSettings {
     pub retry_after: SignedDuration,
 }
 
+/// What happens when the running tag is pushed again with other content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rebuilds {
+    /// Followed where the same authority signed both; this version knows no signatures, so it is told and not followed.
+    Auto,
+    /// Followed after its own soak.
+    Follow,
+    /// Never followed.
+    Hold,
+}
+
 /// What the user decided to trust.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trust {
@@ -109,6 +120,8 @@ pub struct Policy {
     pub variant: VariantMode,
     /// Which tags count at all.
     pub filter: TagFilter,
+    /// What happens when the running tag is pushed again.
+    pub rebuilds: Rebuilds,
     /// Whether an older version may be chosen.
     pub allow_downgrade: bool,
     /// Whether an unknown current version may be replaced.
@@ -121,6 +134,14 @@ pub struct Policy {
     pub rollout: RolloutSettings,
     /// How soon a better candidate must pass for a lesser one to be deferred.
     pub defer_for: SignedDuration,
+}
+
+impl Policy {
+    /// How the policy orders tags.
+    #[must_use]
+    pub fn order(&self) -> Order<'_> {
+        Order { rule: &self.rule, filter: &self.filter }
+    }
 }
 
 /// One workload's containers that run one repository: what moves together.

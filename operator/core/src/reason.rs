@@ -56,15 +56,17 @@ reasons! {
         OtherVariant,
         /// The tag is a pre-release and the rule does not name pre-releases. A range with a pre-release part (`>=1.0.0-0`) does.
         PreRelease,
-        /// The tag cannot be read as a version. Nothing to do.
+        /// The tag cannot be read as what the rule orders: a version, a date of the format, a number. Nothing to do; `image.tags.extract` cuts out the part to read.
         NotAVersion,
-        /// `image.tags.include` or `image.tags.exclude` leaves the tag out.
+        /// `image.tags.include`, `exclude` or `extract` leaves the tag out.
         TagFiltered,
+        /// The name is not a valid tag: 1 to 128 of letters, digits, `_`, `.` and `-`, not starting with `.` or `-`. Nothing can be pulled by it.
+        NotATag,
         /// The tag names a signature, attestation or SBOM, not an image.
         ArtefactTag,
         /// A person went back from this version. It and everything up to it is held; a newer version goes on by itself. Release: `kubectl rollforward release`, or publish a newer version.
         HumanRollback,
-        /// Another tag spells the same version; the one spelled like the running tag was preferred.
+        /// Another tag spells the same version; the one spelled like the running tag was preferred, then the shortest, then the first in the alphabet.
         Duplicate,
     }
     "Current version" {

@@ -19,7 +19,6 @@ use crate::judge::{self, Blame, Cause, Judgement, Observation};
 use crate::ledger::{Ledger, NewFailure};
 use crate::policy::{Facts, Mode, OnDeadline, Policy, Track};
 use crate::reason::Reason;
-use crate::select::{self, Query};
 use crate::text;
 use crate::workload::{Pod, Workload};
 
@@ -323,16 +322,7 @@ fn abort_cause(facts: &Facts, run: &Run) -> Option<(Reason, String)> {
     if !facts.seen.tracks.iter().any(|track| track.key == run.track) {
         return aborted("the policy was edited: the workload is not among its targets any more");
     }
-    let query = Query {
-        rule: &policy.rule,
-        variant: policy.variant,
-        filter: &policy.filter,
-        current: run.from_tag.as_ref().filter(|tag| select::is_ordered(tag)),
-        floor: None,
-        abandoned: None,
-        allow_downgrade: policy.allow_downgrade,
-    };
-    if select::select(&query, [run.to_tag.as_str()]).candidates.is_empty() {
+    if !current::still_admits(policy, run) {
         return Some((
             Reason::Aborted,
             format!("the policy was edited: {} is outside the rule {} now", run.to_tag, policy.rule_text),
@@ -431,10 +421,11 @@ fn passed(facts: &Facts, run: &Run, workload: &Workload, judgement: &Judgement) 
         run.status.step_pods,
         workload.replicas,
     );
-    match next {
+    // Where a person wrote another strategy in mid-canary, the number of pods is theirs: no further step is written.
+    match next.filter(|_| deployment::is_ours(&workload.strategy)) {
         Some((step, surge)) => {
             let what = format!("{words}; {surge} new pods beside {} old, held", workload.replicas);
-            let mut plan = write(facts, run, Phase::Canary, deployment::widen(run, surge), what);
+            let mut plan = write(facts, run, Phase::Canary, deployment::widen(run, workload, surge), what);
             plan.after.step = step;
             plan.after.step_pods = surge;
             plan.after.step_started_at = Some(facts.now);
@@ -508,6 +499,7 @@ fn run_cause(cause: &Cause) -> RunCause {
         pod: cause.pods.first().cloned(),
         node: cause.nodes.first().cloned(),
         signature: cause.signature.clone(),
+        judged: cause.judged.clone(),
     }
 }
 
@@ -518,8 +510,7 @@ fn failed(
     cause: &Cause,
     ledgers: &mut BTreeMap<Repository, Ledger>,
 ) -> RunPlan {
-    let by_deadline = cause.reason == Reason::DeadlineExceeded;
-    if by_deadline && run.settings.on_deadline == OnDeadline::Hold {
+    if cause.at_deadline && run.settings.on_deadline == OnDeadline::Hold {
         let mut plan = wait(facts, run, phase_now(run));
         plan.before.cause = Some(run_cause(cause));
         plan.after = plan.before.clone();
@@ -589,7 +580,8 @@ fn human_edit(
         if let Some(memory) =
             ledgers.get_mut(&run.repository).and_then(|ledger| ledger.workloads.get_mut(&run.track))
         {
-            let left = current::abandon(memory.abandoned.as_ref(), &run.to_tag, by, at);
+            let order = facts.policy.order();
+            let left = current::abandon(order, memory.abandoned.as_ref(), &run.to_tag, by, at);
             memory.abandoned = Some(left);
         }
         let from = run.from_tag.as_ref().map_or("the old image", Tag::as_str);

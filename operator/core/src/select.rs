@@ -1,90 +1,59 @@
 //! Tags × current version × rule → candidates in order, and a reason for every other tag.
 //!
 //! Pure and deterministic: the order of the list changes nothing, deleted tags never lower the choice below the floor, and no
-//! text panics. Versions: `version.rs`. What "current" is: `current.rs`.
+//! text panics. A selection borrows the list: seventeen bytes a tag, whatever the tags are. Rules: `select/rule.rs`; which
+//! tags count: `select/filter.rs`; what "current" is: `current.rs`. Told to users in `docs/selection.md`.
+
+pub mod filter;
+pub mod rule;
+pub mod value;
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-use regex::{Regex, RegexBuilder};
-use thiserror::Error;
+use regex::Regex;
 
 use crate::image::Tag;
 use crate::reason::Reason;
-use crate::version::Version;
-use crate::version::range::Range;
+use crate::text;
 
-/// How far from the running version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
-    /// The same major and minor version.
-    Patch,
-    /// The same major version.
-    Minor,
-    /// Any.
-    Major,
-}
+pub use filter::{FilterError, TagFilter};
+pub use rule::{Direction, Level, Order, Rule};
+pub use value::Value;
 
-/// The version rule.
-#[derive(Debug, Clone)]
-pub enum Rule {
-    /// Relative to what runs.
-    Level(Level),
-    /// A range.
-    Semver(Range),
-}
+/// How many candidates a pass keeps. Five, so that the soak of each begins when it appears.
+pub const MAX_SHORTLIST: usize = 5;
 
 /// Whether variants may change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum VariantMode {
     /// The running tag's family only.
     Keep,
     /// Any.
     Any,
+    /// Those that the expression matches.
+    Pattern(Regex),
 }
 
-/// Why a filter cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`image.tags.{field}`: expected a regular expression of at most 256 characters: {message}")]
-pub struct FilterError {
-    /// `include` or `exclude`.
-    pub field: &'static str,
-    /// The regexp library's words.
-    pub message: String,
-}
-
-/// Which tags count at all. Linear-time matching, capped in size.
-#[derive(Debug, Clone, Default)]
-pub struct TagFilter {
-    include: Option<Regex>,
-    exclude: Option<Regex>,
-}
-
-impl TagFilter {
-    /// Compiles the expressions.
+impl VariantMode {
+    /// Compiles an expression.
     ///
     /// # Errors
-    /// [`FilterError`] names the field.
-    pub fn parse(include: Option<&str>, exclude: Option<&str>) -> Result<Self, FilterError> {
-        let compile = |field, text: Option<&str>| {
-            let fault = |message: String| FilterError { field, message };
-            text.map(|text| {
-                if 256 < text.len() {
-                    return Err(fault("too long".to_owned()));
-                }
-                RegexBuilder::new(text)
-                    .size_limit(1 << 20)
-                    .build()
-                    .map_err(|error| fault(crate::text::clean(&error.to_string(), 200)))
-            })
-            .transpose()
-        };
-        Ok(Self { include: compile("include", include)?, exclude: compile("exclude", exclude)? })
+    /// [`FilterError`] with the library's words.
+    pub fn pattern(text: &str) -> Result<Self, FilterError> {
+        Ok(VariantMode::Pattern(filter::pattern("image.variant.pattern", text)?))
     }
 
-    fn admits(&self, tag: &str) -> bool {
-        self.include.as_ref().is_none_or(|include| include.is_match(tag))
-            && !self.exclude.as_ref().is_some_and(|exclude| exclude.is_match(tag))
+    fn admits(&self, current: Option<&Value<'_>>, value: &Value<'_>) -> bool {
+        let Some(version) = value.version() else { return true };
+        match self {
+            VariantMode::Any => true,
+            VariantMode::Keep => {
+                current.and_then(Value::version).is_none_or(|current| current.same_family(version))
+            }
+            VariantMode::Pattern(pattern) => pattern.is_match(version.variant()),
+        }
     }
 }
 
@@ -94,7 +63,7 @@ pub struct Query<'a> {
     /// The rule.
     pub rule: &'a Rule,
     /// Whether variants may change.
-    pub variant: VariantMode,
+    pub variant: &'a VariantMode,
     /// Which tags count.
     pub filter: &'a TagFilter,
     /// The running tag; without it there is no floor and no variant to keep.
@@ -107,22 +76,18 @@ pub struct Query<'a> {
     pub allow_downgrade: bool,
 }
 
-/// A tag that the rule allows and that is newer than what runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Candidate {
-    /// The tag.
-    pub tag: Tag,
-    /// Its version.
-    pub version: Version,
-}
-
-/// A tag that is not a candidate, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rejected {
-    /// The tag.
-    pub tag: Tag,
-    /// Why.
-    pub reason: Reason,
+/// A tag that may be chosen: where it stands in the list, and enough of its value to order most tags by.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    key: u64,
+    index: u32,
+    /// The part of the tag that is ordered; a tag has at most 128 bytes.
+    from: u8,
+    to: u8,
+    /// Its variant is not written like the running one.
+    other_shape: bool,
+    /// In how much it is written otherwise than the running tag.
+    unlike: u8,
 }
 
 /// Rejected tags of one reason.
@@ -132,146 +97,302 @@ pub struct Group {
     pub reason: Reason,
     /// How many.
     pub count: usize,
-    /// One of them.
-    pub example: Tag,
+    /// The first of them in the alphabet, made safe to show.
+    pub example: String,
 }
 
 /// What became of a list of tags.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug)]
 #[must_use = "a selection that nobody reads chooses nothing"]
-pub struct Selection {
-    /// Best first, complete.
-    pub candidates: Vec<Candidate>,
-    /// Every other tag.
-    pub rejected: Vec<Rejected>,
-    /// The newest release of the same variant that only the rule hides.
-    pub newest_outside: Option<Candidate>,
-    /// Names in the list that are no tags.
-    pub not_tags: usize,
+pub struct Selection<'a, S> {
+    tags: &'a [S],
+    chosen: Vec<Entry>,
+    reasons: Vec<Option<Reason>>,
+    outside: Option<Entry>,
 }
 
-impl Selection {
+/// What a pass keeps of a selection: bounded, whatever the length of the list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[must_use = "a selection that nobody reads chooses nothing"]
+pub struct Shortlist {
+    /// The best candidates, at most [`MAX_SHORTLIST`].
+    pub best: Vec<Tag>,
+    /// How many candidates there are.
+    pub n_candidates: usize,
     /// The rejected tags by reason.
+    pub groups: Vec<Group>,
+    /// The newest release of the same variant that only the rule hides.
+    pub newest_outside: Option<Tag>,
+}
+
+impl Shortlist {
+    /// Whether a tag was left out for this reason.
     #[must_use]
-    pub fn groups(&self) -> Vec<Group> {
-        let mut groups: BTreeMap<Reason, Group> = BTreeMap::new();
-        for rejected in &self.rejected {
-            let group = groups.entry(rejected.reason).or_insert_with(|| Group {
-                reason: rejected.reason,
-                count: 0,
-                example: rejected.tag.clone(),
-            });
-            group.count = group.count.saturating_add(1);
-            // The same example whatever the order of the list.
-            if rejected.tag < group.example {
-                group.example = rejected.tag.clone();
-            }
-        }
-        groups.into_values().collect()
+    pub fn left_out_for(&self, reason: Reason) -> bool {
+        self.groups.iter().any(|group| group.reason == reason)
     }
 }
 
-/// Whether a tag can be ordered among versions.
-#[must_use]
-pub fn is_ordered(tag: &Tag) -> bool {
-    Version::parse(tag.as_str()).is_some()
+impl<'a, S: AsRef<str>> Selection<'a, S> {
+    /// The candidates, best first, all of them.
+    pub fn candidates(&self) -> impl ExactSizeIterator<Item = &'a str> + '_ {
+        self.chosen.iter().map(|entry| self.text(entry.index))
+    }
+
+    /// Every other name, by the alphabet, with its reason.
+    #[must_use]
+    pub fn rejected(&self) -> Vec<(&'a str, Reason)> {
+        let mut rejected: Vec<(&str, Reason)> = self
+            .tags
+            .iter()
+            .zip(&self.reasons)
+            .filter_map(|(tag, reason)| Some((tag.as_ref(), (*reason)?)))
+            .collect();
+        rejected.sort_unstable();
+        rejected
+    }
+
+    /// The rejected names by reason.
+    #[must_use]
+    pub fn groups(&self) -> Vec<Group> {
+        let mut groups: BTreeMap<Reason, (usize, &str)> = BTreeMap::new();
+        for (tag, reason) in self.tags.iter().zip(&self.reasons) {
+            let Some(reason) = reason else { continue };
+            let (count, example) = groups.entry(*reason).or_insert((0, tag.as_ref()));
+            *count = count.saturating_add(1);
+            // The same example whatever the order of the list.
+            *example = tag.as_ref().min(example);
+        }
+        let group = |(reason, (count, example)): (Reason, (usize, &str))| Group {
+            reason,
+            count,
+            example: text::clean(example, 128),
+        };
+        groups.into_iter().map(group).collect()
+    }
+
+    /// The newest release of the same variant that only the rule hides.
+    #[must_use]
+    pub fn newest_outside(&self) -> Option<&'a str> {
+        self.outside.map(|entry| self.text(entry.index))
+    }
+
+    /// What a pass keeps.
+    pub fn shortlist(&self) -> Shortlist {
+        Shortlist {
+            best: self.candidates().take(MAX_SHORTLIST).filter_map(|tag| Tag::parse(tag).ok()).collect(),
+            n_candidates: self.chosen.len(),
+            groups: self.groups(),
+            newest_outside: self.newest_outside().and_then(|tag| Tag::parse(tag).ok()),
+        }
+    }
+
+    fn text(&self, index: u32) -> &'a str {
+        usize::try_from(index).ok().and_then(|index| self.tags.get(index)).map_or("", AsRef::as_ref)
+    }
 }
 
 /// Chooses among tags.
-pub fn select<'a>(query: &Query<'_>, tags: impl IntoIterator<Item = &'a str>) -> Selection {
-    let bounds = Bounds::of(query);
-    let mut selection = Selection::default();
-    for name in tags {
-        let Ok(tag) = Tag::parse(name) else {
-            selection.not_tags = selection.not_tags.saturating_add(1);
-            continue;
-        };
-        match judge(query, &bounds, &tag) {
-            Ok(version) => selection.candidates.push(Candidate { tag, version }),
-            Err((reason, version)) => {
-                if reason == Reason::OutsideRule
-                    && let Some(version) = version
-                {
-                    consider_outside(&mut selection, &bounds, &tag, version);
-                }
-                selection.rejected.push(Rejected { tag, reason });
+pub fn select<'a, S: AsRef<str>>(query: &Query<'_>, tags: &'a [S]) -> Selection<'a, S> {
+    let judge = Judge::of(query);
+    let mut selection = Selection {
+        tags,
+        chosen: Vec::with_capacity(tags.len()),
+        reasons: Vec::with_capacity(tags.len()),
+        outside: None,
+    };
+    for (index, tag) in (0_u32..).zip(tags) {
+        let Judged { value, refusal } = judge.judge(tag.as_ref());
+        selection.reasons.push(refusal);
+        let Some((value, span)) = value else { continue };
+        match refusal {
+            None => selection.chosen.push(judge.entry(index, tag.as_ref(), &value, &span)),
+            Some(Reason::OutsideRule) if judge.is_release_above(&value) => {
+                let entry = judge.entry(index, tag.as_ref(), &value, &span);
+                let better =
+                    selection.outside.is_none_or(|best| judge.rank(tags, &entry, &best) == Ordering::Less);
+                selection.outside = if better { Some(entry) } else { selection.outside };
             }
+            Some(_) => {}
         }
     }
-    order(&bounds, &mut selection);
+    selection.chosen.sort_unstable_by(|one, other| judge.rank(tags, one, other));
+    drop_duplicates(&judge, &mut selection);
     selection
 }
 
-/// The query's versions, read once.
-struct Bounds {
-    current: Option<Version>,
-    floor: Option<Version>,
-    abandoned: Option<Version>,
+/// Of tags that say the same the first stays: the one written most like the running tag.
+fn drop_duplicates<S: AsRef<str>>(judge: &Judge<'_>, selection: &mut Selection<'_, S>) {
+    let Selection { tags, chosen, reasons, outside: _ } = selection;
+    let tags: &[S] = tags;
+    let mut last: Option<Entry> = None;
+    chosen.retain(|entry| {
+        if last.is_some_and(|last| last.key == entry.key && judge.says_the_same(tags, &last, entry)) {
+            let reason = usize::try_from(entry.index).ok().and_then(|index| reasons.get_mut(index));
+            if let Some(reason) = reason {
+                *reason = Some(Reason::Duplicate);
+            }
+            return false;
+        }
+        last = Some(*entry);
+        true
+    });
 }
 
-impl Bounds {
-    fn of(query: &Query<'_>) -> Self {
-        let version = |tag: Option<&Tag>| tag.and_then(|tag| Version::parse(tag.as_str()));
-        Self {
-            current: version(query.current),
-            floor: version(query.floor),
-            abandoned: version(query.abandoned),
+/// What became of one name.
+struct Judged<'t> {
+    value: Option<(Value<'t>, Range<usize>)>,
+    refusal: Option<Reason>,
+}
+
+/// The running tag: its value, and what stands around it.
+struct Anchor<'q> {
+    value: Value<'q>,
+    before: &'q str,
+    after: &'q str,
+}
+
+/// The query with its versions, read once.
+struct Judge<'q> {
+    query: &'q Query<'q>,
+    current: Option<Anchor<'q>>,
+    floor: Option<Value<'q>>,
+    abandoned: Option<Value<'q>>,
+}
+
+impl<'q> Judge<'q> {
+    fn of(query: &'q Query<'q>) -> Self {
+        let order = Order { rule: query.rule, filter: query.filter };
+        let value = |tag: Option<&'q Tag>| tag.and_then(|tag| order.value(tag.as_str()));
+        let current = query.current.and_then(|tag| {
+            let text = tag.as_str();
+            let span = query.filter.span(text)?;
+            let (before, after) = (text.get(..span.start)?, text.get(span.end..)?);
+            Some(Anchor { value: order.value(text)?, before, after })
+        });
+        // A floor of another variant says nothing where the variant is kept: a person changed it.
+        let floor = value(query.floor).filter(|floor| {
+            let current = current.as_ref().map(|anchor| &anchor.value);
+            !matches!(query.variant, VariantMode::Keep) || query.variant.admits(current, floor)
+        });
+        Self { query, current, floor, abandoned: value(query.abandoned) }
+    }
+
+    fn current(&self) -> Option<&Value<'q>> {
+        self.current.as_ref().map(|anchor| &anchor.value)
+    }
+
+    fn judge<'t>(&self, tag: &'t str) -> Judged<'t> {
+        let Query { rule, variant, filter, .. } = self.query;
+        let refuse = |reason| Judged { value: None, refusal: Some(reason) };
+        if !Tag::is_valid(tag) {
+            return refuse(Reason::NotATag);
+        }
+        if is_artefact(tag) {
+            return refuse(Reason::ArtefactTag);
+        }
+        let span = if filter.admits(tag) { filter.span(tag) } else { None };
+        let Some(span) = span else {
+            return refuse(Reason::TagFiltered);
+        };
+        // `digest` names a whole tag.
+        let span = if matches!(rule, Rule::Digest(_)) { 0..tag.len() } else { span };
+        let Some(value) = tag.get(span.clone()).and_then(|text| rule.value(text)) else {
+            let reason =
+                if matches!(rule, Rule::Digest(_)) { Reason::OutsideRule } else { Reason::NotAVersion };
+            return refuse(reason);
+        };
+        if !variant.admits(self.current(), &value) {
+            return refuse(Reason::OtherVariant);
+        }
+        let refusal = rule.allows(self.current(), &value).and_then(|()| self.above_bounds(&value)).err();
+        Judged { value: Some((value, span)), refusal }
+    }
+
+    fn above_bounds(&self, value: &Value<'_>) -> Result<(), Reason> {
+        let rule = self.query.rule;
+        let relation = self.current().map_or(Ordering::Greater, |current| rule.relation(value, current));
+        let not_above = |bound: Option<&Value<'_>>| bound.is_some_and(|bound| !rule.is_newer(value, bound));
+        if relation == Ordering::Greater && not_above(self.abandoned.as_ref()) {
+            return Err(Reason::HumanRollback);
+        }
+        if relation == Ordering::Equal || (relation == Ordering::Less && !self.query.allow_downgrade) {
+            return Err(Reason::NotNewer);
+        }
+        if !self.query.allow_downgrade && not_above(self.floor.as_ref()) {
+            return Err(Reason::BelowFloor);
+        }
+        Ok(())
+    }
+
+    fn is_release_above(&self, value: &Value<'_>) -> bool {
+        let newer = self.current().is_none_or(|current| self.query.rule.is_newer(value, current));
+        newer && value.version().is_some_and(|version| !version.is_prerelease())
+    }
+
+    fn entry(&self, index: u32, tag: &str, value: &Value<'_>, span: &Range<usize>) -> Entry {
+        let key = value.key();
+        let edge = |at: usize| u8::try_from(at).unwrap_or(u8::MAX);
+        let mut entry = Entry {
+            key: if self.query.rule.is_descending() { !key } else { key },
+            index,
+            from: edge(span.start),
+            to: edge(span.end),
+            other_shape: false,
+            unlike: 0,
+        };
+        if let Some(Anchor { value: current, before, after }) = &self.current {
+            let around = tag.get(..span.start) == Some(before) && tag.get(span.end..) == Some(after);
+            let (parts, has_v) = match (current.version(), value.version()) {
+                (Some(one), Some(two)) => (one.parts() == two.parts(), one.has_v() == two.has_v()),
+                (Some(_), None) | (None, Some(_)) | (None, None) => (true, true),
+            };
+            entry.other_shape = !current.same_shape(value);
+            // What weighs more is the higher bit.
+            entry.unlike = [around, parts, has_v]
+                .iter()
+                .fold(0_u8, |unlike, alike| unlike.saturating_mul(2).saturating_add(u8::from(!alike)));
+        }
+        entry
+    }
+
+    /// Best first, totally: version; the variant written like the running one; the variant's numbers; the tag written like
+    /// the running one; the shortest; the alphabet. The list's order is never asked.
+    fn rank<S: AsRef<str>>(&self, tags: &[S], one: &Entry, other: &Entry) -> Ordering {
+        other.key.cmp(&one.key).then_with(|| {
+            let (left, right) = (tag_at(tags, one), tag_at(tags, other));
+            let by_value = match (self.value(left, one), self.value(right, other)) {
+                (Some(left), Some(right)) => self
+                    .query
+                    .rule
+                    .compare(&right, &left)
+                    .then_with(|| one.other_shape.cmp(&other.other_shape))
+                    .then_with(|| right.compare_variants(&left)),
+                (Some(_), None) | (None, Some(_)) | (None, None) => Ordering::Equal,
+            };
+            by_value
+                .then_with(|| one.unlike.cmp(&other.unlike))
+                .then_with(|| left.len().cmp(&right.len()))
+                .then_with(|| left.cmp(right))
+        })
+    }
+
+    fn says_the_same<S: AsRef<str>>(&self, tags: &[S], one: &Entry, other: &Entry) -> bool {
+        match (self.value(tag_at(tags, one), one), self.value(tag_at(tags, other), other)) {
+            (Some(left), Some(right)) => {
+                left.compare(&right) == Ordering::Equal && left.compare_variants(&right) == Ordering::Equal
+            }
+            (Some(_), None) | (None, Some(_)) | (None, None) => false,
         }
     }
-}
 
-fn consider_outside(selection: &mut Selection, bounds: &Bounds, tag: &Tag, version: Version) {
-    let newer = bounds.current.as_ref().is_none_or(|current| *current < version);
-    let best = selection.newest_outside.as_ref();
-    let better = best.is_none_or(|best| match best.version.cmp(&version) {
-        Ordering::Less => true,
-        Ordering::Equal => *tag < best.tag,
-        Ordering::Greater => false,
-    });
-    if newer && better && !version.is_prerelease() {
-        selection.newest_outside = Some(Candidate { tag: tag.clone(), version });
+    fn value<'t>(&self, tag: &'t str, entry: &Entry) -> Option<Value<'t>> {
+        self.query.rule.value(tag.get(usize::from(entry.from)..usize::from(entry.to))?)
     }
 }
 
-fn judge(query: &Query<'_>, bounds: &Bounds, tag: &Tag) -> Result<Version, (Reason, Option<Version>)> {
-    let text = tag.as_str();
-    let refuse = |reason| Err((reason, None));
-    if is_artefact(text) {
-        return refuse(Reason::ArtefactTag);
-    }
-    if !query.filter.admits(text) {
-        return refuse(Reason::TagFiltered);
-    }
-    let Some(version) = Version::parse(text) else {
-        return refuse(Reason::NotAVersion);
-    };
-    if query.variant == VariantMode::Keep
-        && bounds.current.as_ref().is_some_and(|current| current.family() != version.family())
-    {
-        return refuse(Reason::OtherVariant);
-    }
-    if let Err(reason) = allowed(query.rule, bounds.current.as_ref(), &version) {
-        return Err((reason, Some(version)));
-    }
-    let not_above = |bound: Option<&Version>| bound.is_some_and(|bound| version <= *bound);
-    if not_above(bounds.abandoned.as_ref()) && !same(bounds, &version) && above_current(bounds, &version) {
-        return refuse(Reason::HumanRollback);
-    }
-    if same(bounds, &version) || (!query.allow_downgrade && !above_current(bounds, &version)) {
-        return refuse(Reason::NotNewer);
-    }
-    if !query.allow_downgrade && not_above(bounds.floor.as_ref()) {
-        return refuse(Reason::BelowFloor);
-    }
-    Ok(version)
-}
-
-fn same(bounds: &Bounds, version: &Version) -> bool {
-    bounds.current.as_ref().is_some_and(|current| current.cmp(version) == Ordering::Equal)
-}
-
-fn above_current(bounds: &Bounds, version: &Version) -> bool {
-    bounds.current.as_ref().is_none_or(|current| current < version)
+fn tag_at<'t, S: AsRef<str>>(tags: &'t [S], entry: &Entry) -> &'t str {
+    usize::try_from(entry.index).ok().and_then(|index| tags.get(index)).map_or("", AsRef::as_ref)
 }
 
 /// Signatures, attestations and SBOMs are stored under tags of their own.
@@ -280,61 +401,6 @@ fn is_artefact(text: &str) -> bool {
         || text
             .strip_prefix("sha256-")
             .is_some_and(|hex| 64 <= hex.len() && hex.bytes().take(64).all(|byte| byte.is_ascii_hexdigit()))
-}
-
-fn allowed(rule: &Rule, current: Option<&Version>, version: &Version) -> Result<(), Reason> {
-    match rule {
-        Rule::Semver(range) => {
-            if range.matches(version) {
-                Ok(())
-            } else if version.is_prerelease() {
-                Err(Reason::PreRelease)
-            } else {
-                Err(Reason::OutsideRule)
-            }
-        }
-        Rule::Level(level) => {
-            let wants_prerelease = current.is_some_and(Version::is_prerelease);
-            if version.is_prerelease() && !wants_prerelease {
-                return Err(Reason::PreRelease);
-            }
-            let Some(current) = current else { return Ok(()) };
-            // `1.4` follows 1.5 and not 1.4.3: who runs a short tag gets a short tag. So do four parts.
-            let same_shape = current.numbers().len() == version.numbers().len();
-            let kept = match level {
-                Level::Patch => 2,
-                Level::Minor => 1,
-                Level::Major => 0,
-            };
-            let same_line = (0..kept).all(|index| current.number(index) == version.number(index));
-            if same_shape && same_line { Ok(()) } else { Err(Reason::OutsideRule) }
-        }
-    }
-}
-
-/// Best first; of tags that spell the same version one stays: written like the running tag, then shortest, then lexical.
-fn order(bounds: &Bounds, selection: &mut Selection) {
-    let like_running = |candidate: &Candidate| {
-        bounds.current.as_ref().is_some_and(|current| current.has_v() == candidate.version.has_v())
-    };
-    selection.candidates.sort_by(|one, other| {
-        other
-            .version
-            .cmp(&one.version)
-            .then_with(|| like_running(other).cmp(&like_running(one)))
-            .then_with(|| one.tag.as_str().len().cmp(&other.tag.as_str().len()))
-            .then_with(|| one.tag.cmp(&other.tag))
-    });
-    let mut kept: Vec<Candidate> = Vec::with_capacity(selection.candidates.len());
-    for candidate in std::mem::take(&mut selection.candidates) {
-        if kept.last().is_some_and(|last| last.version.cmp(&candidate.version) == Ordering::Equal) {
-            selection.rejected.push(Rejected { tag: candidate.tag, reason: Reason::Duplicate });
-        } else {
-            kept.push(candidate);
-        }
-    }
-    selection.candidates = kept;
-    selection.rejected.sort_by(|one, other| one.tag.cmp(&other.tag));
 }
 
 /// Whether a text fits a pattern in which `*` stands for anything, slashes too. Linear in the text for each star.

@@ -1,114 +1,110 @@
-//! Versions as tags spell them, read leniently and ordered totally.
+//! Versions as tags spell them, read leniently, borrowed from the tag and ordered totally.
 //!
 //! `v1.4.2`, `1.4`, `2026.11.24`, `1.2.3-rc.1`, `7.2.5-alpine3.20`: an optional `v`, one or more numeric parts of any size,
-//! then a suffix. A suffix of a known pre-release word is a pre-release, any other is a variant of the same version.
-//! Ranges: `version/range.rs`.
+//! then a suffix. A suffix of a known pre-release word is a pre-release, any other is a variant of the same version. Nothing
+//! is copied: a hundred thousand tags are read without an allocation. Ranges: `version/range.rs`; dates: `version/calver.rs`.
 
+pub mod calver;
 pub mod range;
 
 use std::cmp::Ordering;
-use std::fmt;
 
-/// A whole number of any size, kept as digits without leading zeros.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Number(String);
+/// How many parts a dated version may have: year, month, week, day and two counters.
+pub(crate) const MAX_FIELDS: usize = 6;
 
-impl Number {
-    fn parse(digits: &str) -> Option<Self> {
-        let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-        is_number.then(|| {
-            let plain = digits.trim_start_matches('0');
-            Self(if plain.is_empty() { "0".to_owned() } else { plain.to_owned() })
-        })
-    }
+/// Compares digits as numbers of any size; nothing at all is nought.
+#[must_use]
+pub fn compare_digits(one: &str, other: &str) -> Ordering {
+    let (one, other) = (one.trim_start_matches('0'), other.trim_start_matches('0'));
+    one.len().cmp(&other.len()).then_with(|| one.cmp(other))
+}
 
-    /// Nought.
-    #[must_use]
-    pub fn zero() -> Self {
-        Self("0".to_owned())
-    }
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
 
-    fn is_zero(&self) -> bool {
-        self.0 == "0"
-    }
-
-    /// The number above.
-    #[must_use]
-    pub fn next(&self) -> Self {
-        let mut digits: Vec<u8> = Vec::new();
-        let mut carry = true;
-        for byte in self.0.bytes().rev() {
-            let (digit, over) = match (byte, carry) {
-                (b'9', true) => (b'0', true),
-                (digit, true) => (digit.saturating_add(1), false),
-                (digit, false) => (digit, false),
-            };
-            digits.push(digit);
-            carry = over;
+/// Compares two series item by item; where one ends, the shorter is less.
+fn compare_series<'a>(
+    mut one: impl Iterator<Item = &'a str>,
+    mut other: impl Iterator<Item = &'a str>,
+    compare: impl Fn(&str, &str) -> Ordering,
+) -> Ordering {
+    loop {
+        let order = match (one.next(), other.next()) {
+            (None, None) => return Ordering::Equal,
+            (None, Some(_)) => return Ordering::Less,
+            (Some(_), None) => return Ordering::Greater,
+            (Some(left), Some(right)) => compare(left, right),
+        };
+        if order != Ordering::Equal {
+            return order;
         }
-        if carry {
-            digits.push(b'1');
-        }
-        Self(digits.iter().rev().map(|byte| char::from(*byte)).collect())
     }
 }
 
-impl Ord for Number {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.0.len().cmp(&other.0.len()).then_with(|| self.0.cmp(&other.0))
-    }
+/// The numeric parts, as they stand in the tag.
+#[derive(Debug, Clone, Copy)]
+enum Numbers<'a> {
+    /// `1.4.2`.
+    Dotted(&'a str),
+    /// In the order of their weight, which a calendar format may spell in another one; unused places are empty.
+    Fields([&'a str; MAX_FIELDS]),
 }
 
-impl PartialOrd for Number {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-/// A version: numbers, pre-release, variant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Version {
-    numbers: Vec<Number>,
-    prerelease: Vec<String>,
-    variant: String,
+/// A version: numbers, pre-release, variant. Two are equal where they say the same, however they are written.
+#[derive(Debug, Clone, Copy)]
+pub struct Version<'a> {
+    numbers: Numbers<'a>,
+    prerelease: &'a str,
+    variant: &'a str,
     has_v: bool,
 }
 
-impl Version {
+impl<'a> Version<'a> {
     /// Reads a version from a tag; `None` where it is none.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &'a str) -> Option<Self> {
         if text.len() > 128 || is_hash(text) {
             return None;
         }
-        let has_v = text.starts_with(['v', 'V']);
-        let rest = if has_v { text.get(1..)? } else { text };
-        let end = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(rest.len());
+        let rest = text.strip_prefix(['v', 'V']);
+        let (rest, has_v) = (rest.unwrap_or(text), rest.is_some());
+        let end = rest.bytes().position(|byte| !byte.is_ascii_digit() && byte != b'.').unwrap_or(rest.len());
         let (digits, suffix) = rest.split_at_checked(end)?;
         // `1.2.` is no version; `1.2.x` ends its numbers before the dot.
-        let numbers: Option<Vec<Number>> = digits.split('.').map(Number::parse).collect();
-        let suffix = suffix.split('+').next().unwrap_or("");
-        let suffix = match suffix.strip_prefix(['-', '_']) {
-            Some(suffix) => suffix,
-            None if suffix.is_empty() => "",
-            // `1.2rc1`, `1.2.3beta`: a pre-release word may follow without a hyphen.
-            None if starts_with_prerelease(suffix) => suffix,
-            None => return None,
+        if !digits.split('.').all(is_digits) {
+            return None;
+        }
+        let (prerelease, variant) = read_suffix(suffix)?;
+        Some(Self { numbers: Numbers::Dotted(digits), prerelease, variant, has_v })
+    }
+
+    /// A dated version: parts by weight, and what follows them.
+    fn dated(fields: [&'a str; MAX_FIELDS], suffix: &'a str, has_v: bool) -> Option<Self> {
+        let (prerelease, variant) = read_suffix(suffix)?;
+        Some(Self { numbers: Numbers::Fields(fields), prerelease, variant, has_v })
+    }
+
+    /// The numeric parts as digits, the weightiest first.
+    pub fn numbers(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        let (dotted, fields) = match self.numbers {
+            Numbers::Dotted(text) => (Some(text), None),
+            Numbers::Fields(fields) => (None, Some(fields)),
         };
-        let (prerelease, variant) = split_suffix(suffix);
-        Some(Self { numbers: numbers?, prerelease, variant, has_v })
+        let fields = fields.into_iter().flatten().filter(|field| !field.is_empty());
+        dotted.into_iter().flat_map(|text| text.split('.')).chain(fields)
     }
 
-    /// The numeric parts.
+    /// How many numeric parts are written.
     #[must_use]
-    pub fn numbers(&self) -> &[Number] {
-        &self.numbers
+    pub fn parts(&self) -> usize {
+        self.numbers().count()
     }
 
-    /// The numeric part at an index; nought where it is not written.
+    /// The digits at an index; empty, which counts as nought, where the part is not written.
     #[must_use]
-    pub fn number(&self, index: usize) -> Number {
-        self.numbers.get(index).cloned().unwrap_or_else(Number::zero)
+    pub fn number(&self, index: usize) -> &'a str {
+        self.numbers().nth(index).unwrap_or("")
     }
 
     /// Whether it is a pre-release.
@@ -119,30 +115,138 @@ impl Version {
 
     /// The variant as it is written: `alpine3.20`, or empty.
     #[must_use]
-    pub fn variant(&self) -> &str {
-        &self.variant
-    }
-
-    /// The variant without its numbers: `alpine3.20` and `alpine3.21` are one family.
-    #[must_use]
-    pub fn family(&self) -> String {
-        let mut family = String::new();
-        let mut in_number = false;
-        for letter in self.variant.chars() {
-            if letter.is_ascii_digit() || (in_number && letter == '.') {
-                in_number = true;
-            } else {
-                in_number = false;
-                family.push(letter);
-            }
-        }
-        family
+    pub fn variant(&self) -> &'a str {
+        self.variant
     }
 
     /// Whether it is written with a leading `v`.
     #[must_use]
     pub fn has_v(&self) -> bool {
         self.has_v
+    }
+
+    /// Whether the variants differ in numbers at most: `alpine3.20`, `alpine3.21` and `alpine` are one family.
+    #[must_use]
+    pub fn same_family(&self, other: &Version<'_>) -> bool {
+        outline(self.variant, None).eq(outline(other.variant, None))
+    }
+
+    /// Compares families: the longer name is greater, then the alphabet.
+    #[must_use]
+    pub fn compare_families(&self, other: &Version<'_>) -> Ordering {
+        let family = |variant| outline(variant, None);
+        let (one, two) = (self.variant, other.variant);
+        family(one).count().cmp(&family(two).count()).then_with(|| family(one).cmp(family(two)))
+    }
+
+    /// Whether the variants are written alike: `alpine3.20` and `alpine3.21`, but not `alpine`.
+    #[must_use]
+    pub fn same_shape(&self, other: &Version<'_>) -> bool {
+        outline(self.variant, Some(b'0')).eq(outline(other.variant, Some(b'0')))
+    }
+
+    /// Compares numbers (absent ones are nought), then pre-release before release. Variants do not take part.
+    #[must_use]
+    pub fn compare_bare(&self, other: &Version<'_>) -> Ordering {
+        let (mut left, mut right) = (self.numbers(), other.numbers());
+        loop {
+            let (one, two) = (left.next(), right.next());
+            if one.is_none() && two.is_none() {
+                return compare_prereleases(self.prerelease, other.prerelease);
+            }
+            match compare_digits(one.unwrap_or(""), two.unwrap_or("")) {
+                Ordering::Equal => {}
+                order @ (Ordering::Less | Ordering::Greater) => return order,
+            }
+        }
+    }
+
+    /// Compares the numbers inside two variants, then their text: `alpine3.21` is above `alpine3.9`.
+    #[must_use]
+    pub fn compare_variants(&self, other: &Version<'_>) -> Ordering {
+        compare_series(runs(self.variant), runs(other.variant), compare_digits)
+            .then_with(|| self.variant.cmp(other.variant))
+    }
+
+    /// A number whose order is that of [`compare_bare`](Self::compare_bare) as far as 64 bits tell: where two keys differ,
+    /// the versions differ the same way.
+    #[must_use]
+    pub fn key(&self) -> u64 {
+        let mut bits = Bits::new();
+        let mut numbers = self.numbers();
+        for _ in 0..3 {
+            bits.number(numbers.next().unwrap_or(""));
+        }
+        let has_more = numbers.any(|digits| !digits.trim_start_matches('0').is_empty());
+        bits.push(u64::from(has_more), 1);
+        if !has_more {
+            bits.push(u64::from(!self.is_prerelease()), 1);
+        }
+        bits.finish()
+    }
+}
+
+impl Ord for Version<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.compare_bare(other).then_with(|| self.compare_variants(other))
+    }
+}
+
+impl PartialOrd for Version<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Version<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Version<'_> {}
+
+/// Numbers in a row, each preceded by how many bits it has, so that they compare as they are; cut off at 64 bits.
+struct Bits {
+    value: u64,
+    left: u32,
+}
+
+impl Bits {
+    /// The greatest length that is told apart; longer numbers look alike and end the key.
+    const TOO_LONG: u64 = 63;
+
+    fn new() -> Self {
+        Self { value: 0, left: u64::BITS }
+    }
+
+    fn push(&mut self, bits: u64, width: u32) {
+        let kept = width.min(self.left);
+        let cut = bits.checked_shr(width.saturating_sub(kept)).unwrap_or(0);
+        self.value = self.value.checked_shl(kept).unwrap_or(0) | cut;
+        self.left = self.left.saturating_sub(kept);
+    }
+
+    fn number(&mut self, digits: &str) {
+        let value = if digits.is_empty() { Some(0) } else { digits.parse::<u64>().ok() };
+        let width = value.map_or(u64::BITS, |value| u64::BITS.saturating_sub(value.leading_zeros()));
+        match value {
+            Some(value) if u64::from(width) < Self::TOO_LONG => {
+                self.push(u64::from(width), 6);
+                // The top bit is known from the length.
+                let low = width.saturating_sub(1);
+                self.push(value & !(1_u64.checked_shl(low).unwrap_or(0)), low);
+            }
+            Some(_) | None => {
+                self.push(Self::TOO_LONG, 6);
+                self.value = self.finish();
+                self.left = 0;
+            }
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.value.checked_shl(self.left).unwrap_or(0)
     }
 }
 
@@ -154,7 +258,7 @@ fn is_hash(text: &str) -> bool {
 }
 
 /// Words that say "not finished yet". `m1`, `ea` and `cr` are what Java projects write.
-const PRERELEASE_WORDS: &[&str] = &[
+pub const PRERELEASE_WORDS: &[&str] = &[
     "alpha",
     "beta",
     "rc",
@@ -178,98 +282,100 @@ const PRERELEASE_WORDS: &[&str] = &[
 ];
 
 fn starts_with_prerelease(text: &str) -> bool {
-    let word: String =
-        text.chars().take_while(char::is_ascii_alphabetic).collect::<String>().to_ascii_lowercase();
-    let rest = text.get(word.len()..).unwrap_or("");
-    let ends_well =
-        rest.is_empty() || rest.starts_with(|letter: char| letter.is_ascii_digit() || letter == '.');
+    let length = text.bytes().take_while(u8::is_ascii_alphabetic).count();
+    let Some((word, rest)) = text.split_at_checked(length) else {
+        return false;
+    };
+    let numbered = rest.starts_with(|letter: char| letter.is_ascii_digit());
+    let ends_well = rest.is_empty() || numbered || rest.starts_with('.');
     // One letter counts with a number only: `1.0-a1`, `1.0-m2`; a bare `-a` may be anything.
-    let long_enough = 1 < word.len() || rest.starts_with(|letter: char| letter.is_ascii_digit());
-    ends_well && long_enough && PRERELEASE_WORDS.contains(&word.as_str())
+    let long_enough = 1 < length || numbered;
+    ends_well && long_enough && PRERELEASE_WORDS.iter().any(|known| known.eq_ignore_ascii_case(word))
 }
 
-/// Splits a suffix into pre-release identifiers and variant: `rc.1-alpine` is both.
-fn split_suffix(suffix: &str) -> (Vec<String>, String) {
-    let mut prerelease: Vec<String> = Vec::new();
-    let mut variant: Vec<&str> = Vec::new();
-    for part in suffix.split('-').filter(|part| !part.is_empty()) {
-        if variant.is_empty() && starts_with_prerelease(part) {
-            prerelease.extend(identifiers(part));
-        } else if variant.is_empty() && !prerelease.is_empty() && Number::parse(part).is_some() {
-            prerelease.push(part.to_owned());
-        } else {
-            variant.push(part);
-        }
+/// What follows the numbers, as pre-release and variant; `None` where it belongs to no version.
+fn read_suffix(suffix: &str) -> Option<(&str, &str)> {
+    let suffix = suffix.split('+').next().unwrap_or("");
+    match suffix.strip_prefix(['-', '_']) {
+        Some(suffix) => Some(split_suffix(suffix)),
+        None if suffix.is_empty() => Some(("", "")),
+        // `1.2rc1`, `1.2.3beta`: a pre-release word may follow without a hyphen.
+        None if starts_with_prerelease(suffix) => Some(split_suffix(suffix)),
+        None => None,
     }
-    (prerelease, variant.join("-"))
+}
+
+/// Splits a suffix into pre-release and variant: `rc.1-alpine` is both.
+fn split_suffix(suffix: &str) -> (&str, &str) {
+    let mut end = 0_usize;
+    let mut at = 0_usize;
+    for part in suffix.split('-') {
+        let after = at.saturating_add(part.len());
+        if starts_with_prerelease(part) || (0 < end && is_digits(part)) {
+            end = after;
+        } else if !part.is_empty() {
+            break;
+        }
+        at = after.saturating_add(1);
+    }
+    let (prerelease, variant) = suffix.split_at_checked(end).unwrap_or(("", suffix));
+    (prerelease.trim_matches('-'), variant.trim_matches('-'))
 }
 
 /// `rc10` as `rc`, `10`: so that rc10 comes after rc9.
-fn identifiers(part: &str) -> Vec<String> {
-    let mut all = Vec::new();
-    for piece in part.split('.').filter(|piece| !piece.is_empty()) {
-        let digits_at = piece.find(|letter: char| letter.is_ascii_digit()).unwrap_or(piece.len());
-        let (word, number) = piece.split_at_checked(digits_at).unwrap_or((piece, ""));
-        all.extend([word, number].into_iter().filter(|one| !one.is_empty()).map(str::to_ascii_lowercase));
-    }
-    all
+fn identifiers(prerelease: &str) -> impl Iterator<Item = &str> {
+    prerelease
+        .split(['.', '-'])
+        .flat_map(|piece| {
+            let digits_at = piece.bytes().position(|byte| byte.is_ascii_digit()).unwrap_or(piece.len());
+            let (word, number) = piece.split_at_checked(digits_at).unwrap_or((piece, ""));
+            [word, number]
+        })
+        .filter(|one| !one.is_empty())
 }
 
-fn compare_identifiers(one: &[String], other: &[String]) -> Ordering {
-    for (left, right) in one.iter().zip(other) {
-        let order = match (Number::parse(left), Number::parse(right)) {
-            (Some(left), Some(right)) => left.cmp(&right),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (None, None) => left.cmp(right),
-        };
-        if order != Ordering::Equal {
-            return order;
+/// Nothing at all is a release, and above every pre-release of it.
+fn compare_prereleases(one: &str, other: &str) -> Ordering {
+    match (one.is_empty(), other.is_empty()) {
+        (true, true) => Ordering::Equal,
+        (true, false) => Ordering::Greater,
+        (false, true) => Ordering::Less,
+        (false, false) => compare_series(identifiers(one), identifiers(other), compare_identifiers),
+    }
+}
+
+fn compare_identifiers(one: &str, other: &str) -> Ordering {
+    match (is_digits(one), is_digits(other)) {
+        (true, true) => compare_digits(one, other),
+        (true, false) => Ordering::Less,
+        (false, true) => Ordering::Greater,
+        (false, false) => {
+            let lower = |byte: u8| byte.to_ascii_lowercase();
+            one.bytes().map(lower).cmp(other.bytes().map(lower))
         }
     }
-    one.len().cmp(&other.len())
 }
 
-/// The runs of digits in a variant, as numbers: `alpine3.21` is above `alpine3.9`.
-fn variant_numbers(variant: &str) -> Vec<Number> {
-    variant.split(|letter: char| !letter.is_ascii_digit()).filter_map(Number::parse).collect()
+/// The runs of digits in a variant.
+fn runs(variant: &str) -> impl Iterator<Item = &str> {
+    variant.split(|letter: char| !letter.is_ascii_digit()).filter(|run| !run.is_empty())
 }
 
-impl Ord for Version {
-    /// By numbers (absent ones are nought), then pre-release before release, then the variant's numbers and text.
-    fn cmp(&self, other: &Self) -> Ordering {
-        let length = self.numbers.len().max(other.numbers.len());
-        for index in 0..length {
-            match self.number(index).cmp(&other.number(index)) {
-                Ordering::Equal => {}
-                order @ (Ordering::Less | Ordering::Greater) => return order,
-            }
-        }
-        let prerelease = match (self.is_prerelease(), other.is_prerelease()) {
-            (true, false) => Ordering::Less,
-            (false, true) => Ordering::Greater,
-            (true, true) => compare_identifiers(&self.prerelease, &other.prerelease),
-            (false, false) => Ordering::Equal,
-        };
-        prerelease
-            .then_with(|| variant_numbers(&self.variant).cmp(&variant_numbers(&other.variant)))
-            .then_with(|| self.variant.cmp(&other.variant))
-    }
-}
-
-impl PartialOrd for Version {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let numbers: Vec<&str> = self.numbers.iter().map(|number| number.0.as_str()).collect();
-        write!(formatter, "{}", numbers.join("."))?;
-        if self.is_prerelease() {
-            write!(formatter, "-{}", self.prerelease.join("."))?;
-        }
-        if self.variant.is_empty() { Ok(()) } else { write!(formatter, "-{}", self.variant) }
-    }
+/// A variant with each number, dots in it included, left out or put as one mark.
+fn outline(variant: &str, mark: Option<u8>) -> impl Iterator<Item = u8> {
+    variant
+        .bytes()
+        .scan(false, move |in_number, byte| {
+            let is_number = byte.is_ascii_digit() || (*in_number && byte == b'.');
+            let begins = is_number && !*in_number;
+            *in_number = is_number;
+            Some(if begins {
+                mark
+            } else if is_number {
+                None
+            } else {
+                Some(byte)
+            })
+        })
+        .flatten()
 }

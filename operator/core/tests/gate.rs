@@ -14,6 +14,7 @@
 mod build;
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use jiff::Timestamp;
 use rollforward_core::current;
@@ -24,6 +25,7 @@ use rollforward_core::image::{Digest, Tag};
 use rollforward_core::ledger::{Ledger, NewFailure};
 use rollforward_core::policy::{Facts, Policy, Track, Trust};
 use rollforward_core::reason::Reason;
+use rollforward_core::select::{Level, Order, Rule, TagFilter};
 use rollforward_core::text;
 use rollforward_core::workload::Strategy;
 
@@ -57,7 +59,10 @@ fn ledger(sightings: &str) -> Ledger {
 }
 
 fn subject<'a>(tag: &'a Tag, digest: Option<&'a Digest>, ledger: &'a Ledger) -> Subject<'a> {
-    Subject { tag, digest, answer: None, manifest: None, ledger, running: None }
+    static RULE: Rule = Rule::Level(Level::Patch);
+    static FILTER: LazyLock<TagFilter> = LazyLock::new(TagFilter::default);
+    let order = Order { rule: &RULE, filter: &FILTER };
+    Subject { tag, digest, answer: None, manifest: None, ledger, running: None, left: None, order }
 }
 
 #[test]
@@ -126,9 +131,11 @@ fn a_moved_tag_is_told_and_an_old_digest_under_a_newer_name_is_refused() {
     check("1.0.2=a@10:00:00 1.0.1=a@11:00:00", "1.0.1=a", "Pass LedgerClean");
     // A floating name is no version: it goes with every release, and says nothing of the digest's age.
     check("latest=a@10:00:00 1.0.1=a@11:00:00", "1.0.1=a", "Pass LedgerClean");
+    check("1.0=a@10:00:00 1.0.1=a@11:00:00", "1.0.1=a", "Pass LedgerClean");
     check("1.0.0=a@09:00:00 1.0.0=b@10:00:00 1.0.1=a@11:00:00", "1.0.1=a", "Fail RetaggedDigest");
 }
 
+/// A failure of a run of its own: one run counts once.
 fn failure(run: usize, deterministic: bool) -> NewFailure {
     NewFailure {
         tag: build::tag("1.0.1"),

@@ -164,7 +164,9 @@ fn pods(words: &str, created_at: Timestamp, now: Timestamp) -> Vec<Pod> {
 }
 
 fn cause(cause: &Cause) -> String {
-    format!("{} {}: {}", cause.reason, blame(cause.blame), cause.sentence)
+    let both = if cause.judged.contains("the old pods fail the same way") { "; " } else { "" };
+    let judged = if both.is_empty() { "" } else { cause.judged.as_str() };
+    format!("{} {}: {}{both}{judged}", cause.reason, blame(cause.blame), cause.sentence)
 }
 
 fn told(judgement: &Judgement) -> String {

@@ -135,6 +135,7 @@ fn story(run: &UpdateRun, lines: &mut Vec<String>) {
             "  cause    {}: expected {}, observed {}",
             cause.reason, cause.expected, cause.observed
         ));
+        lines.extend(cause.judged.iter().map(|judged| format!("  judged   {judged}")));
     }
     if let Some(result) = &status.result {
         lines.push(format!("  ended    {}: {}", result.reason, result.message));

@@ -28,6 +28,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 use crate::kubernetes::events::Events;
+use crate::reconcile::ledgers::Ledgers;
 use crate::reconcile::observe::{Stores, matches_labels};
 use crate::reconcile::{Context, Error, gather, reconcile};
 use crate::registry::Registry;
@@ -75,6 +76,7 @@ pub(crate) async fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
         cache: gather::Cache::default(),
         events,
         metrics,
+        ledgers: Ledgers::default(),
         stores,
     });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");

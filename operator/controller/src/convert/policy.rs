@@ -5,16 +5,15 @@ use std::fmt;
 use jiff::SignedDuration;
 use kube::ResourceExt;
 use rollforward_api::policy::{
-    Adopt, Downgrade, Level, Mode, OnDeadline, Rollout, Select, Unsigned, UpdatePolicy, VariantMode,
-    Verification, WhenImpossible,
+    Adopt, Downgrade, Mode, OnDeadline, Rebuilds, Rollout, Unsigned, UpdatePolicy, Verification,
+    WhenImpossible,
 };
 use rollforward_api::schema::PodsOrShare;
 use rollforward_core::image::Digest;
 use rollforward_core::policy::{self, Policy, PolicyId, RolloutSettings, StepSize, Trust};
 use rollforward_core::reason::Reason;
-use rollforward_core::select::{self, Rule, TagFilter};
-use rollforward_core::version::range::Range;
 
+use super::selection;
 use crate::config::{Defaults, parse_duration};
 
 /// Asks for a look now; the value is any text that has not been used before, best the time.
@@ -73,15 +72,16 @@ pub fn requested(object: &UpdatePolicy) -> bool {
     request(object).is_some_and(|request| Some(request) != handled)
 }
 
-#[derive(Default)]
-struct Faults(Vec<Fault>);
+/// The faults found so far.
+#[derive(Debug, Default)]
+pub struct Faults(pub Vec<Fault>);
 
 impl Faults {
-    fn invalid(&mut self, field: &'static str, message: impl Into<String>) {
+    pub(super) fn invalid(&mut self, field: &'static str, message: impl Into<String>) {
         self.0.push(Fault { reason: Reason::InvalidPolicy, field, message: message.into() });
     }
 
-    fn newer(&mut self, field: &'static str) {
+    pub(super) fn newer(&mut self, field: &'static str) {
         let message =
             "a value that this version does not know; upgrade the operator, or use a value it knows";
         self.0.push(Fault { reason: Reason::NewerApi, field, message: message.to_owned() });
@@ -113,12 +113,7 @@ pub fn policy(object: &UpdatePolicy, defaults: &Defaults) -> Result<Policy, Vec<
     let mut faults = Faults::default();
     let spec = &object.spec;
     let image = spec.image.clone().unwrap_or_default();
-    let (rule, rule_text) = rule(image.select.as_ref(), &mut faults);
-    let tags = image.tags.clone().unwrap_or_default();
-    let filter = TagFilter::parse(tags.include.as_deref(), tags.exclude.as_deref()).unwrap_or_else(|error| {
-        faults.invalid("spec.image.tags", error.to_string());
-        TagFilter::default()
-    });
+    let (rule, rule_text) = selection::rule(image.select.as_ref(), &mut faults);
     let schedule = spec.schedule.clone().unwrap_or_default();
     let interval = faults.duration("spec.schedule.interval", schedule.interval.as_ref(), defaults.interval);
     let converted = Policy {
@@ -133,8 +128,9 @@ pub fn policy(object: &UpdatePolicy, defaults: &Defaults) -> Result<Policy, Vec<
         suspend: spec.suspend.unwrap_or(false),
         rule,
         rule_text,
-        variant: variant(image.variant.map(|variant| variant.mode), &mut faults),
-        filter,
+        variant: selection::variant(image.variant.as_ref(), &mut faults),
+        filter: selection::filter(image.tags.as_ref(), &mut faults),
+        rebuilds: rebuilds(image.rebuilds, &mut faults),
         allow_downgrade: downgrade(image.downgrade, &mut faults),
         adopt: adopt(image.adopt, &mut faults),
         interval: interval.max(SignedDuration::from_secs(1)),
@@ -143,36 +139,6 @@ pub fn policy(object: &UpdatePolicy, defaults: &Defaults) -> Result<Policy, Vec<
         defer_for: DEFER_FOR,
     };
     if faults.0.is_empty() { Ok(converted) } else { Err(faults.0) }
-}
-
-fn rule(select: Option<&Select>, faults: &mut Faults) -> (Rule, String) {
-    let patch = || (Rule::Level(select::Level::Patch), "Patch".to_owned());
-    let Some(select) = select else { return patch() };
-    match (&select.level, &select.semver) {
-        (Some(level), None) => {
-            let level = match level {
-                Level::Patch => select::Level::Patch,
-                Level::Minor => select::Level::Minor,
-                Level::Major => select::Level::Major,
-                Level::Newer => {
-                    faults.newer("spec.image.select.level");
-                    select::Level::Patch
-                }
-            };
-            (Rule::Level(level), format!("{level:?}"))
-        }
-        (None, Some(semver)) => match Range::parse(&semver.range) {
-            Ok(range) => (Rule::Semver(range), rollforward_core::text::clean(&semver.range, 100)),
-            Err(error) => {
-                faults.invalid("spec.image.select.semver.range", error.to_string());
-                patch()
-            }
-        },
-        (None, None) | (Some(_), Some(_)) => {
-            faults.invalid("spec.image.select", "expected exactly one of level and semver");
-            patch()
-        }
-    }
 }
 
 fn mode(mode: Option<Mode>, faults: &mut Faults) -> policy::Mode {
@@ -186,13 +152,14 @@ fn mode(mode: Option<Mode>, faults: &mut Faults) -> policy::Mode {
     }
 }
 
-fn variant(mode: Option<VariantMode>, faults: &mut Faults) -> select::VariantMode {
-    match mode {
-        Some(VariantMode::Keep) | None => select::VariantMode::Keep,
-        Some(VariantMode::Any) => select::VariantMode::Any,
-        Some(VariantMode::Newer) => {
-            faults.newer("spec.image.variant.mode");
-            select::VariantMode::Keep
+fn rebuilds(rebuilds: Option<Rebuilds>, faults: &mut Faults) -> policy::Rebuilds {
+    match rebuilds {
+        Some(Rebuilds::Auto) | None => policy::Rebuilds::Auto,
+        Some(Rebuilds::Follow) => policy::Rebuilds::Follow,
+        Some(Rebuilds::Hold) => policy::Rebuilds::Hold,
+        Some(Rebuilds::Newer) => {
+            faults.newer("spec.image.rebuilds");
+            policy::Rebuilds::Hold
         }
     }
 }

@@ -214,6 +214,7 @@ fn status(status: &UpdateRunStatus) -> RunStatus {
             pod: cause.pod.clone(),
             node: cause.node.clone(),
             signature: cause.signature.clone(),
+            judged: cause.judged.clone().unwrap_or_default(),
         }),
         writes: writes.collect(),
         result: status.result.as_ref().map(|result| (reason(&result.reason), result.message.clone())),
@@ -279,6 +280,7 @@ pub fn to_status(status: &RunStatus) -> UpdateRunStatus {
             pod: cause.pod.clone(),
             node: cause.node.clone(),
             signature: clean(&cause.signature, 500),
+            judged: Some(clean(&cause.judged, 500)).filter(|judged| !judged.is_empty()),
         }),
         writes: Some(
             writes.iter().map(|(at, what)| Write { at: time(*at), what: clean(what, 500) }).collect(),

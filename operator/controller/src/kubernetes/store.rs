@@ -211,23 +211,25 @@ pub async fn ledger(
     optional(api.get(&ledger_name(repository)).await).map_err(ApiError::of("get the ImageLedger"))
 }
 
-/// Stores a ledger, created where it is not there.
+/// Stores a ledger on top of the version that was read; created where there was none.
 ///
 /// # Errors
-/// Where the apiserver refused.
+/// Where the apiserver refused; 409 where it was stored anew since it was read.
 pub async fn store_ledger(
     client: &Client,
     namespace: &str,
     repository: &Repository,
+    read: Option<&ImageLedger>,
     new: &ImageLedgerStatus,
 ) -> Result<(), ApiError> {
     let api = Api::<ImageLedger>::namespaced(client.clone(), namespace);
     let name = ledger_name(repository);
-    let body = json!({ "status": new });
-    let stored = optional(api.patch_status(&name, &params(), &Patch::Merge(&body)).await);
-    if stored.map_err(ApiError::of("write the ImageLedger"))?.is_some() {
-        return Ok(());
+    if let Some(read) = read {
+        let body = json!({"metadata": {"resourceVersion": read.resource_version()}, "status": new});
+        let stored = api.patch_status(&name, &params(), &Patch::Merge(&body)).await;
+        return stored.map(drop).map_err(ApiError::of("write the ImageLedger"));
     }
+    let body = json!({ "status": new });
     let metadata = ObjectMeta {
         name: Some(name.clone()),
         namespace: Some(namespace.to_owned()),

@@ -10,6 +10,7 @@ use rollforward_core::reason::Reason;
 use rollforward_core::report::Outcome;
 use rollforward_core::rollout::{Phase, Plan, Run, RunPlan, RunStatus};
 
+use super::ledgers::Change;
 use super::{Context, Error};
 use crate::convert;
 use crate::kubernetes::{patch, store};
@@ -67,16 +68,16 @@ async fn store_ledgers(
     plan: &Plan,
 ) -> Result<(), Error> {
     // A release has changed the ledger before the pass began.
-    let released = convert::policy::release(object).is_some();
-    for (repository, ledger) in &plan.ledgers {
-        let before = facts.seen.repositories.get(repository).map(|seen| &seen.ledger);
+    let release = convert::policy::release(object);
+    for (repository, ours) in &plan.ledgers {
+        let Some(seen) = facts.seen.repositories.get(repository) else { continue };
         let ending = facts.seen.namespace_deleting || (facts.policy.deleting && plan.runs.is_empty());
-        if (before == Some(ledger) && !released) || ending {
+        if (seen.ledger == *ours && release.is_none()) || ending {
             continue;
         }
-        let new = convert::ledger::to_status(ledger);
-        store::store_ledger(&ctx.client, &facts.policy.id.namespace, repository, &new).await?;
-        ctx.metrics.wrote("ImageLedger");
+        let namespace = &facts.policy.id.namespace;
+        let change = Change { namespace, base: &seen.ledger, ours, release: release.as_ref() };
+        ctx.ledgers.store(ctx, change).await?;
     }
     Ok(())
 }

@@ -1,24 +1,26 @@
 //! Whether the tag still names what it named, and whether the digest is new. A moved tag starts its soak again; an old
-//! digest under a newer name is refused: that is how a known-bad image is brought back.
+//! digest under a newer name is refused: that is how a known-bad image is brought back. A digest that a person left under
+//! this tag is refused as well: a rebuild is told apart from the one they left by when it was first seen.
+
+use std::cmp::Ordering;
 
 use crate::gate::{Subject, Verdict, Word};
-use crate::image::Tag;
 use crate::reason::Reason;
 use crate::text;
-use crate::version::Version;
 
 /// Passes where the digest is new under this tag.
 pub fn judge(subject: &Subject<'_>) -> Verdict {
     let Some(digest) = subject.digest else {
         return Verdict::skipped(Reason::LedgerClean);
     };
-    let version = Version::parse(subject.tag.as_str());
-    // A floating name (`latest`) goes with every release: only a version can be older.
-    let is_older = |name: &&Tag| {
-        let name = Version::parse(name.as_str());
-        name.is_some() && name < version
-    };
-    let older = subject.ledger.other_names(subject.tag, digest).find(is_older);
+    if let Some(refusal) = left_by_a_person(subject) {
+        return refusal;
+    }
+    // `1.4` names what the newest of 1.4 is: the digest of 1.4.2 under it is no old one.
+    let older = subject.ledger.other_names(subject.tag, digest).find(|name| {
+        subject.order.compare(name, subject.tag) == Some(Ordering::Less)
+            && !subject.order.is_alias(name, subject.tag)
+    });
     if let Some(older) = older {
         return Verdict::new(
             Word::Fail,
@@ -42,4 +44,19 @@ pub fn judge(subject: &Subject<'_>) -> Verdict {
         ),
         None => Verdict::new(Word::Pass, Reason::LedgerClean, "a new digest", "a new digest"),
     }
+}
+
+/// A rebuild that a person went back from, and every one seen before that, is held; a later one goes on.
+fn left_by_a_person(subject: &Subject<'_>) -> Option<Verdict> {
+    let left = subject.left.filter(|left| left.tag == *subject.tag)?;
+    let first_seen = subject.ledger.first_seen(subject.tag, subject.digest?)?;
+    (first_seen <= left.at).then(|| {
+        Verdict::new(
+            Word::Fail,
+            Reason::HumanRollback,
+            format!("{} to stay as it runs", left.tag),
+            format!("{} went back from it at {}", text::clean(&left.by, 64), text::instant_seconds(left.at)),
+        )
+        .hint("Respected. A later push goes on by itself, or: kubectl rollforward release.")
+    })
 }

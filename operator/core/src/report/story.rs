@@ -1,10 +1,11 @@
 //! The story of a run: its Events, and its lines under `why`.
 
-use crate::policy::RolloutSettings;
+use crate::policy::{RolloutSettings, WhenImpossible};
 use crate::reason::Reason;
 use crate::report::{Event, MAX_MESSAGE};
 use crate::rollout::{Phase, Plan, Run, RunPlan};
 use crate::text;
+use crate::workload::{Strategy, Workload};
 
 /// What this pass did to a run, told once each.
 #[must_use]
@@ -85,10 +86,15 @@ pub fn lines(run: &Run, stable: &str) -> Vec<String> {
         };
         lines.push(format!("{}: {}{place}.", cause.reason, cause.observed));
     }
-    if !stable.is_empty() {
-        lines.push(format!("Judged against: {stable}."));
+    let decided = run.status.intent.is_some() || run.status.result.is_some();
+    match run.status.cause.as_ref().filter(|cause| decided && !cause.judged.is_empty()) {
+        Some(cause) => lines.push(cause.judged.clone()),
+        None if stable.is_empty() => {}
+        None => lines.push(format!("Judged against: {stable}.")),
     }
-    if let Some((reason, message)) = &run.status.result {
+    // The end of a run that was rolled back is its cause, told above.
+    let rolled_back = run.status.phase == Phase::RolledBack && run.status.cause.is_some();
+    if let Some((reason, message)) = run.status.result.as_ref().filter(|_| !rolled_back) {
         lines.push(format!("Ended {reason}: {message}."));
     }
     lines
@@ -96,11 +102,19 @@ pub fn lines(run: &Run, stable: &str) -> Vec<String> {
 
 /// What a run would do, in one line.
 #[must_use]
-pub fn outlook(settings: &RolloutSettings, replicas: i32) -> String {
-    let pods = crate::rollout::deployment::step_pods(settings, 0, replicas).unwrap_or(1);
-    format!(
-        "Then: {pods} canary pod{} beside {replicas}, watched {}, rolled back by itself if it fails.",
-        if pods == 1 { "" } else { "s" },
-        text::span(settings.bake)
-    )
+pub fn outlook(settings: &RolloutSettings, workload: &Workload) -> String {
+    let how = match (&workload.strategy, workload.replicas) {
+        (_, 0) => return "Then: the image is set; 0 replicas: nothing to observe.".to_owned(),
+        (Strategy::Recreate, _) if settings.when_impossible == WhenImpossible::Hold => {
+            return "Then: held, for strategy Recreate leaves no room for a canary.".to_owned();
+        }
+        (Strategy::Recreate, _) => {
+            "all pods at once, for strategy Recreate leaves no room for a canary".to_owned()
+        }
+        (Strategy::RollingUpdate { .. }, replicas) => {
+            let pods = crate::rollout::deployment::step_pods(settings, 0, replicas).unwrap_or(1);
+            format!("{pods} canary pod{} beside {replicas}", if pods == 1 { "" } else { "s" })
+        }
+    };
+    format!("Then: {how}, watched {}, rolled back by itself if it fails.", text::span(settings.bake))
 }

@@ -1,15 +1,16 @@
 //! What is said of one track: state, sentences, candidates and layers.
 
+use std::cmp::Ordering;
+
 use crate::current::{Choice, Chosen};
 use crate::decide::{Course, Hold, Standing};
 use crate::gate::{Assessed, Layer, Verdict, Word};
-use crate::judge::Judgement;
+use crate::judge::{Cause, Judgement};
 use crate::policy::{Facts, Track};
 use crate::reason::Reason;
 use crate::report::{CandidateReport, MAX_MESSAGE, Outcome, TrackReport, hold_sentence, story};
 use crate::rollout::{Phase, Plan, Run, RunPlan};
 use crate::text;
-use crate::version::Version;
 
 /// Everything that is known about one track after a pass.
 #[derive(Debug)]
@@ -81,7 +82,7 @@ impl Line<'_> {
     pub fn is_blocked(&self) -> bool {
         matches!(self.course, Course::Hold(hold) if hold.standing == Standing::Blocked)
             || self.failed_retry().is_some()
-            || self.run.is_some_and(|run| run.before.intent.is_some())
+            || self.run.is_some_and(|run| run.before.intent.is_some() || waits_for_a_person(run).is_some())
     }
 
     /// The hold of a digest that failed once and is tried again later.
@@ -108,6 +109,10 @@ impl Line<'_> {
         if let Some(intent) = self.run.and_then(|run| run.before.intent.as_ref()) {
             let body = format!("rolling back for {}: {}.", self.run_subject(), intent.message);
             return (intent.reason, super::message(intent.reason, &body));
+        }
+        if let Some(run) = self.run.filter(|run| waits_for_a_person(run).is_some()) {
+            let (_, reason, sentence) = running_sentence(run);
+            return (reason, sentence);
         }
         match self.course {
             Course::Hold(hold) if self.is_failure(hold) => (hold.reason, self.failure_sentence(facts, hold)),
@@ -140,12 +145,13 @@ impl Line<'_> {
         };
         let hint = hold.hint.replace(" Not retried by itself.", "");
         let body = format!(
-            "rolled back for {}:{}@{}: expected {}, observed {}. {hint}. {end}",
+            "rolled back for {}:{}@{}: expected {}, observed {}. {} {hint}. {end}",
             self.track.repository,
             run.to_tag,
             run.to_digest.short(),
             cause.expected,
             cause.observed,
+            cause.judged,
             hint = hint.trim_end_matches('.'),
         );
         super::message(hold.reason, &body)
@@ -207,7 +213,7 @@ impl Line<'_> {
             return None;
         };
         let newest = selection.newest_outside.as_ref()?;
-        Some(format!("{} exists outside the rule ({})", newest.tag, facts.policy.rule_text))
+        Some(format!("{} exists outside the rule ({})", newest, facts.policy.rule_text))
     }
 
     /// The track as the status shows it.
@@ -226,10 +232,15 @@ impl Line<'_> {
             ),
         };
         let now = pinned(tag.map_or("untagged", |tag| tag.as_str()), digest);
-        let latest = match (shown, self.candidates.first()) {
-            (Some(run), _) => pinned(run.to_tag.as_str(), Some(&run.to_digest)),
-            (None, Some(best)) => pinned(best.tag.as_str(), best.digest.as_ref()),
-            (None, None) => now.clone(),
+        let held = match self.course {
+            Course::Hold(hold) => hold.subject.as_ref(),
+            Course::Move { .. } | Course::Continue | Course::Nothing => None,
+        };
+        let latest = match (shown, self.candidates.first(), held) {
+            (Some(run), _, _) => pinned(run.to_tag.as_str(), Some(&run.to_digest)),
+            (None, Some(best), _) => pinned(best.tag.as_str(), best.digest.as_ref()),
+            (None, None, Some((tag, digest))) => pinned(tag.as_str(), digest.as_ref()),
+            (None, None, None) => now.clone(),
         };
         let failed = match self.course {
             Course::Hold(hold) => self.failed_run(hold),
@@ -310,7 +321,7 @@ impl Line<'_> {
         if matches!(self.course, Course::Hold(hold) if hold.standing == Standing::Waits)
             && !self.candidates.is_empty()
         {
-            lines.push(story::outlook(&facts.policy.rollout, self.track.workload.replicas));
+            lines.push(story::outlook(&facts.policy.rollout, &self.track.workload));
         }
         lines
     }
@@ -334,8 +345,8 @@ impl Line<'_> {
     fn human_line(&self, facts: &Facts) -> Option<String> {
         let left = self.chosen.memory.abandoned.as_ref()?;
         // Once a newer version runs, nothing is held by it any more.
-        let version = |tag: &str| Version::parse(tag);
-        if version(left.tag.as_str()) <= version(self.current_tag()) {
+        let known = self.chosen.current.as_ref().and_then(|current| current.known_as.as_ref());
+        if known.is_some_and(|known| facts.policy.order().compare(&left.tag, known) == Some(Ordering::Less)) {
             return None;
         }
         Some(format!(
@@ -379,7 +390,7 @@ impl Line<'_> {
         let Choice::Candidates(selection) = &self.chosen.choice else {
             return None;
         };
-        let behind = selection.candidates.len();
+        let behind = selection.n_candidates.max(1);
         Some(format!(
             "Cost of waiting: {} available since {}, {} behind. Vulnerability data: none configured.",
             best.tag,
@@ -393,12 +404,12 @@ impl Line<'_> {
             return None;
         };
         let groups: Vec<String> = selection
-            .groups()
+            .groups
             .iter()
             .map(|group| format!("{} {} ({})", group.count, group.reason, group.example))
             .collect();
         let outside = selection.newest_outside.as_ref().map_or(String::new(), |newest| {
-            format!("Outside the rule ({}): {}. ", facts.policy.rule_text, newest.tag)
+            format!("Outside the rule ({}): {}. ", facts.policy.rule_text, newest)
         });
         (!groups.is_empty()).then(|| format!("{outside}Left out: {}.", groups.join(", ")))
     }
@@ -408,6 +419,20 @@ fn judged_until(run: &RunPlan) -> Option<jiff::Timestamp> {
     match run.judgement.as_ref()? {
         Judgement::Waiting { until, .. } => Some(*until),
         Judgement::Pass { .. } | Judgement::Fail(_) | Judgement::Unknown { .. } => None,
+    }
+}
+
+/// The cause of a run that was not decided before its deadline and waits for a person, as its policy says.
+fn waits_for_a_person(run: &RunPlan) -> Option<&Cause> {
+    match &run.judgement {
+        Some(Judgement::Fail(cause)) if run.patch.is_none() => Some(cause),
+        Some(
+            Judgement::Fail(_)
+            | Judgement::Pass { .. }
+            | Judgement::Waiting { .. }
+            | Judgement::Unknown { .. },
+        )
+        | None => None,
     }
 }
 
@@ -425,6 +450,13 @@ fn running_sentence(plan: &RunPlan) -> (bool, Reason, String) {
     }
     let bake = text::span(run.settings.bake);
     let (reason, body) = match (&plan.judgement, plan.phase) {
+        (Some(Judgement::Fail(cause)), _) => (
+            cause.reason,
+            format!(
+                "{subject}: expected {}, observed {}. The deadline has passed and `onDeadline: Hold` waits for a person: kubectl rollout undo deployment/{} goes back.",
+                cause.expected, cause.sentence, run.workload.name
+            ),
+        ),
         (Some(Judgement::Waiting { ready, suspicion: Some(cause), until }), _) => (
             cause.reason,
             format!(

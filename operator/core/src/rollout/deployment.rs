@@ -118,8 +118,12 @@ pub fn start(run: &Run, surge: i32) -> Patch {
 
 /// Starts more new pods, still held.
 #[must_use]
-pub fn widen(run: &Run, surge: i32) -> Patch {
-    Patch { strategy: Some(held_strategy(surge)), ..images(run, Direction::Stay) }
+pub fn widen(run: &Run, workload: &Workload, surge: i32) -> Patch {
+    Patch {
+        generation: Some(workload.generation),
+        strategy: Some(held_strategy(surge)),
+        ..images(run, Direction::Stay)
+    }
 }
 
 /// Restores the fields and lets the native controller replace the rest.
@@ -152,7 +156,7 @@ pub fn revert(run: &Run, workload: &Workload) -> Patch {
 #[must_use]
 pub fn restore_ours(run: &Run, workload: &Workload) -> Patch {
     let patch = Patch { images: Vec::new(), ..images(run, Direction::Stay) };
-    Patch { generation: Some(workload.generation), ..restored(run, workload, patch) }
+    restored(run, workload, patch)
 }
 
 /// Which fields hold what we wrote.
@@ -178,13 +182,7 @@ impl Held {
 #[must_use]
 pub fn held_fields(run: &Run, workload: &Workload) -> Held {
     let originals = &run.originals;
-    let strategy = match &workload.strategy {
-        Strategy::RollingUpdate {
-            max_surge: IntOrPercent::Int(_),
-            max_unavailable: IntOrPercent::Int(0),
-        } => run.canary && workload.strategy != originals.strategy,
-        Strategy::RollingUpdate { .. } | Strategy::Recreate => false,
-    };
+    let strategy = run.canary && is_ours(&workload.strategy) && workload.strategy != originals.strategy;
     Held {
         min_ready: run.canary
             && workload.min_ready_seconds == run.hold.0
@@ -193,6 +191,18 @@ pub fn held_fields(run: &Run, workload: &Workload) -> Held {
             && workload.progress_deadline_seconds == run.hold.1
             && originals.progress_deadline_seconds != run.hold.1,
         strategy,
+    }
+}
+
+/// Whether a strategy is one that a canary writes; another one in mid-canary is a person's.
+#[must_use]
+pub fn is_ours(strategy: &Strategy) -> bool {
+    match strategy {
+        Strategy::RollingUpdate {
+            max_surge: IntOrPercent::Int(_),
+            max_unavailable: IntOrPercent::Int(0),
+        } => true,
+        Strategy::RollingUpdate { .. } | Strategy::Recreate => false,
     }
 }
 
@@ -241,6 +251,8 @@ fn restored(run: &Run, workload: &Workload, patch: Patch) -> Patch {
     let held = held_fields(run, workload);
     let originals = &run.originals;
     Patch {
+        // What is held was read at this generation; a change since then is read first.
+        generation: Some(workload.generation),
         min_ready_seconds: held.min_ready.then_some(originals.min_ready_seconds),
         progress_deadline_seconds: held.progress.then_some(originals.progress_deadline_seconds),
         strategy: held.strategy.then(|| originals.strategy.clone()),

@@ -110,6 +110,8 @@ pub struct RunCause {
     pub node: Option<String>,
     /// Equal for equal failures.
     pub signature: String,
+    /// Whose fault it is, with what the old pods showed.
+    pub judged: String,
 }
 
 /// One attempt to move one workload to one digest.

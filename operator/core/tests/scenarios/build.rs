@@ -10,8 +10,8 @@ use rollforward_core::evidence::{Answer, Manifest, Platform, Unknown};
 use rollforward_core::image::{Digest, ImageRef, Repository, Tag};
 use rollforward_core::ledger::Ledger;
 use rollforward_core::policy::{
-    Concurrency, Facts, Mode, OnDeadline, Policy, PolicyId, RepositorySeen, RolloutSettings, Seen, StepSize,
-    Track, Trust, WhenImpossible,
+    Concurrency, Facts, Mode, OnDeadline, Policy, PolicyId, Rebuilds, RepositorySeen, RolloutSettings, Seen,
+    StepSize, Track, Trust, WhenImpossible,
 };
 use rollforward_core::reason::Reason;
 use rollforward_core::rollout::{OpenRun, Run};
@@ -93,6 +93,7 @@ pub fn policy() -> Policy {
         rule_text: "Patch".to_owned(),
         variant: VariantMode::Keep,
         filter: TagFilter::default(),
+        rebuilds: Rebuilds::Auto,
         allow_downgrade: false,
         adopt: false,
         interval: duration("5m"),
@@ -122,6 +123,13 @@ pub fn edit(policy: &mut Policy, field: &str, value: &str) {
         "mode" => policy.mode = if value == "DryRun" { Mode::DryRun } else { Mode::Enforce },
         "suspend" => policy.suspend = value == "true",
         "adopt" => policy.adopt = value == "Allow",
+        "rebuilds" => {
+            policy.rebuilds = match value {
+                "Follow" => Rebuilds::Follow,
+                "Hold" => Rebuilds::Hold,
+                _ => Rebuilds::Auto,
+            }
+        }
         "downgrade" => policy.allow_downgrade = value == "Allow",
         "select" => {
             value.clone_into(&mut policy.rule_text);

@@ -59,7 +59,9 @@ impl Watch {
     pub fn planned(&mut self, facts: &Facts, plan: &Plan) {
         for (course, chosen) in plan.decision.tracks.iter().zip(&plan.decision.assessment.chosen) {
             let Course::Move { tag, digest, .. } = course else { continue };
-            let version = |tag: &Tag| Version::parse(tag.as_str());
+            fn version(tag: &Tag) -> Option<Version<'_>> {
+                Version::parse(tag.as_str())
+            }
             let bounds = [
                 chosen.memory.completed.as_ref(),
                 chosen.memory.abandoned.as_ref().map(|left| &left.tag),

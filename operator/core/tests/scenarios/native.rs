@@ -104,6 +104,11 @@ impl Deployment {
         self.object.generation += 1;
     }
 
+    /// `kubectl scale replicaset --replicas=0`: the Deployment does not raise an old one again.
+    pub fn empty_set(&mut self, name: &str) {
+        self.sets.iter_mut().filter(|set| set.name == name).for_each(|set| set.replicas = 0);
+    }
+
     /// A person writes the image.
     pub fn set_image(&mut self, image: String, by: &str, now: Timestamp) {
         self.by_hand.push(image.clone());

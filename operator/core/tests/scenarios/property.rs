@@ -13,7 +13,7 @@ use crate::script;
 use crate::world::World;
 
 fn cases() -> u32 {
-    std::env::var("ROLLFORWARD_PROPERTY_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(64)
+    std::env::var("ROLLFORWARD_PROPERTY_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(40)
 }
 
 fn one_of(words: &'static [&'static str]) -> impl Strategy<Value = &'static str> + Clone {

@@ -139,6 +139,7 @@ fn person(world: &mut World, verb: &str, name: &str, rest: &[&str]) -> String {
             deployment.object.replicas = replicas.parse().unwrap();
             deployment.change();
         }
+        ("empty-set", [set]) => deployment.empty_set(set),
         ("restart", []) => deployment.restart(),
         ("pause" | "resume", []) => {
             deployment.object.paused = verb == "pause";

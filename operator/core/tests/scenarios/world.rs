@@ -416,7 +416,10 @@ impl World {
             .or_else(|| find(ConditionKind::UpToDate).filter(|one| !one.is_true).map(|one| (one, false)))?;
         let told = report.events.iter().any(|event| event.reason == condition.reason)
             || [Reason::CanaryWatching, Reason::Promoting, Reason::Preparing].contains(&condition.reason);
-        let latest = |report: &Report| report.tracks.first().map(|track| track.latest.clone());
+        let key = report.head.as_ref().map(|(key, _)| key);
+        let latest = |report: &Report| {
+            report.tracks.iter().find(|track| Some(&track.key) == key).map(|track| track.latest.clone())
+        };
         let same = self.operator.status.as_ref().is_some_and(|stored| {
             let known =
                 |one: &report::Condition| one.kind == condition.kind && one.reason == condition.reason;
