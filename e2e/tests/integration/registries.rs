@@ -25,6 +25,7 @@ pub(crate) fn trials() -> Vec<Named> {
             "the real registry with tokens is read with the ServiceAccount's secret, at one request a poll",
             tokens,
         ),
+        trial("of 2,500 tags in the real registry a poll asks for the part that the rule could choose", many),
         trial("a hundred workloads on one repository cost the requests of one", hundred),
     ]
 }
@@ -347,6 +348,63 @@ spec:
         lists <= 20 && all - lists <= 5,
         "{lists} lists and {} other requests for 300 passes",
         all - lists
+    );
+    shop.close()
+}
+
+/// 2,500 tags, written as the registry keeps them: a folder each, beside the one that was pushed.
+fn many_tags(cluster: &Cluster, repository: &str) -> anyhow::Result<()> {
+    let tags = cluster
+        .folder
+        .join("registry/docker/registry/v2/repositories")
+        .join(repository)
+        .join("_manifests/tags");
+    let link = fs::read(tags.join("1.0.0/current/link")).context("the pushed tag")?;
+    for n in 0..2500 {
+        let tag = format!("{}.{}.{}", [0, 2, 3, 4, 5][n / 500], n / 10 % 50, n % 10);
+        let current = tags.join(tag).join("current");
+        fs::create_dir_all(&current)?;
+        fs::write(current.join("link"), &link)?;
+    }
+    Ok(())
+}
+
+async fn many(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let mut shop = Shop::open(&cluster, "registry-many").await?;
+    many_tags(&cluster, &shop.repository)?;
+    let lines = || -> anyhow::Result<Vec<String>> {
+        let text = fs::read_to_string(cluster.folder.join("registry.log"))?;
+        let ours = text.lines().filter(|line| line.contains("/registry-many/web/tags/list"));
+        Ok(ours.filter_map(|line| line.split('"').nth(1)).map(str::to_owned).collect())
+    };
+    shop.workload(&Workload::default())?;
+    shop.start_operator("").await?;
+    shop.policy(POLICY)?;
+    shop.wait_condition("Ready", "True", "Watching").await?;
+    let operator = shop.operator.as_ref().context("started")?;
+    let scans = operator.metric("rollforward_scans_total").await?;
+    e2e::wait::wait_until("four more polls", e2e::shop::PATIENCE, || async {
+        let now = operator.metric("rollforward_scans_total").await?;
+        let seen = format!("{now} scans");
+        Ok(if scans + 4.0 <= now { e2e::wait::Seen::Yes(()) } else { e2e::wait::Seen::NotYet(seen) })
+    })
+    .await?;
+    let asked = lines()?;
+    // The reference registry gives a thousand at most, and says so by its links.
+    let (first, later) = asked.split_at_checked(3).context("three pages at first")?;
+    ensure!(
+        first[0].contains("?n=10000 ") && first[1..].iter().all(|line| line.contains("n=1000")),
+        "{first:?}"
+    );
+    ensure!(
+        later.len() >= 4 && later.iter().all(|line| line.contains("?n=33&last=0.9.9 ")),
+        "expected one bounded request a poll: {later:?}"
+    );
+    shop.push("1.0.1", e2e::image::Image::new("1.0.1")).await?;
+    shop.wait_state("Canary").await?;
+    ensure!(
+        lines()?.iter().skip(3).all(|line| line.contains("&last=0.9.9 ")),
+        "the whole list was read again"
     );
     shop.close()
 }

@@ -77,7 +77,9 @@ pub struct Settings {
     pub max_pages: usize,
     /// Tags of one listing.
     pub max_tags: usize,
-    /// Tags asked for in a page; a registry may give fewer.
+    /// Tags asked for in a page; a registry may give fewer, and one that refuses is asked for less (`pages.rs`).
+    ///
+    /// 10,000: most repositories then fit one page, and one request a poll, in whatever order they are listed.
     pub page_size: usize,
     /// Bytes of one page of tags.
     pub max_page_bytes: usize,
@@ -100,7 +102,7 @@ impl Default for Settings {
             max_time: Duration::from_secs(120),
             max_pages: 200,
             max_tags: 100_000,
-            page_size: 1000,
+            page_size: 10_000,
             max_page_bytes: 4 * 1024 * 1024,
             max_manifest_bytes: 4 * 1024 * 1024,
             max_config_bytes: 4 * 1024 * 1024,

@@ -33,6 +33,7 @@ const TAGS: &str = "GET /v2/web/tags/list?n=1000";
 fn registry_for(hosts: &[&HostileRegistry]) -> Registry {
     Registry::new(Settings {
         plain_http: hosts.iter().map(|host| host.host()).collect(),
+        page_size: 1000,
         max_page_bytes: 64 * 1024,
         max_manifest_bytes: 64 * 1024,
         ..Settings::default()

@@ -71,6 +71,9 @@ impl Scan {
 /// bounded by it finds that tag no later than [`Scan::relisted_by`].
 #[must_use]
 pub fn beginning(rule: &Rule, rule_text: &str, running: Option<&Tag>) -> Option<String> {
+    if let Rule::Digest(tag) = rule {
+        return Some(tag.to_string());
+    }
     // Without a running tag nobody knows whether its versions begin with a v.
     let (v, running) = running.and_then(|tag| spelled(tag.as_str()))?;
     if let Rule::Level(level) = rule {

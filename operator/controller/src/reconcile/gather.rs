@@ -13,6 +13,7 @@ use rollforward_core::evidence::{Answer, Manifest};
 use rollforward_core::gate::{self, Assessment, Evidence, Need};
 use rollforward_core::image::{Digest, Repository, Tag};
 use rollforward_core::policy::Facts;
+use rollforward_core::select::Rule;
 use tokio::sync::Mutex;
 
 use super::Context;
@@ -164,6 +165,10 @@ fn is_resolved(
     let (looked_at, changed_at) = times(facts, repository);
     match answer {
         Answer::Absent | Answer::Unknown(_) => looked_at <= at,
+        // The one tag that is followed is what the poll is for.
+        Answer::Found(_) if matches!(&facts.policy.rule, Rule::Digest(followed) if followed == tag) => {
+            looked_at <= at
+        }
         Answer::Found(_) => {
             let longest = facts.policy.interval.checked_mul(POLLS_BETWEEN).unwrap_or(LONGEST_UNRESOLVED);
             let kept =

@@ -402,6 +402,9 @@ impl Wish {
     /// Adds what the rule could choose for one more track.
     fn narrow(&mut self, policy: &Policy, track: &Track) {
         let running = track.containers.first().and_then(|(_, image)| image.tag.as_ref());
+        // Where the version is a later part of the tag, what the tag begins with says nothing of it.
+        let running =
+            running.filter(|tag| policy.filter.span(tag.as_str()).is_some_and(|span| span.start == 0));
         match (scan::beginning(&policy.rule, &policy.rule_text, running), &mut self.beginnings) {
             (Some(text), Some(known)) => {
                 known.insert(text);

@@ -15,7 +15,9 @@ use super::token::Asker;
 use super::transport::{Exchange, Request};
 use super::words::{Complaint, clean, unknown};
 
-/// What is asked for where a registry refuses more: every registry known serves a hundred.
+/// What is asked for where a registry refuses more: ECR and GitLab take a thousand, every registry known a hundred.
+const SMALLER_PAGES: [usize; 2] = [1000, SMALL_PAGE];
+/// A page of this size is not refused for its size.
 const SMALL_PAGE: usize = 100;
 
 /// How many registries' page sizes are remembered.
@@ -38,7 +40,8 @@ impl PageSizes {
         if sizes.len() >= MAX_HOSTS {
             sizes.clear();
         }
-        sizes.insert(registry.to_owned(), (SMALL_PAGE < size).then_some(SMALL_PAGE));
+        let smaller = SMALLER_PAGES.into_iter().find(|smaller| *smaller < size);
+        sizes.insert(registry.to_owned(), smaller);
     }
 }
 

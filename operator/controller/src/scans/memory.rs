@@ -17,6 +17,10 @@ pub(super) const RELIST: SignedDuration = SignedDuration::from_hours(6);
 /// How many more tags than are known are asked for: a release of many variants still fits one page.
 const SLACK: usize = 32;
 
+/// A list of so many tags that came as one page is always read whole: it costs the same request and sees everything.
+/// A longer one is looked at by parts where that is possible, for its bytes.
+const SMALL_LIST: usize = 1000;
+
 /// Registries that list by age although one listing cannot show it.
 const BY_AGE: [&str; 1] = ["ghcr.io"];
 
@@ -176,7 +180,8 @@ impl Memory {
     ///
     /// `wanted` are the beginnings of the tags that could be chosen; `None` where any tag could.
     pub(super) fn plan(&self, wanted: Option<&BTreeSet<String>>, now: Timestamp) -> Plan {
-        if !self.complete || self.relist_at <= now || self.n_pages <= 1 {
+        let is_small = self.n_pages <= 1 && self.names.len() <= SMALL_LIST;
+        if !self.complete || self.relist_at <= now || is_small {
             return Plan::Whole;
         }
         match (self.order, wanted) {
@@ -219,7 +224,10 @@ impl Memory {
         }
         let n_requests: usize =
             parts.iter().map(|(_, part)| part.n_tags.unwrap_or(page_size).div_ceil(page_size)).sum();
-        if n_requests < self.n_pages { Plan::Beginning(parts) } else { Plan::Whole }
+        let n_tags: usize = parts.iter().filter_map(|(_, part)| part.n_tags).sum();
+        let is_cheaper = n_requests < self.n_pages
+            || n_requests == self.n_pages && n_tags.saturating_mul(2) <= self.names.len();
+        if is_cheaper { Plan::Beginning(parts) } else { Plan::Whole }
     }
 
     /// Adds what a part of the plan found.
@@ -365,6 +373,8 @@ fn learn(registry: &str, names: &Names, before: Option<&Memory>) -> Order {
     let at_the_front = names.iter().take(n_new).all(|name| !is_old(name));
     match (order_is_kept, n_new) {
         (true, 0) => before.order,
+        // Beside one known tag, any place is an end.
+        (true, _) if n_old < 2 => Order::Unknown,
         (true, _) if at_the_end => Order::Age,
         (true, _) if at_the_front => Order::NewestFirst,
         _ => Order::Unknown,
@@ -403,4 +413,125 @@ fn following(text: &str) -> Option<String> {
     let last = text.chars().last().filter(char::is_ascii)?;
     let next = char::from(u8::try_from(u32::from(last)).ok()?.checked_add(1)?);
     text.strip_suffix(last).map(|first| format!("{first}{next}"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a row that does not parse is the failure")]
+mod tests {
+    use super::*;
+
+    fn list(tags: &[&str]) -> TagList {
+        TagList { tags: tags.iter().map(|tag| (*tag).to_owned()).collect(), complete: true, n_pages: 3 }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    /// Listings one after the other, and the order that they teach.
+    fn check(registry: &str, listings: &[&[&str]], expected: Order) {
+        let mut memory: Option<Memory> = None;
+        for (second, tags) in listings.iter().enumerate() {
+            let second = at(i64::try_from(second).unwrap());
+            memory = Some(Memory::listed(registry, &list(tags), memory.as_ref(), second, 0.5));
+        }
+        assert_eq!(memory.unwrap().order, expected, "{registry} {listings:?}");
+    }
+
+    #[test]
+    fn an_order_is_believed_only_where_something_shows_it() {
+        check("r.test", &[&["1.0", "1.1", "1.2"]], Order::Unknown);
+        check("r.test", &[&["1.10", "1.9"]], Order::Name);
+        check("r.test", &[&["1.0", "1.2"], &["1.0", "1.1", "1.2"]], Order::Name);
+        check("r.test", &[&["1.0", "1.1"], &["1.0", "1.1", "1.2"]], Order::Unknown);
+        check("r.test", &[&["1.10", "1.9"], &["1.9"], &["1.9", "2.0"]], Order::Name);
+        check("r.test", &[&["1.9", "1.10"]], Order::Unknown);
+        check("ghcr.io", &[&["1.9", "1.10"]], Order::Age);
+        check("r.test", &[&["1.9", "1.10"], &["1.9", "1.10", "1.8.1"]], Order::Age);
+        check("r.test", &[&["1.9", "1.10"], &["1.10", "1.1"]], Order::Unknown);
+        check("r.test", &[&["1.9", "1.10"], &["1.11", "1.9", "1.10"]], Order::NewestFirst);
+        check("r.test", &[&["1.9", "1.10"], &["1.9", "1.11", "1.10"]], Order::Unknown);
+        check("r.test", &[&["b", "a"], &["b", "a", "c"], &["d", "b", "a", "c"]], Order::NewestFirst);
+        check("r.test", &[&["b", "a"], &["b", "a", "c"], &["a", "b", "c"]], Order::Unknown);
+        check("r.test", &[&["b", "a"], &["b", "a", "c"], &["b", "a", "c"]], Order::Age);
+        check("r.test", &[&[], &["b", "a"]], Order::Unknown);
+    }
+
+    #[test]
+    fn numbers_are_compared_as_people_count() {
+        for (left, right) in
+            [("1.9", "1.10"), ("1.0-rc2", "1.0-rc10"), ("a", "b"), ("1.0", "1.0.1"), ("", "a")]
+        {
+            assert_eq!(natural(left, right), Ordering::Less, "{left} {right}");
+            assert_eq!(natural(right, left), Ordering::Greater, "{right} {left}");
+        }
+        assert_eq!(natural("1.010", "1.10"), Ordering::Equal);
+    }
+
+    #[test]
+    fn names_in_one_text_are_the_names() {
+        let names = Names::new(["b", "", "abc", "d"]);
+        assert_eq!(names.iter().collect::<Vec<_>>(), ["b", "", "abc", "d"]);
+        assert_eq!((names.len(), names.get(4)), (4, None));
+        let sorted = Names::new(["a", "c", "e"]);
+        assert_eq!(["", "a", "b", "c", "z"].map(|text| sorted.n_below(text)), [0, 0, 1, 1, 3]);
+        let many: Vec<String> =
+            (0..2500).map(|n| format!("{}.{}.{}", n / 500, n / 10 % 50, n % 10)).collect();
+        let kept = Names::new(many.iter().map(String::as_str));
+        let bytes = kept.text.capacity() + kept.ends.capacity() * size_of::<u32>();
+        assert!(bytes < 32 * 1024, "{bytes} bytes for 2,500 tags");
+    }
+
+    #[test]
+    fn a_part_is_merged_without_losing_a_tag_and_a_missing_one_disagrees() {
+        let known = ["1.0.0", "1.4.0", "1.4.10", "1.4.9", "1.5.0"];
+        let others: Vec<String> = (0..200).map(|n| format!("2.{n:03}")).collect();
+        let all: Vec<&str> = known.iter().copied().chain(others.iter().map(String::as_str)).collect();
+        let memory = Memory::listed("r.test", &list(&all), None, at(0), 0.5);
+        let Plan::Beginning(parts) = memory.plan(Some(&BTreeSet::from(["1.4.".to_owned()])), at(1)) else {
+            unreachable!("a list by name, with a bound")
+        };
+        let plan = Plan::Beginning(parts.clone());
+        let (_, part) = parts.first().unwrap();
+        assert_eq!((part.after.as_deref(), part.until.as_deref()), (Some("1.0.0"), Some("1.4/")));
+        let merge = |tags: &[&str], complete| {
+            let mut memory = memory.clone();
+            let merged = memory.add(&plan, part, &TagList { complete, ..list(tags) });
+            let names = memory.names.iter().filter(|name| name.starts_with('1'));
+            assert_eq!(memory.names.iter().filter(|name| name.starts_with('2')).count(), 200);
+            (merged, names.map(str::to_owned).collect::<Vec<_>>())
+        };
+        assert_eq!(merge(&["1.4.0", "1.4.10", "1.4.9", "1.5.0"], false).0, Merged::Same);
+        let (merged, names) = merge(&["1.4.0", "1.4.10", "1.4.11", "1.4.9", "1.4.9-a", "1.5.0"], false);
+        assert_eq!(merged, Merged::More);
+        assert_eq!(names, ["1.0.0", "1.4.0", "1.4.10", "1.4.11", "1.4.9", "1.4.9-a", "1.5.0"]);
+        for (tags, complete) in [
+            (&["1.4.0", "1.4.9", "1.5.0"][..], true),
+            (&["1.4.0", "1.4.10", "1.4.9"], true),
+            (&["1.4.0", "1.4.10", "1.4.9"], false),
+            (&["1.4.0", "1.4.10"], false),
+            (&["1.4.9", "1.4.10", "1.4.0", "1.5.0"], true),
+            (&["1.0.0", "1.4.0", "1.4.10", "1.4.9", "1.5.0"], true),
+            (&[], true),
+        ] {
+            let (merged, names) = merge(tags, complete);
+            assert_eq!(
+                (merged, names.as_slice()),
+                (Merged::Disagrees, &known.map(str::to_owned)[..]),
+                "{tags:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_whole_list_is_read_again_within_six_hours_at_different_times() {
+        let relists: BTreeSet<Timestamp> = (0..=10)
+            .map(|n| Memory::listed("r.test", &list(&["b", "a"]), None, at(0), f64::from(n) / 10.0).relist_at)
+            .collect();
+        assert_eq!(relists.len(), 11);
+        assert!(relists.iter().all(|time| (at(16_200)..=at(21_600)).contains(time)), "{relists:?}");
+        let memory = Memory::listed("ghcr.io", &list(&["b", "a"]), None, at(0), 1.0);
+        assert!(matches!(memory.plan(None, at(21_599)), Plan::Added(_)));
+        assert_eq!(memory.plan(None, at(21_600)), Plan::Whole);
+    }
 }

@@ -228,6 +228,7 @@ async fn a_host_with_a_proxy_is_asked_through_it_and_others_are_not() {
     let through = Some(Secret::new(format!("http://user:proxy-secret@{}", proxy.host())));
     let settings = Settings {
         plain_http: vec!["r.test:5000".to_owned(), fake.host()],
+        page_size: 1000,
         hosts: vec![HostSettings {
             host: "r.test:5000".to_owned(),
             proxy: through,
@@ -249,7 +250,8 @@ async fn proxies_of_the_environment_are_used_except_where_no_proxy_names_the_hos
     const CHILD: &str = "ROLLFORWARD_TEST_PROXY_CHILD";
     if let Ok(direct) = std::env::var(CHILD) {
         let plain_http = vec!["r.test".to_owned(), direct.clone()];
-        let registry = Registry::new(Settings { plain_http, ..Settings::default() }).unwrap();
+        let registry =
+            Registry::new(Settings { plain_http, page_size: 1000, ..Settings::default() }).unwrap();
         found(registry.tags(&repository("r.test/web"), None).await);
         found(registry.tags(&repository(&format!("{direct}/web")), None).await);
         return;

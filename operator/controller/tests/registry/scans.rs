@@ -231,6 +231,18 @@ async fn a_list_that_fits_one_page_is_always_read_whole_and_a_hint_reads_everyth
 }
 
 #[tokio::test]
+async fn a_long_list_in_one_page_is_one_request_for_any_rule_and_few_bytes_for_a_narrow_one() {
+    let mut polls = Polls::of(ListOrder::Name).await;
+    let settings = Settings { plain_http: vec![polls.fake.host()], ..Settings::default() };
+    polls.registry = Registry::new(settings).unwrap();
+    assert_eq!(polls.poll(&["1.4."]).await.1, ["GET /v2/web/tags/list?n=10000"]);
+    assert_eq!(polls.poll(&["1.4."]).await.1, ["GET /v2/web/tags/list?n=42&last=1.39.9"]);
+    // With a rule for which half of the list counts, or any tag, the page is as good.
+    assert_eq!(polls.poll(&["1.", "2.", "3."]).await.1, ["GET /v2/web/tags/list?n=10000"]);
+    assert_eq!(polls.poll(&[]).await.1, ["GET /v2/web/tags/list?n=10000"]);
+}
+
+#[tokio::test]
 async fn a_hundred_policies_on_one_repository_cost_one_look() {
     let polls = Polls::of(ListOrder::Name).await;
     let before = Timestamp::now();
@@ -264,6 +276,11 @@ async fn a_page_size_that_is_refused_is_asked_smaller_and_remembered() {
     fake.forget_requests();
     found(registry.tags(&repository, None).await);
     assert_eq!(fake.lines().first().unwrap(), "GET /v2/web/tags/list?n=100");
+    let settings = || Settings { plain_http: vec![fake.host()], ..Settings::default() };
+    fake.forget_requests();
+    fake.switch(|switches| switches.refused_above = Some(1000));
+    found(Registry::new(settings()).unwrap().tags(&repository, None).await);
+    assert_eq!(fake.lines(), ["GET /v2/web/tags/list?n=10000", TAGS]);
     fake.switch(|switches| switches.refused_above = Some(0));
     let list = found(registry_for(&[&fake]).tags(&repository, None).await);
     assert_eq!((list.tags.len(), list.n_pages), (150, 1));
