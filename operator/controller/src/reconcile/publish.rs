@@ -125,7 +125,7 @@ fn changed_hold(object: &UpdatePolicy, report: &Report) -> Option<Event> {
         let known = images.find(|image| Some(&image.track) == key).and_then(|image| image.latest.as_ref());
         conditions
             .any(|known| known.type_ == condition.kind.name() && known.reason == condition.reason.code())
-            && known == latest
+            && same_version(known, latest)
     });
     (!told && !same).then(|| Event {
         warning,
@@ -133,6 +133,13 @@ fn changed_hold(object: &UpdatePolicy, report: &Report) -> Option<Event> {
         note: without_code(&condition.message).to_owned(),
         workload: report.head.as_ref().map(|(_, workload)| workload.clone()),
     })
+}
+
+/// Whether two spellings of `latest` mean one version: `1.0.4` and `1.0.4@sha256:…` do, two digests of a tag do not.
+fn same_version(known: Option<&String>, latest: Option<&String>) -> bool {
+    let (Some(known), Some(latest)) = (known, latest) else { return known == latest };
+    let tag = |text: &str| text.split('@').next().unwrap_or_default().to_owned();
+    known == latest || (tag(known) == tag(latest) && !(known.contains('@') && latest.contains('@')))
 }
 
 /// An Event shows its reason in a column of its own.
@@ -156,4 +163,19 @@ pub fn apart(report: &Report, facts: &Facts) -> Action {
     }
     let own = spread::interval(policy.interval, &policy.id.uid);
     Action::requeue(Duration::try_from(own).unwrap_or(Duration::from_secs(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::same_version;
+
+    #[test]
+    fn a_version_is_told_once_whether_its_digest_is_shown_or_not_and_again_when_it_is_pushed_again() {
+        let same = |one: &str, other: &str| same_version(Some(&one.to_owned()), Some(&other.to_owned()));
+        assert!(same("1.0.4", "1.0.4@sha256:9f3c77d0"));
+        assert!(same("1.0.4@sha256:9f3c77d0", "1.0.4@sha256:9f3c77d0"));
+        assert!(!same("1.0.4@sha256:9f3c77d0", "1.0.4@sha256:77aa01bc"));
+        assert!(!same("1.0.4", "1.0.5"));
+        assert!(same_version(None, None) && !same_version(None, Some(&"1.0.4".to_owned())));
+    }
 }
