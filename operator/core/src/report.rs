@@ -6,6 +6,8 @@
 pub mod story;
 pub mod track;
 
+use std::borrow::Cow;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::decide::{Course, Hold, Standing};
@@ -158,6 +160,7 @@ pub struct Outcome {
 
 /// Says everything about a pass.
 pub fn report(facts: &Facts, plan: &Plan, outcome: &Outcome) -> Report {
+    let plan = &as_it_came(plan, outcome);
     let lines: Vec<track::Line<'_>> = track::lines(facts, plan, outcome);
     let head = head(lines.iter());
     let mut conditions = Vec::new();
@@ -179,6 +182,20 @@ pub fn report(facts: &Facts, plan: &Plan, outcome: &Outcome) -> Report {
         events: events(plan, outcome),
         look_again: look_again(facts, plan, &lines, outcome),
     }
+}
+
+/// The plan without what was not done: a patch that met a changed workload has started nothing.
+fn as_it_came<'a>(plan: &'a Plan, outcome: &Outcome) -> Cow<'a, Plan> {
+    let undone = |run: &RunPlan| run.patch.is_some() && !outcome.done.contains(&run.run.name);
+    if !plan.runs.iter().any(undone) {
+        return Cow::Borrowed(plan);
+    }
+    let mut came = plan.clone();
+    for run in came.runs.iter_mut().filter(|run| undone(run)) {
+        run.phase = run.run.status.phase;
+        run.after.clone_from(&run.before);
+    }
+    Cow::Owned(came)
 }
 
 /// The report of a policy that cannot be acted on at all.
