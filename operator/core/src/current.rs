@@ -57,6 +57,8 @@ pub struct Chosen {
     pub memory: WorkloadMemory,
     /// What it may move to.
     pub choice: Choice,
+    /// The version that the running image gives itself, where it is known.
+    pub label: Option<String>,
     /// Tags to resolve once, so that the running digest may be found among them.
     pub probe: Vec<Tag>,
 }
@@ -74,7 +76,7 @@ pub fn choose(facts: &Facts) -> Vec<Chosen> {
             let memory = remember(facts, track, current.as_ref());
             let mut probe = Vec::new();
             let choice = match ready(facts, track, current.as_ref()) {
-                Ok(tags) => Choice::Candidates(candidates(facts, current.as_ref(), &memory, tags)),
+                Ok(tags) => Choice::Candidates(candidates(facts, current.as_ref(), &memory, None, tags)),
                 Err(hold) => {
                     if hold.reason == Reason::CurrentVersionUnknown {
                         probe = probes(facts, track, &memory);
@@ -82,7 +84,7 @@ pub fn choose(facts: &Facts) -> Vec<Chosen> {
                     Choice::Blocked(*hold)
                 }
             };
-            Chosen { track: index, current, memory, choice, probe }
+            Chosen { track: index, current, memory, choice, label: None, probe }
         })
         .collect()
 }
@@ -138,7 +140,7 @@ fn probes(facts: &Facts, track: &Track, memory: &WorkloadMemory) -> Vec<Tag> {
         return Vec::new();
     };
     let Answer::Found(scan) = &seen.scan else { return Vec::new() };
-    let best = candidates(facts, None, memory, &scan.tags).best;
+    let best = candidates(facts, None, memory, None, &scan.tags).best;
     best.into_iter().filter(|tag| !seen.ledger.tags.contains_key(tag)).collect()
 }
 
@@ -350,19 +352,45 @@ fn candidates(
     facts: &Facts,
     current: Option<&Current>,
     memory: &WorkloadMemory,
+    label: Option<&str>,
     tags: &[String],
 ) -> Shortlist {
+    select::select(&query(facts, current, memory, label), tags).shortlist()
+}
+
+fn query<'a>(
+    facts: &'a Facts,
+    current: Option<&'a Current>,
+    memory: &'a WorkloadMemory,
+    label: Option<&'a str>,
+) -> Query<'a> {
     let policy = &facts.policy;
-    let query = Query {
+    Query {
         rule: &policy.rule,
         variant: &policy.variant,
         filter: &policy.filter,
         current: current.and_then(|current| current.known_as.as_ref()),
         floor: memory.completed.as_ref(),
+        label,
         abandoned: memory.abandoned.as_ref().map(|left| &left.tag),
         allow_downgrade: policy.allow_downgrade,
+    }
+}
+
+/// The choice again, with the version that the running image gives itself: it may only raise the floor.
+#[must_use]
+pub fn with_label(facts: &Facts, chosen: Chosen, label: String) -> Chosen {
+    let Chosen { current, memory, choice, .. } = &chosen;
+    let track = facts.seen.tracks.get(chosen.track);
+    let seen = track.and_then(|track| facts.seen.repositories.get(&track.repository));
+    let asked = query(facts, current.as_ref(), memory, Some(&label));
+    let choice = match (choice, seen.map(|seen| &seen.scan)) {
+        (Choice::Candidates(_), Some(Answer::Found(scan))) if select::raises_floor(&asked) => {
+            Choice::Candidates(select::select(&asked, &scan.tags).shortlist())
+        }
+        (Choice::Candidates(_) | Choice::Blocked(_), _) => choice.clone(),
     };
-    select::select(&query, tags).shortlist()
+    Chosen { choice, label: Some(label), ..chosen }
 }
 
 /// Whether an edited policy would still choose what a run moves to.
@@ -378,6 +406,7 @@ pub fn still_admits(policy: &Policy, run: &Run) -> bool {
         filter: &policy.filter,
         current: run.from_tag.as_ref(),
         floor: None,
+        label: None,
         abandoned: None,
         allow_downgrade: policy.allow_downgrade,
     };

@@ -70,6 +70,8 @@ pub struct Query<'a> {
     pub current: Option<&'a Tag>,
     /// The highest version that completed.
     pub floor: Option<&'a Tag>,
+    /// The version that the running image gives itself: raises the floor, where the list has that version too.
+    pub label: Option<&'a str>,
     /// A version that a person went back from: everything up to it is held.
     pub abandoned: Option<&'a Tag>,
     /// Whether an older version than the current may be chosen.
@@ -109,6 +111,7 @@ pub struct Selection<'a, S> {
     chosen: Vec<Entry>,
     reasons: Vec<Option<Reason>>,
     outside: Option<Entry>,
+    label: Option<String>,
 }
 
 /// What a pass keeps of a selection: bounded, whatever the length of the list.
@@ -123,6 +126,8 @@ pub struct Shortlist {
     pub groups: Vec<Group>,
     /// The newest release of the same variant that only the rule hides.
     pub newest_outside: Option<Tag>,
+    /// The running image's own version, made safe to show, where it raised the floor.
+    pub label: Option<String>,
 }
 
 impl Shortlist {
@@ -184,6 +189,7 @@ impl<'a, S: AsRef<str>> Selection<'a, S> {
             n_candidates: self.chosen.len(),
             groups: self.groups(),
             newest_outside: self.newest_outside().and_then(|tag| Tag::parse(tag).ok()),
+            label: self.label.clone(),
         }
     }
 
@@ -194,9 +200,11 @@ impl<'a, S: AsRef<str>> Selection<'a, S> {
 
 /// Chooses among tags.
 pub fn select<'a, S: AsRef<str>>(query: &Query<'_>, tags: &'a [S]) -> Selection<'a, S> {
-    let judge = Judge::of(query);
+    let mut judge = Judge::of(query);
+    judge.label = judge.label.filter(|label| judge.lists(tags, label));
     let mut selection = Selection {
         tags,
+        label: judge.label.and(query.label).map(|label| text::clean(label, 128)),
         chosen: Vec::with_capacity(tags.len()),
         reasons: Vec::with_capacity(tags.len()),
         outside: None,
@@ -224,7 +232,7 @@ pub fn select<'a, S: AsRef<str>>(query: &Query<'_>, tags: &'a [S]) -> Selection<
 
 /// Texts often begin alike (`nightly-`): their keys are taken from where they differ.
 fn skip_what_is_shared<S: AsRef<str>>(judge: &Judge<'_>, selection: &mut Selection<'_, S>) {
-    let Selection { tags, chosen, reasons: _, outside: _ } = selection;
+    let Selection { tags, chosen, reasons: _, outside: _, label: _ } = selection;
     let tags: &[S] = tags;
     let ordered = |entry: &Entry| tag_at(tags, entry).get(usize::from(entry.from)..usize::from(entry.to));
     let (Rule::Lexical(_), Some(first)) = (judge.query.rule, chosen.first().and_then(ordered)) else {
@@ -242,7 +250,7 @@ fn skip_what_is_shared<S: AsRef<str>>(judge: &Judge<'_>, selection: &mut Selecti
 
 /// Of tags that say the same the first stays: the one written most like the running tag.
 fn drop_duplicates<S: AsRef<str>>(judge: &Judge<'_>, selection: &mut Selection<'_, S>) {
-    let Selection { tags, chosen, reasons, outside: _ } = selection;
+    let Selection { tags, chosen, reasons, outside: _, label: _ } = selection;
     let tags: &[S] = tags;
     let mut last: Option<Entry> = None;
     chosen.retain(|entry| {
@@ -276,6 +284,7 @@ struct Judge<'q> {
     query: &'q Query<'q>,
     current: Option<Anchor<'q>>,
     floor: Option<Value<'q>>,
+    label: Option<Value<'q>>,
     abandoned: Option<Value<'q>>,
 }
 
@@ -294,7 +303,15 @@ impl<'q> Judge<'q> {
             let current = current.as_ref().map(|anchor| &anchor.value);
             !matches!(query.variant, VariantMode::Keep) || query.variant.admits(current, floor)
         });
-        Self { query, current, floor, abandoned: value(query.abandoned) }
+        let label = label(query, [current.as_ref().map(|anchor| &anchor.value), floor.as_ref()]);
+        Self { query, current, floor, label, abandoned: value(query.abandoned) }
+    }
+
+    /// Whether the list has a version, in any spelling and variant: what a base image left in the labels is seldom there.
+    fn lists<S: AsRef<str>>(&self, tags: &[S], version: &Value<'_>) -> bool {
+        let Query { rule, filter, .. } = self.query;
+        let order = Order { rule, filter };
+        tags.iter().filter_map(|tag| order.value(tag.as_ref())).any(|value| value.compare(version).is_eq())
     }
 
     fn current(&self) -> Option<&Value<'q>> {
@@ -338,7 +355,8 @@ impl<'q> Judge<'q> {
         if relation == Ordering::Equal || (relation == Ordering::Less && !self.query.allow_downgrade) {
             return Err(Reason::NotNewer);
         }
-        if !self.query.allow_downgrade && not_above(self.floor.as_ref()) {
+        let is_below = not_above(self.floor.as_ref()) || not_above(self.label.as_ref());
+        if !self.query.allow_downgrade && is_below {
             return Err(Reason::BelowFloor);
         }
         Ok(())
@@ -408,6 +426,22 @@ impl<'q> Judge<'q> {
     fn value<'t>(&self, tag: &'t str, entry: &Entry) -> Option<Value<'t>> {
         self.query.rule.value(tag.get(usize::from(entry.from)..usize::from(entry.to))?)
     }
+}
+
+/// The label's version, where the rule can order it and it is above all of these. A label has no variant to be kept.
+fn label<'q>(query: &Query<'q>, bounds: [Option<&Value<'q>>; 2]) -> Option<Value<'q>> {
+    if matches!(query.rule, Rule::Digest(_)) {
+        return None;
+    }
+    let value = query.rule.value(query.label?)?;
+    let above = |bound: &Value<'_>| query.rule.compare(&value, bound) == Ordering::Greater;
+    bounds.into_iter().flatten().all(above).then_some(value)
+}
+
+/// Whether the version that a running image gives itself may raise the floor; which list it meets is not looked at.
+#[must_use]
+pub fn raises_floor(query: &Query<'_>) -> bool {
+    Judge::of(query).label.is_some()
 }
 
 fn tag_at<'t, S: AsRef<str>>(tags: &'t [S], entry: &Entry) -> &'t str {

@@ -315,6 +315,7 @@ impl Line<'_> {
         }
         lines.extend(self.human_line(facts));
         lines.push(self.runs_line());
+        lines.extend(self.label_line());
         lines.extend(self.rebuild_line());
         lines.extend(self.cost_line(plan));
         lines.extend(self.left_out_line(facts));
@@ -366,6 +367,19 @@ impl Line<'_> {
             workload.available_replicas,
             workload.replicas
         )
+    }
+
+    /// Where the floor comes from that no run of ours has set.
+    fn label_line(&self) -> Option<String> {
+        let Choice::Candidates(selection) = &self.chosen.choice else {
+            return None;
+        };
+        let label = selection.label.as_ref()?;
+        Some(format!(
+            "{} is {label} by its own version label; nothing at or below that is chosen ({}).",
+            self.current_tag(),
+            Reason::BelowFloor
+        ))
     }
 
     fn rebuild_line(&self) -> Option<String> {
