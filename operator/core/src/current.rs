@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use crate::decide::{Hold, Standing};
 use crate::evidence::Answer;
 use crate::image::{Digest, ImageRef, Tag};
-use crate::ledger::{Abandoned, WorkloadMemory};
+use crate::ledger::{Abandoned, Newest, WorkloadMemory};
 use crate::policy::{Facts, Policy, Rebuilds, Track};
 use crate::reason::Reason;
 use crate::rollout::{OpenRun, Run};
@@ -73,10 +73,14 @@ pub fn choose(facts: &Facts) -> Vec<Chosen> {
         .enumerate()
         .map(|(index, track)| {
             let current = current(facts, track);
-            let memory = remember(facts, track, current.as_ref());
+            let mut memory = remember(facts, track, current.as_ref());
             let mut probe = Vec::new();
             let choice = match ready(facts, track, current.as_ref()) {
-                Ok(tags) => Choice::Candidates(candidates(facts, current.as_ref(), &memory, None, tags)),
+                Ok(tags) => {
+                    let list = candidates(facts, current.as_ref(), &memory, None, tags);
+                    memory = newest(facts, current.as_ref(), memory, &list);
+                    Choice::Candidates(list)
+                }
                 Err(hold) => {
                     if hold.reason == Reason::CurrentVersionUnknown {
                         probe = probes(facts, track, &memory);
@@ -144,6 +148,34 @@ fn probes(facts: &Facts, track: &Track, memory: &WorkloadMemory) -> Vec<Tag> {
     best.into_iter().filter(|tag| !seen.ledger.tags.contains_key(tag)).collect()
 }
 
+/// Notes the newest versions inside and outside the rule. A record changes only where the newest does: nothing else of a
+/// list makes a write. A newest version that goes away again (a deleted tag, a person's way back) leaves its record, as long
+/// as the rule allows it.
+fn newest(
+    facts: &Facts,
+    current: Option<&Current>,
+    memory: WorkloadMemory,
+    list: &Shortlist,
+) -> WorkloadMemory {
+    let order = facts.policy.order();
+    let running = current.and_then(|current| current.known_as.as_ref());
+    let seen = |tag: &Tag| Newest { tag: tag.clone(), first_seen: facts.now };
+    let inside = list.best.first().or(running);
+    let newest_inside = match (memory.newest_inside.clone(), inside) {
+        (Some(known), Some(now)) => {
+            let is_above = order.compare(&known.tag, now) == Some(Ordering::Greater);
+            let stays = known.tag == *now || (is_above && admits(&facts.policy, running, &known.tag));
+            Some(if stays { known } else { seen(now) })
+        }
+        (None, Some(now)) => Some(seen(now)),
+        (_, None) => None,
+    };
+    let known =
+        memory.newest_outside.clone().filter(|known| list.newest_outside.as_ref() == Some(&known.tag));
+    let newest_outside = known.or_else(|| list.newest_outside.as_ref().map(seen));
+    WorkloadMemory { newest_inside, newest_outside, ..memory }
+}
+
 /// Brings the memory of a track up to date with what somebody else wrote into the template.
 fn remember(facts: &Facts, track: &Track, current: Option<&Current>) -> WorkloadMemory {
     let known = facts
@@ -161,6 +193,8 @@ fn remember(facts: &Facts, track: &Track, current: Option<&Current>) -> Workload
             completed,
             wrote: declared,
             abandoned: None,
+            newest_inside: None,
+            newest_outside: None,
         };
     };
     if open_run(facts, track).is_some() {
@@ -400,15 +434,20 @@ pub fn still_admits(policy: &Policy, run: &Run) -> bool {
     if run.from_tag.as_ref() == Some(&run.to_tag) && follows {
         return true;
     }
+    admits(policy, run.from_tag.as_ref(), &run.to_tag)
+}
+
+/// Whether a policy would choose a tag beside a running one, were there no memory.
+fn admits(policy: &Policy, running: Option<&Tag>, tag: &Tag) -> bool {
     let query = Query {
         rule: &policy.rule,
         variant: &policy.variant,
         filter: &policy.filter,
-        current: run.from_tag.as_ref(),
+        current: running,
         floor: None,
         label: None,
         abandoned: None,
         allow_downgrade: policy.allow_downgrade,
     };
-    select::select(&query, &[run.to_tag.as_str()]).candidates().len() == 1
+    select::select(&query, &[tag.as_str()]).candidates().len() == 1
 }
