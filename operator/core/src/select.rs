@@ -201,10 +201,12 @@ impl<'a, S: AsRef<str>> Selection<'a, S> {
 /// Chooses among tags.
 pub fn select<'a, S: AsRef<str>>(query: &Query<'_>, tags: &'a [S]) -> Selection<'a, S> {
     let mut judge = Judge::of(query);
-    judge.label = judge.label.filter(|label| judge.lists(tags, label));
+    if judge.label.as_ref().is_some_and(|label| !judge.lists(tags, &label.value)) {
+        judge.label = None;
+    }
     let mut selection = Selection {
         tags,
-        label: judge.label.and(query.label).map(|label| text::clean(label, 128)),
+        label: query.label.filter(|_| judge.label.is_some()).map(|label| text::clean(label, 128)),
         chosen: Vec::with_capacity(tags.len()),
         reasons: Vec::with_capacity(tags.len()),
         outside: None,
@@ -268,13 +270,34 @@ fn drop_duplicates<S: AsRef<str>>(judge: &Judge<'_>, selection: &mut Selection<'
 
 /// What became of one name.
 struct Judged<'t> {
-    value: Option<(Value<'t>, Range<usize>)>,
+    value: Option<(Keyed<'t>, Range<usize>)>,
     refusal: Option<Reason>,
+}
+
+/// A value with its key, made once: of two values the keys nearly always tell the order.
+struct Keyed<'t> {
+    value: Value<'t>,
+    key: u64,
+}
+
+impl<'t> Keyed<'t> {
+    fn of(value: Value<'t>) -> Self {
+        Self { key: value.key(), value }
+    }
+
+    /// How it stands to another by the rule.
+    fn relation(&self, rule: &Rule, other: &Keyed<'_>) -> Ordering {
+        match self.key.cmp(&other.key) {
+            Ordering::Equal => rule.relation(&self.value, &other.value),
+            by_key @ (Ordering::Less | Ordering::Greater) if rule.is_descending() => by_key.reverse(),
+            by_key @ (Ordering::Less | Ordering::Greater) => by_key,
+        }
+    }
 }
 
 /// The running tag: its value, and what stands around it.
 struct Anchor<'q> {
-    value: Value<'q>,
+    value: Keyed<'q>,
     before: &'q str,
     after: &'q str,
 }
@@ -283,9 +306,9 @@ struct Anchor<'q> {
 struct Judge<'q> {
     query: &'q Query<'q>,
     current: Option<Anchor<'q>>,
-    floor: Option<Value<'q>>,
-    label: Option<Value<'q>>,
-    abandoned: Option<Value<'q>>,
+    floor: Option<Keyed<'q>>,
+    label: Option<Keyed<'q>>,
+    abandoned: Option<Keyed<'q>>,
 }
 
 impl<'q> Judge<'q> {
@@ -296,15 +319,17 @@ impl<'q> Judge<'q> {
             let text = tag.as_str();
             let span = query.filter.span(text)?;
             let (before, after) = (text.get(..span.start)?, text.get(span.end..)?);
-            Some(Anchor { value: order.value(text)?, before, after })
+            Some(Anchor { value: Keyed::of(order.value(text)?), before, after })
         });
         // A floor of another variant says nothing where the variant is kept: a person changed it.
         let floor = value(query.floor).filter(|floor| {
-            let current = current.as_ref().map(|anchor| &anchor.value);
+            let current = current.as_ref().map(|anchor| &anchor.value.value);
             !matches!(query.variant, VariantMode::Keep) || query.variant.admits(current, floor)
         });
-        let label = label(query, [current.as_ref().map(|anchor| &anchor.value), floor.as_ref()]);
-        Self { query, current, floor, label, abandoned: value(query.abandoned) }
+        let label = label(query, [current.as_ref().map(|anchor| &anchor.value.value), floor.as_ref()]);
+        let keyed = |value: Option<Value<'q>>| value.map(Keyed::of);
+        let (floor, label, abandoned) = (keyed(floor), keyed(label), keyed(value(query.abandoned)));
+        Self { query, current, floor, label, abandoned }
     }
 
     /// Whether the list has a version, in any spelling and variant: what a base image left in the labels is seldom there.
@@ -315,7 +340,7 @@ impl<'q> Judge<'q> {
     }
 
     fn current(&self) -> Option<&Value<'q>> {
-        self.current.as_ref().map(|anchor| &anchor.value)
+        self.current.as_ref().map(|anchor| &anchor.value.value)
     }
 
     fn judge<'t>(&self, tag: &'t str) -> Judged<'t> {
@@ -341,14 +366,19 @@ impl<'q> Judge<'q> {
         if !variant.admits(self.current(), &value) {
             return refuse(Reason::OtherVariant);
         }
-        let refusal = rule.allows(self.current(), &value).and_then(|()| self.above_bounds(&value)).err();
+        let allowed = rule.allows(self.current(), &value);
+        let value = Keyed::of(value);
+        let refusal = allowed.and_then(|()| self.above_bounds(&value)).err();
         Judged { value: Some((value, span)), refusal }
     }
 
-    fn above_bounds(&self, value: &Value<'_>) -> Result<(), Reason> {
+    fn above_bounds(&self, value: &Keyed<'_>) -> Result<(), Reason> {
         let rule = self.query.rule;
-        let relation = self.current().map_or(Ordering::Greater, |current| rule.relation(value, current));
-        let not_above = |bound: Option<&Value<'_>>| bound.is_some_and(|bound| !rule.is_newer(value, bound));
+        let current = self.current.as_ref().map(|anchor| &anchor.value);
+        let relation = current.map_or(Ordering::Greater, |current| value.relation(rule, current));
+        let not_above = |bound: Option<&Keyed<'_>>| {
+            bound.is_some_and(|bound| value.relation(rule, bound) != Ordering::Greater)
+        };
         if relation == Ordering::Greater && not_above(self.abandoned.as_ref()) {
             return Err(Reason::HumanRollback);
         }
@@ -362,13 +392,16 @@ impl<'q> Judge<'q> {
         Ok(())
     }
 
-    fn is_release_above(&self, value: &Value<'_>) -> bool {
-        let newer = self.current().is_none_or(|current| self.query.rule.is_newer(value, current));
-        newer && value.version().is_some_and(|version| !version.is_prerelease())
+    fn is_release_above(&self, value: &Keyed<'_>) -> bool {
+        let current = self.current.as_ref().map(|anchor| &anchor.value);
+        let rule = self.query.rule;
+        let newer = current.is_none_or(|current| value.relation(rule, current) == Ordering::Greater);
+        newer && value.value.version().is_some_and(|version| !version.is_prerelease())
     }
 
-    fn entry(&self, index: u32, tag: &str, value: &Value<'_>, span: &Range<usize>) -> Entry {
-        let key = value.key();
+    fn entry(&self, index: u32, tag: &str, keyed: &Keyed<'_>, span: &Range<usize>) -> Entry {
+        let Keyed { value, key } = keyed;
+        let key = *key;
         let edge = |at: usize| u8::try_from(at).unwrap_or(u8::MAX);
         let mut entry = Entry {
             key: if self.query.rule.is_descending() { !key } else { key },
@@ -378,7 +411,7 @@ impl<'q> Judge<'q> {
             other_shape: false,
             unlike: 0,
         };
-        if let Some(Anchor { value: current, before, after }) = &self.current {
+        if let Some(Anchor { value: Keyed { value: current, .. }, before, after }) = &self.current {
             let around = tag.get(..span.start) == Some(before) && tag.get(span.end..) == Some(after);
             let (parts, has_v) = match (current.version(), value.version()) {
                 (Some(one), Some(two)) => (one.parts() == two.parts(), one.has_v() == two.has_v()),
