@@ -102,6 +102,7 @@ pub struct Failure {
 
 /// What is remembered of a track.
 #[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct WorkloadMemory {
     /// The track's key.
     #[schemars(schema_with = "schema::label_text")]
@@ -120,6 +121,23 @@ pub struct WorkloadMemory {
     /// A manual rollback that is respected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub abandoned: Option<Abandoned>,
+    /// The newest version in the rule's range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_inside: Option<Newest>,
+    /// The newest version that only the rule hides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_outside: Option<Newest>,
+}
+
+/// A newest version, and since when this operator knows it as that.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Newest {
+    /// Its tag.
+    #[schemars(schema_with = "schema::label_text")]
+    pub tag: String,
+    /// By this operator's clock; at the first look the moment of that look.
+    pub first_seen: Time,
 }
 
 /// A version that a person went back from.

@@ -309,15 +309,20 @@ impl Inner {
         }
         let content_type = exchange.content_type();
         let invalid = |why: String| unknown(Reason::ManifestInvalid, format!("{}, {why}", exchange.line));
-        let platforms = match manifest::read(&exchange.body, content_type.as_deref()).map_err(invalid)? {
-            Content::Index(platforms) => platforms,
-            Content::Image { config } => {
+        let manifest = match manifest::read(&exchange.body, content_type.as_deref()).map_err(invalid)? {
+            Content::Index { platforms, version, first } => {
+                let child = first.filter(|_| version.is_none());
+                Manifest { digest: actual, platforms, version, child }
+            }
+            Content::Image { config, version } => {
                 let blob = self.config(asker, &config).await?;
                 let invalid = |why: String| unknown(Reason::ManifestInvalid, format!("{}, {why}", blob.line));
-                manifest::read_config(&blob.body).map_err(invalid)?.into_iter().collect()
+                let platforms = manifest::read_config(&blob.body).map_err(invalid)?.into_iter().collect();
+                let version = version.or_else(|| manifest::read_label(&blob.body));
+                Manifest { digest: actual, platforms, version, child: None }
             }
         };
-        Ok(Some(Manifest { digest: actual, platforms }))
+        Ok(Some(manifest))
     }
 
     async fn get_manifest(

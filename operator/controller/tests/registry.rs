@@ -25,7 +25,7 @@ use rollforward::registry::{Credential, Outcome, Registry, RegistryError, Secret
 use rollforward_core::evidence::{Answer, Unknown};
 use rollforward_core::image::{Digest, Repository, Tag};
 use rollforward_core::reason::Reason;
-use rollforward_testkit::image::{digest_of, image, image_with_config, index};
+use rollforward_testkit::image::{annotate, digest_of, image, image_with_config, index};
 use rollforward_testkit::registry::{Auth, Fault, HostileRegistry};
 
 const TAGS: &str = "GET /v2/web/tags/list?n=1000";
@@ -291,6 +291,37 @@ async fn platforms_come_from_an_index_or_from_the_config_of_a_single_image() {
     assert!(manifest.platforms.is_empty());
     let answer = registry.manifest(&repository, &digest_of(b"none"), None).await;
     assert_eq!(answer, Answer::Absent);
+}
+
+#[tokio::test]
+async fn a_version_comes_from_an_annotation_or_a_label_and_of_an_index_its_first_image_is_named() {
+    let key = "org.opencontainers.image.version";
+    let (fake, registry, repository) = world().await;
+    let version = async |digest: &Digest| found(registry.manifest(&repository, digest, None).await).version;
+    let labels =
+        serde_json::json!({"os": "linux", "architecture": "amd64", "config": {"Labels": {key: "1.4.7"}}});
+    let labelled = image_with_config(labels);
+    assert_eq!(version(&fake.push("web", "1", &labelled)).await.as_deref(), Some("1.4.7"));
+    assert_eq!(fake.lines().len(), 2, "the config is read anyway");
+    let annotated = annotate(&labelled, &serde_json::json!({key: "1.4.8"}));
+    assert_eq!(version(&fake.push("web", "2", &annotated)).await.as_deref(), Some("1.4.8"));
+    let odd = image_with_config(
+        serde_json::json!({"os": "linux", "architecture": "amd64", "config": {"Labels": 7}}),
+    );
+    let odd = found(registry.manifest(&repository, &fake.push("web", "3", &odd), None).await);
+    assert_eq!(
+        (odd.version.as_ref(), names(&odd)),
+        (None, vec!["linux/amd64".to_owned()]),
+        "nothing is held by it"
+    );
+    fake.forget_requests();
+    let plain = index(&[("linux", "arm64"), ("linux", "amd64")], "x");
+    let plain = found(registry.manifest(&repository, &fake.push("web", "4", &plain), None).await);
+    assert_eq!((plain.version, plain.child), (None, Some(image("linux", "arm64", "x").digest())));
+    let own = annotate(&index(&[("linux", "amd64")], "x"), &serde_json::json!({key: "1.4.9"}));
+    let own = found(registry.manifest(&repository, &fake.push("web", "5", &own), None).await);
+    assert_eq!((own.version.as_deref(), own.child), (Some("1.4.9"), None));
+    assert_eq!(fake.lines().len(), 2, "an index costs one request");
 }
 
 #[tokio::test]

@@ -100,6 +100,7 @@ fn measure(kind: &Kind, count: u64) {
         filter: &filter,
         current: Some(&current),
         floor: None,
+        label: None,
         abandoned: None,
         allow_downgrade: false,
     };

@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use crate::decide::{Hold, Standing};
 use crate::evidence::Answer;
 use crate::image::{Digest, ImageRef, Tag};
-use crate::ledger::{Abandoned, WorkloadMemory};
+use crate::ledger::{Abandoned, Newest, WorkloadMemory};
 use crate::policy::{Facts, Policy, Rebuilds, Track};
 use crate::reason::Reason;
 use crate::rollout::{OpenRun, Run};
@@ -57,6 +57,8 @@ pub struct Chosen {
     pub memory: WorkloadMemory,
     /// What it may move to.
     pub choice: Choice,
+    /// The version that the running image gives itself, where it is known.
+    pub label: Option<String>,
     /// Tags to resolve once, so that the running digest may be found among them.
     pub probe: Vec<Tag>,
 }
@@ -71,10 +73,14 @@ pub fn choose(facts: &Facts) -> Vec<Chosen> {
         .enumerate()
         .map(|(index, track)| {
             let current = current(facts, track);
-            let memory = remember(facts, track, current.as_ref());
+            let mut memory = remember(facts, track, current.as_ref());
             let mut probe = Vec::new();
             let choice = match ready(facts, track, current.as_ref()) {
-                Ok(tags) => Choice::Candidates(candidates(facts, current.as_ref(), &memory, tags)),
+                Ok(tags) => {
+                    let list = candidates(facts, current.as_ref(), &memory, None, tags);
+                    memory = newest(facts, current.as_ref(), memory, &list);
+                    Choice::Candidates(list)
+                }
                 Err(hold) => {
                     if hold.reason == Reason::CurrentVersionUnknown {
                         probe = probes(facts, track, &memory);
@@ -82,7 +88,7 @@ pub fn choose(facts: &Facts) -> Vec<Chosen> {
                     Choice::Blocked(*hold)
                 }
             };
-            Chosen { track: index, current, memory, choice, probe }
+            Chosen { track: index, current, memory, choice, label: None, probe }
         })
         .collect()
 }
@@ -138,8 +144,36 @@ fn probes(facts: &Facts, track: &Track, memory: &WorkloadMemory) -> Vec<Tag> {
         return Vec::new();
     };
     let Answer::Found(scan) = &seen.scan else { return Vec::new() };
-    let best = candidates(facts, None, memory, &scan.tags).best;
+    let best = candidates(facts, None, memory, None, &scan.tags).best;
     best.into_iter().filter(|tag| !seen.ledger.tags.contains_key(tag)).collect()
+}
+
+/// Notes the newest versions inside and outside the rule. A record changes only where the newest does: nothing else of a
+/// list makes a write. A newest version that goes away again (a deleted tag, a person's way back) leaves its record, as long
+/// as the rule allows it.
+fn newest(
+    facts: &Facts,
+    current: Option<&Current>,
+    memory: WorkloadMemory,
+    list: &Shortlist,
+) -> WorkloadMemory {
+    let order = facts.policy.order();
+    let running = current.and_then(|current| current.known_as.as_ref());
+    let seen = |tag: &Tag| Newest { tag: tag.clone(), first_seen: facts.now };
+    let inside = list.best.first().or(running);
+    let newest_inside = match (memory.newest_inside.clone(), inside) {
+        (Some(known), Some(now)) => {
+            let is_above = order.compare(&known.tag, now) == Some(Ordering::Greater);
+            let stays = known.tag == *now || (is_above && admits(&facts.policy, running, &known.tag));
+            Some(if stays { known } else { seen(now) })
+        }
+        (None, Some(now)) => Some(seen(now)),
+        (_, None) => None,
+    };
+    let known =
+        memory.newest_outside.clone().filter(|known| list.newest_outside.as_ref() == Some(&known.tag));
+    let newest_outside = known.or_else(|| list.newest_outside.as_ref().map(seen));
+    WorkloadMemory { newest_inside, newest_outside, ..memory }
 }
 
 /// Brings the memory of a track up to date with what somebody else wrote into the template.
@@ -159,6 +193,8 @@ fn remember(facts: &Facts, track: &Track, current: Option<&Current>) -> Workload
             completed,
             wrote: declared,
             abandoned: None,
+            newest_inside: None,
+            newest_outside: None,
         };
     };
     if open_run(facts, track).is_some() {
@@ -350,19 +386,45 @@ fn candidates(
     facts: &Facts,
     current: Option<&Current>,
     memory: &WorkloadMemory,
+    label: Option<&str>,
     tags: &[String],
 ) -> Shortlist {
+    select::select(&query(facts, current, memory, label), tags).shortlist()
+}
+
+fn query<'a>(
+    facts: &'a Facts,
+    current: Option<&'a Current>,
+    memory: &'a WorkloadMemory,
+    label: Option<&'a str>,
+) -> Query<'a> {
     let policy = &facts.policy;
-    let query = Query {
+    Query {
         rule: &policy.rule,
         variant: &policy.variant,
         filter: &policy.filter,
         current: current.and_then(|current| current.known_as.as_ref()),
         floor: memory.completed.as_ref(),
+        label,
         abandoned: memory.abandoned.as_ref().map(|left| &left.tag),
         allow_downgrade: policy.allow_downgrade,
+    }
+}
+
+/// The choice again, with the version that the running image gives itself: it may only raise the floor.
+#[must_use]
+pub fn with_label(facts: &Facts, chosen: Chosen, label: String) -> Chosen {
+    let Chosen { current, memory, choice, .. } = &chosen;
+    let track = facts.seen.tracks.get(chosen.track);
+    let seen = track.and_then(|track| facts.seen.repositories.get(&track.repository));
+    let asked = query(facts, current.as_ref(), memory, Some(&label));
+    let choice = match (choice, seen.map(|seen| &seen.scan)) {
+        (Choice::Candidates(_), Some(Answer::Found(scan))) if select::raises_floor(&asked) => {
+            Choice::Candidates(select::select(&asked, &scan.tags).shortlist())
+        }
+        (Choice::Candidates(_) | Choice::Blocked(_), _) => choice.clone(),
     };
-    select::select(&query, tags).shortlist()
+    Chosen { choice, label: Some(label), ..chosen }
 }
 
 /// Whether an edited policy would still choose what a run moves to.
@@ -372,14 +434,20 @@ pub fn still_admits(policy: &Policy, run: &Run) -> bool {
     if run.from_tag.as_ref() == Some(&run.to_tag) && follows {
         return true;
     }
+    admits(policy, run.from_tag.as_ref(), &run.to_tag)
+}
+
+/// Whether a policy would choose a tag beside a running one, were there no memory.
+fn admits(policy: &Policy, running: Option<&Tag>, tag: &Tag) -> bool {
     let query = Query {
         rule: &policy.rule,
         variant: &policy.variant,
         filter: &policy.filter,
-        current: run.from_tag.as_ref(),
+        current: running,
         floor: None,
+        label: None,
         abandoned: None,
         allow_downgrade: policy.allow_downgrade,
     };
-    select::select(&query, &[run.to_tag.as_str()]).candidates().len() == 1
+    select::select(&query, &[tag.as_str()]).candidates().len() == 1
 }

@@ -123,13 +123,17 @@ pub struct Referrer {
     pub size_bytes: u64,
 }
 
-/// What a manifest says about the platforms it serves.
+/// What a manifest says about the platforms it serves, and of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
     /// The digest of the manifest or index that the tag named: what is written and pinned.
     pub digest: Digest,
     /// The platforms it can run on. Empty where a single image's config named none.
     pub platforms: BTreeSet<Platform>,
+    /// The version that it gives itself: `org.opencontainers.image.version`, of its annotations or its config's labels.
+    pub version: Option<String>,
+    /// The first image of an index that gives no version: its labels may.
+    pub child: Option<Digest>,
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! No layer is believed alone and none hides another: every one that has its inputs speaks. A layer is a function in
 //! `gate/`, of its inputs and `now`; what it needs from outside is named as a [`Need`] and fetched by the controller.
 
+pub mod label;
 pub mod ledger;
 pub mod platform;
 pub mod quarantine;
@@ -198,6 +199,8 @@ pub fn assess(facts: &Facts, chosen: Vec<Chosen>, evidence: &Evidence) -> (Asses
         .map(|(repository, seen)| (repository.clone(), seen.ledger.clone()))
         .collect();
     let mut needs = Vec::new();
+    let chosen: Vec<Chosen> =
+        chosen.into_iter().map(|choice| label::heeded(facts, choice, evidence, &mut needs)).collect();
     record_sightings(facts, &chosen, evidence, &mut ledgers);
     let mut candidates = Vec::new();
     let mut running_tag = Vec::new();

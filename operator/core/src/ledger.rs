@@ -71,6 +71,19 @@ pub struct WorkloadMemory {
     pub wrote: Option<String>,
     /// A manual rollback that is respected.
     pub abandoned: Option<Abandoned>,
+    /// The newest version in the rule's range, and since when it is known here.
+    pub newest_inside: Option<Newest>,
+    /// The newest version that only the rule hides, and since when it is that.
+    pub newest_outside: Option<Newest>,
+}
+
+/// A newest version, and when this operator first saw it as that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Newest {
+    /// Its tag.
+    pub tag: Tag,
+    /// By this operator's clock; at the first look the moment of that look.
+    pub first_seen: Timestamp,
 }
 
 /// The memory of one repository.

@@ -50,7 +50,7 @@ reasons! {
         OutsideRule,
         /// The tag is not newer than what runs. Nothing to do.
         NotNewer,
-        /// The tag is older than a version that already completed here. Set `image.downgrade: Allow` to go back by policy.
+        /// The tag is not above a version that already completed here, or that the running image gives itself by its label. Set `image.downgrade: Allow` to go back by policy.
         BelowFloor,
         /// The tag belongs to another variant (`-alpine`, `-slim`) than the running one. Set `image.variant.mode: Any` to mix variants.
         OtherVariant,

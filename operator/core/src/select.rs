@@ -70,6 +70,8 @@ pub struct Query<'a> {
     pub current: Option<&'a Tag>,
     /// The highest version that completed.
     pub floor: Option<&'a Tag>,
+    /// The version that the running image gives itself: raises the floor, where the list has that version too.
+    pub label: Option<&'a str>,
     /// A version that a person went back from: everything up to it is held.
     pub abandoned: Option<&'a Tag>,
     /// Whether an older version than the current may be chosen.
@@ -109,6 +111,7 @@ pub struct Selection<'a, S> {
     chosen: Vec<Entry>,
     reasons: Vec<Option<Reason>>,
     outside: Option<Entry>,
+    label: Option<String>,
 }
 
 /// What a pass keeps of a selection: bounded, whatever the length of the list.
@@ -123,6 +126,8 @@ pub struct Shortlist {
     pub groups: Vec<Group>,
     /// The newest release of the same variant that only the rule hides.
     pub newest_outside: Option<Tag>,
+    /// The running image's own version, made safe to show, where it raised the floor.
+    pub label: Option<String>,
 }
 
 impl Shortlist {
@@ -184,6 +189,7 @@ impl<'a, S: AsRef<str>> Selection<'a, S> {
             n_candidates: self.chosen.len(),
             groups: self.groups(),
             newest_outside: self.newest_outside().and_then(|tag| Tag::parse(tag).ok()),
+            label: self.label.clone(),
         }
     }
 
@@ -194,9 +200,13 @@ impl<'a, S: AsRef<str>> Selection<'a, S> {
 
 /// Chooses among tags.
 pub fn select<'a, S: AsRef<str>>(query: &Query<'_>, tags: &'a [S]) -> Selection<'a, S> {
-    let judge = Judge::of(query);
+    let mut judge = Judge::of(query);
+    if judge.label.as_ref().is_some_and(|label| !judge.lists(tags, &label.value)) {
+        judge.label = None;
+    }
     let mut selection = Selection {
         tags,
+        label: query.label.filter(|_| judge.label.is_some()).map(|label| text::clean(label, 128)),
         chosen: Vec::with_capacity(tags.len()),
         reasons: Vec::with_capacity(tags.len()),
         outside: None,
@@ -224,7 +234,7 @@ pub fn select<'a, S: AsRef<str>>(query: &Query<'_>, tags: &'a [S]) -> Selection<
 
 /// Texts often begin alike (`nightly-`): their keys are taken from where they differ.
 fn skip_what_is_shared<S: AsRef<str>>(judge: &Judge<'_>, selection: &mut Selection<'_, S>) {
-    let Selection { tags, chosen, reasons: _, outside: _ } = selection;
+    let Selection { tags, chosen, reasons: _, outside: _, label: _ } = selection;
     let tags: &[S] = tags;
     let ordered = |entry: &Entry| tag_at(tags, entry).get(usize::from(entry.from)..usize::from(entry.to));
     let (Rule::Lexical(_), Some(first)) = (judge.query.rule, chosen.first().and_then(ordered)) else {
@@ -242,7 +252,7 @@ fn skip_what_is_shared<S: AsRef<str>>(judge: &Judge<'_>, selection: &mut Selecti
 
 /// Of tags that say the same the first stays: the one written most like the running tag.
 fn drop_duplicates<S: AsRef<str>>(judge: &Judge<'_>, selection: &mut Selection<'_, S>) {
-    let Selection { tags, chosen, reasons, outside: _ } = selection;
+    let Selection { tags, chosen, reasons, outside: _, label: _ } = selection;
     let tags: &[S] = tags;
     let mut last: Option<Entry> = None;
     chosen.retain(|entry| {
@@ -260,13 +270,34 @@ fn drop_duplicates<S: AsRef<str>>(judge: &Judge<'_>, selection: &mut Selection<'
 
 /// What became of one name.
 struct Judged<'t> {
-    value: Option<(Value<'t>, Range<usize>)>,
+    value: Option<(Keyed<'t>, Range<usize>)>,
     refusal: Option<Reason>,
+}
+
+/// A value with its key, made once: of two values the keys nearly always tell the order.
+struct Keyed<'t> {
+    value: Value<'t>,
+    key: u64,
+}
+
+impl<'t> Keyed<'t> {
+    fn of(value: Value<'t>) -> Self {
+        Self { key: value.key(), value }
+    }
+
+    /// How it stands to another by the rule.
+    fn relation(&self, rule: &Rule, other: &Keyed<'_>) -> Ordering {
+        match self.key.cmp(&other.key) {
+            Ordering::Equal => rule.relation(&self.value, &other.value),
+            by_key @ (Ordering::Less | Ordering::Greater) if rule.is_descending() => by_key.reverse(),
+            by_key @ (Ordering::Less | Ordering::Greater) => by_key,
+        }
+    }
 }
 
 /// The running tag: its value, and what stands around it.
 struct Anchor<'q> {
-    value: Value<'q>,
+    value: Keyed<'q>,
     before: &'q str,
     after: &'q str,
 }
@@ -275,8 +306,9 @@ struct Anchor<'q> {
 struct Judge<'q> {
     query: &'q Query<'q>,
     current: Option<Anchor<'q>>,
-    floor: Option<Value<'q>>,
-    abandoned: Option<Value<'q>>,
+    floor: Option<Keyed<'q>>,
+    label: Option<Keyed<'q>>,
+    abandoned: Option<Keyed<'q>>,
 }
 
 impl<'q> Judge<'q> {
@@ -287,18 +319,28 @@ impl<'q> Judge<'q> {
             let text = tag.as_str();
             let span = query.filter.span(text)?;
             let (before, after) = (text.get(..span.start)?, text.get(span.end..)?);
-            Some(Anchor { value: order.value(text)?, before, after })
+            Some(Anchor { value: Keyed::of(order.value(text)?), before, after })
         });
         // A floor of another variant says nothing where the variant is kept: a person changed it.
         let floor = value(query.floor).filter(|floor| {
-            let current = current.as_ref().map(|anchor| &anchor.value);
+            let current = current.as_ref().map(|anchor| &anchor.value.value);
             !matches!(query.variant, VariantMode::Keep) || query.variant.admits(current, floor)
         });
-        Self { query, current, floor, abandoned: value(query.abandoned) }
+        let label = label(query, [current.as_ref().map(|anchor| &anchor.value.value), floor.as_ref()]);
+        let keyed = |value: Option<Value<'q>>| value.map(Keyed::of);
+        let (floor, label, abandoned) = (keyed(floor), keyed(label), keyed(value(query.abandoned)));
+        Self { query, current, floor, label, abandoned }
+    }
+
+    /// Whether the list has a version, in any spelling and variant: what a base image left in the labels is seldom there.
+    fn lists<S: AsRef<str>>(&self, tags: &[S], version: &Value<'_>) -> bool {
+        let Query { rule, filter, .. } = self.query;
+        let order = Order { rule, filter };
+        tags.iter().filter_map(|tag| order.value(tag.as_ref())).any(|value| value.compare(version).is_eq())
     }
 
     fn current(&self) -> Option<&Value<'q>> {
-        self.current.as_ref().map(|anchor| &anchor.value)
+        self.current.as_ref().map(|anchor| &anchor.value.value)
     }
 
     fn judge<'t>(&self, tag: &'t str) -> Judged<'t> {
@@ -324,33 +366,42 @@ impl<'q> Judge<'q> {
         if !variant.admits(self.current(), &value) {
             return refuse(Reason::OtherVariant);
         }
-        let refusal = rule.allows(self.current(), &value).and_then(|()| self.above_bounds(&value)).err();
+        let allowed = rule.allows(self.current(), &value);
+        let value = Keyed::of(value);
+        let refusal = allowed.and_then(|()| self.above_bounds(&value)).err();
         Judged { value: Some((value, span)), refusal }
     }
 
-    fn above_bounds(&self, value: &Value<'_>) -> Result<(), Reason> {
+    fn above_bounds(&self, value: &Keyed<'_>) -> Result<(), Reason> {
         let rule = self.query.rule;
-        let relation = self.current().map_or(Ordering::Greater, |current| rule.relation(value, current));
-        let not_above = |bound: Option<&Value<'_>>| bound.is_some_and(|bound| !rule.is_newer(value, bound));
+        let current = self.current.as_ref().map(|anchor| &anchor.value);
+        let relation = current.map_or(Ordering::Greater, |current| value.relation(rule, current));
+        let not_above = |bound: Option<&Keyed<'_>>| {
+            bound.is_some_and(|bound| value.relation(rule, bound) != Ordering::Greater)
+        };
         if relation == Ordering::Greater && not_above(self.abandoned.as_ref()) {
             return Err(Reason::HumanRollback);
         }
         if relation == Ordering::Equal || (relation == Ordering::Less && !self.query.allow_downgrade) {
             return Err(Reason::NotNewer);
         }
-        if !self.query.allow_downgrade && not_above(self.floor.as_ref()) {
+        let is_below = not_above(self.floor.as_ref()) || not_above(self.label.as_ref());
+        if !self.query.allow_downgrade && is_below {
             return Err(Reason::BelowFloor);
         }
         Ok(())
     }
 
-    fn is_release_above(&self, value: &Value<'_>) -> bool {
-        let newer = self.current().is_none_or(|current| self.query.rule.is_newer(value, current));
-        newer && value.version().is_some_and(|version| !version.is_prerelease())
+    fn is_release_above(&self, value: &Keyed<'_>) -> bool {
+        let current = self.current.as_ref().map(|anchor| &anchor.value);
+        let rule = self.query.rule;
+        let newer = current.is_none_or(|current| value.relation(rule, current) == Ordering::Greater);
+        newer && value.value.version().is_some_and(|version| !version.is_prerelease())
     }
 
-    fn entry(&self, index: u32, tag: &str, value: &Value<'_>, span: &Range<usize>) -> Entry {
-        let key = value.key();
+    fn entry(&self, index: u32, tag: &str, keyed: &Keyed<'_>, span: &Range<usize>) -> Entry {
+        let Keyed { value, key } = keyed;
+        let key = *key;
         let edge = |at: usize| u8::try_from(at).unwrap_or(u8::MAX);
         let mut entry = Entry {
             key: if self.query.rule.is_descending() { !key } else { key },
@@ -360,7 +411,7 @@ impl<'q> Judge<'q> {
             other_shape: false,
             unlike: 0,
         };
-        if let Some(Anchor { value: current, before, after }) = &self.current {
+        if let Some(Anchor { value: Keyed { value: current, .. }, before, after }) = &self.current {
             let around = tag.get(..span.start) == Some(before) && tag.get(span.end..) == Some(after);
             let (parts, has_v) = match (current.version(), value.version()) {
                 (Some(one), Some(two)) => (one.parts() == two.parts(), one.has_v() == two.has_v()),
@@ -408,6 +459,22 @@ impl<'q> Judge<'q> {
     fn value<'t>(&self, tag: &'t str, entry: &Entry) -> Option<Value<'t>> {
         self.query.rule.value(tag.get(usize::from(entry.from)..usize::from(entry.to))?)
     }
+}
+
+/// The label's version, where the rule can order it and it is above all of these. A label has no variant to be kept.
+fn label<'q>(query: &Query<'q>, bounds: [Option<&Value<'q>>; 2]) -> Option<Value<'q>> {
+    if matches!(query.rule, Rule::Digest(_)) {
+        return None;
+    }
+    let value = query.rule.value(query.label?)?;
+    let above = |bound: &Value<'_>| query.rule.compare(&value, bound) == Ordering::Greater;
+    bounds.into_iter().flatten().all(above).then_some(value)
+}
+
+/// Whether the version that a running image gives itself may raise the floor; which list it meets is not looked at.
+#[must_use]
+pub fn raises_floor(query: &Query<'_>) -> bool {
+    Judge::of(query).label.is_some()
 }
 
 fn tag_at<'t, S: AsRef<str>>(tags: &'t [S], entry: &Entry) -> &'t str {

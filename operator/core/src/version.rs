@@ -15,8 +15,37 @@ pub(crate) const MAX_FIELDS: usize = 6;
 /// Compares digits as numbers of any size; nothing at all is nought.
 #[must_use]
 pub fn compare_digits(one: &str, other: &str) -> Ordering {
-    let (one, other) = (one.trim_start_matches('0'), other.trim_start_matches('0'));
+    let (one, other) = (significant(one), significant(other));
     one.len().cmp(&other.len()).then_with(|| one.cmp(other))
+}
+
+/// Digits without their leading noughts.
+fn significant(digits: &str) -> &str {
+    let noughts = digits.bytes().take_while(|byte| *byte == b'0').count();
+    digits.get(noughts..).unwrap_or("")
+}
+
+/// Digits as a number; nothing at all is nought, and what 64 bits cannot hold is `None`.
+fn read_number(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0_u64, |number, byte| {
+        number.checked_mul(10)?.checked_add(u64::from(byte.wrapping_sub(b'0')))
+    })
+}
+
+/// Where the numbers between dots end, and how many there are; `None` where one is empty: `1.2.` is no version, nor is
+/// `1.2.x`.
+fn read_dotted(text: &[u8]) -> Option<(usize, usize)> {
+    let (mut end, mut parts, mut digits) = (0_usize, 1_usize, 0_usize);
+    for byte in text {
+        match byte {
+            b'0'..=b'9' => digits = digits.saturating_add(1),
+            b'.' if 0 < digits => (parts, digits) = (parts.saturating_add(1), 0),
+            b'.' => return None,
+            _ => break,
+        }
+        end = end.saturating_add(1);
+    }
+    (0 < digits).then_some((end, parts))
 }
 
 fn is_digits(text: &str) -> bool {
@@ -42,13 +71,27 @@ fn compare_series<'a>(
     }
 }
 
+/// Numbers of a dated tag, the weightiest first: where in the tag each begins and ends. A tag has at most 128 bytes.
+#[derive(Debug, Clone, Copy)]
+struct Fields<'a> {
+    text: &'a str,
+    at: [(u8, u8); MAX_FIELDS],
+}
+
+impl<'a> Fields<'a> {
+    fn written(self) -> impl Iterator<Item = &'a str> {
+        let digits = move |(from, to): (u8, u8)| self.text.get(usize::from(from)..usize::from(to));
+        self.at.into_iter().filter_map(digits).filter(|digits| !digits.is_empty())
+    }
+}
+
 /// The numeric parts, as they stand in the tag.
 #[derive(Debug, Clone, Copy)]
 enum Numbers<'a> {
     /// `1.4.2`.
     Dotted(&'a str),
     /// In the order of their weight, which a calendar format may spell in another one; unused places are empty.
-    Fields([&'a str; MAX_FIELDS]),
+    Fields(Fields<'a>),
 }
 
 /// A version: numbers, pre-release, variant. Two are equal where they say the same, however they are written.
@@ -57,6 +100,8 @@ pub struct Version<'a> {
     numbers: Numbers<'a>,
     prerelease: &'a str,
     variant: &'a str,
+    /// How many numeric parts are written.
+    parts: usize,
     has_v: bool,
 }
 
@@ -69,20 +114,17 @@ impl<'a> Version<'a> {
         }
         let rest = text.strip_prefix(['v', 'V']);
         let (rest, has_v) = (rest.unwrap_or(text), rest.is_some());
-        let end = rest.bytes().position(|byte| !byte.is_ascii_digit() && byte != b'.').unwrap_or(rest.len());
+        let (end, parts) = read_dotted(rest.as_bytes())?;
         let (digits, suffix) = rest.split_at_checked(end)?;
-        // `1.2.` is no version; `1.2.x` ends its numbers before the dot.
-        if !digits.split('.').all(is_digits) {
-            return None;
-        }
         let (prerelease, variant) = read_suffix(suffix)?;
-        Some(Self { numbers: Numbers::Dotted(digits), prerelease, variant, has_v })
+        Some(Self { numbers: Numbers::Dotted(digits), prerelease, variant, parts, has_v })
     }
 
     /// A dated version: parts by weight, and what follows them.
-    fn dated(fields: [&'a str; MAX_FIELDS], suffix: &'a str, has_v: bool) -> Option<Self> {
+    fn dated(fields: Fields<'a>, suffix: &'a str, has_v: bool) -> Option<Self> {
         let (prerelease, variant) = read_suffix(suffix)?;
-        Some(Self { numbers: Numbers::Fields(fields), prerelease, variant, has_v })
+        let parts = fields.written().count();
+        Some(Self { numbers: Numbers::Fields(fields), prerelease, variant, parts, has_v })
     }
 
     /// The numeric parts as digits, the weightiest first.
@@ -91,14 +133,14 @@ impl<'a> Version<'a> {
             Numbers::Dotted(text) => (Some(text), None),
             Numbers::Fields(fields) => (None, Some(fields)),
         };
-        let fields = fields.into_iter().flatten().filter(|field| !field.is_empty());
-        dotted.into_iter().flat_map(|text| text.split('.')).chain(fields)
+        let dotted = dotted.into_iter().flat_map(|text: &'a str| text.split('.'));
+        dotted.chain(fields.into_iter().flat_map(Fields::written))
     }
 
     /// How many numeric parts are written.
     #[must_use]
     pub fn parts(&self) -> usize {
-        self.numbers().count()
+        self.parts
     }
 
     /// The digits at an index; empty, which counts as nought, where the part is not written.
@@ -128,7 +170,8 @@ impl<'a> Version<'a> {
     /// Whether the variants differ in numbers at most: `alpine3.20`, `alpine3.21` and `alpine` are one family.
     #[must_use]
     pub fn same_family(&self, other: &Version<'_>) -> bool {
-        outline(self.variant, None).eq(outline(other.variant, None))
+        let bare = self.variant.is_empty() && other.variant.is_empty();
+        bare || outline(self.variant, None).eq(outline(other.variant, None))
     }
 
     /// Compares families: the longer name is greater, then the alphabet.
@@ -142,7 +185,8 @@ impl<'a> Version<'a> {
     /// Whether the variants are written alike: `alpine3.20` and `alpine3.21`, but not `alpine`.
     #[must_use]
     pub fn same_shape(&self, other: &Version<'_>) -> bool {
-        outline(self.variant, Some(b'0')).eq(outline(other.variant, Some(b'0')))
+        let bare = self.variant.is_empty() && other.variant.is_empty();
+        bare || outline(self.variant, Some(b'0')).eq(outline(other.variant, Some(b'0')))
     }
 
     /// Compares numbers (absent ones are nought), then pre-release before release. Variants do not take part.
@@ -173,16 +217,15 @@ impl<'a> Version<'a> {
     #[must_use]
     pub fn key(&self) -> u64 {
         let mut bits = Bits::new();
-        let mut numbers = self.numbers();
         // A format has one number of fields; a tag may have any.
-        let told = match self.numbers {
-            Numbers::Dotted(_) => 3,
-            Numbers::Fields(_) => MAX_FIELDS,
+        let has_more = match &self.numbers {
+            Numbers::Dotted(text) => bits.dotted(text.as_bytes(), 3),
+            Numbers::Fields(fields) => {
+                fields.written().for_each(|field| bits.number(read_number(field.as_bytes())));
+                (self.parts..MAX_FIELDS).for_each(|_| bits.number(Some(0)));
+                false
+            }
         };
-        for _ in 0..told {
-            bits.number(numbers.next().unwrap_or(""));
-        }
-        let has_more = numbers.any(|digits| !digits.trim_start_matches('0').is_empty());
         bits.push(u64::from(has_more), 1);
         if !has_more {
             bits.push(u64::from(!self.is_prerelease()), 1);
@@ -232,8 +275,18 @@ impl Bits {
         self.left = self.left.saturating_sub(kept);
     }
 
-    fn number(&mut self, digits: &str) {
-        let value = if digits.is_empty() { Some(0) } else { digits.parse::<u64>().ok() };
+    /// The first numbers between dots; whether any that follows is not nought.
+    fn dotted(&mut self, text: &[u8], told: usize) -> bool {
+        let mut rest = text;
+        for _ in 0..told {
+            let length = rest.iter().position(|byte| *byte == b'.').unwrap_or(rest.len());
+            self.number(read_number(rest.get(..length).unwrap_or(&[])));
+            rest = rest.get(length.saturating_add(1)..).unwrap_or(&[]);
+        }
+        rest.iter().any(|byte| !matches!(byte, b'0' | b'.'))
+    }
+
+    fn number(&mut self, value: Option<u64>) {
         let width = value.map_or(u64::BITS, |value| u64::BITS.saturating_sub(value.leading_zeros()));
         match value {
             Some(value) if u64::from(width) < Self::TOO_LONG => {

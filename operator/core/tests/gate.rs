@@ -19,7 +19,7 @@ use std::sync::LazyLock;
 use jiff::Timestamp;
 use rollforward_core::current;
 use rollforward_core::decide::{Course, Standing, decide};
-use rollforward_core::evidence::Answer;
+use rollforward_core::evidence::{Answer, Manifest};
 use rollforward_core::gate::{self, Evidence, Need, Subject, Verdict, Word};
 use rollforward_core::image::{Digest, Tag};
 use rollforward_core::ledger::{Ledger, NewFailure};
@@ -306,4 +306,60 @@ fn the_gates_ask_for_five_digests_then_for_their_manifests_and_never_twice() {
     let digests = asked.iter().filter(|need| matches!(need, Need::Digest(..))).count();
     // Five candidates, and the running tag: was it pushed again?
     assert_eq!((digests, asked.len()), (6, 11), "{asked:?}");
+}
+
+/// What is left to choose where `1.0.0` runs with a digest, and what is asked of that digest on the way.
+fn labelled(fields: &[(&str, &str)], answers: &[(&str, Answer<Manifest>)]) -> (Vec<String>, Vec<String>) {
+    let mut policy = build::policy();
+    for (name, value) in fields {
+        build::edit(&mut policy, name, value);
+    }
+    let (mut facts, mut evidence) = situation(policy, "", "1.0.1 seen 10:00, 1.0.2 seen 10:00");
+    let image = format!("{}:1.0.0@{}", build::REPOSITORY, build::digest("1.0.0"));
+    facts.seen.tracks = vec![build::track(build::workload("web", 4, &image), Vec::new(), Vec::new())];
+    let mut asked = Vec::new();
+    loop {
+        let (assessment, needs) = gate::assess(&facts, current::choose(&facts), &evidence);
+        for need in &needs {
+            let Need::Manifest(repository, digest) = need else { panic!("{need:?}") };
+            let known = answers.iter().find(|(content, _)| build::digest(content) == *digest);
+            let (content, answer) = known.unwrap_or_else(|| panic!("{need:?}"));
+            asked.push((*content).to_owned());
+            evidence.manifests.insert((repository.clone(), digest.clone()), answer.clone());
+        }
+        if needs.is_empty() {
+            let tags = assessment.candidates[0].iter().map(|one| one.tag.to_string());
+            return (tags.collect(), asked);
+        }
+    }
+}
+
+#[test]
+fn the_label_of_what_runs_is_asked_for_once_and_holds_nothing_where_it_cannot_be_read() {
+    let says = |content: &str, version: Option<&str>, child: Option<&str>| {
+        let manifest = build::manifest(&build::digest(content), &["linux/amd64"]);
+        let version = version.map(str::to_owned);
+        Answer::Found(Manifest { version, child: child.map(build::digest), ..manifest })
+    };
+    let check = |fields: &[(&str, &str)], answers: &[(&str, Answer<Manifest>)], left: &[&str]| {
+        let (tags, asked) = labelled(fields, answers);
+        let expected: Vec<&str> = answers.iter().map(|(content, _)| *content).collect();
+        assert_eq!(
+            (tags, asked.iter().map(String::as_str).collect::<Vec<_>>()),
+            (left.iter().map(|tag| (*tag).to_owned()).collect(), expected)
+        );
+    };
+    let both = ["1.0.2", "1.0.1"];
+    check(&[], &[("1.0.0", says("1.0.0", Some("1.0.1"), None))], &["1.0.2"]);
+    check(&[], &[("1.0.0", says("1.0.0", Some("1.0.0"), None))], &both);
+    check(&[], &[("1.0.0", says("1.0.0", None, None))], &both);
+    // An index that gives no version: its first image, and no deeper.
+    let index = || ("1.0.0", says("1.0.0", None, Some("child")));
+    check(&[], &[index(), ("child", says("child", Some("v1.0.1"), None))], &["1.0.2"]);
+    check(&[], &[index(), ("child", says("child", None, Some("deeper")))], &both);
+    check(&[], &[index(), ("child", Answer::Absent)], &both);
+    check(&[], &[("1.0.0", build::unknown(Reason::RegistryUnavailable, "connection refused"))], &both);
+    // Who may go back needs no floor, and nothing is asked where nothing could be chosen.
+    check(&[("downgrade", "Allow")], &[], &both);
+    check(&[("select", "~2.0")], &[], &[]);
 }

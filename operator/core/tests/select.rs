@@ -59,6 +59,7 @@ struct Question {
     filter: TagFilter,
     current: Option<Tag>,
     floor: Option<Tag>,
+    label: Option<String>,
     abandoned: Option<Tag>,
 }
 
@@ -70,6 +71,7 @@ impl Question {
             filter: filter(filter_text),
             current: tag(current),
             floor: None,
+            label: None,
             abandoned: None,
         }
     }
@@ -81,6 +83,7 @@ impl Question {
             filter: &self.filter,
             current: self.current.as_ref(),
             floor: self.floor.as_ref(),
+            label: self.label.as_deref(),
             abandoned: self.abandoned.as_ref(),
             allow_downgrade: false,
         };
@@ -109,6 +112,9 @@ fn every_row_of_the_table_selects_what_it_says_and_gives_a_reason_for_every_othe
             panic!("{row}")
         };
         let mut question = Question::new(rule, variant, filter, current);
+        // A floor by the label of the running image is written `label:1.4.7`.
+        question.label = floor.strip_prefix("label:").map(str::to_owned);
+        let floor = if question.label.is_some() { "-" } else { floor };
         (question.floor, question.abandoned) = (tag(floor), tag(abandoned));
         let mut tags: Vec<&str> = tags.split(' ').collect();
         assert_eq!(told(&question.ask(&tags)), answer, "{row}");
@@ -452,6 +458,7 @@ fn every_example_of_the_documentation_is_true() {
             filter: TagFilter::parse(part("include"), part("exclude"), part("extract")).unwrap(),
             current: part("current").and_then(tag),
             floor: part("floor").and_then(tag),
+            label: part("label").map(str::to_owned),
             abandoned: part("left").and_then(tag),
         };
         let rows: Vec<(&str, &str)> = rows

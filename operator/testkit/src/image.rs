@@ -53,6 +53,14 @@ pub fn image_with_config(config: serde_json::Value) -> Image {
     Image { media_type: IMAGE.to_owned(), manifest: manifest.to_string().into_bytes(), config: Some(config) }
 }
 
+/// The same with annotations on its manifest.
+#[must_use]
+pub fn annotate(image: &Image, annotations: &serde_json::Value) -> Image {
+    let mut manifest: serde_json::Value = serde_json::from_slice(&image.manifest).unwrap();
+    manifest["annotations"] = annotations.clone();
+    Image { manifest: manifest.to_string().into_bytes(), ..image.clone() }
+}
+
 /// An index of images for platforms, with an attestation beside the first, as BuildKit writes it.
 #[must_use]
 pub fn index(platforms: &[(&str, &str)], salt: &str) -> Image {

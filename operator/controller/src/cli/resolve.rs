@@ -156,6 +156,7 @@ impl Question {
             filter: &self.filter,
             current: self.current.as_ref(),
             floor: None,
+            label: None,
             abandoned: None,
             allow_downgrade: self.allow_downgrade,
         };

@@ -3,7 +3,7 @@
 
 use rollforward_api::ledger as api;
 use rollforward_core::image::{Digest, Repository, Tag};
-use rollforward_core::ledger::{Abandoned, Failure, Ledger, Sighting, WorkloadMemory};
+use rollforward_core::ledger::{Abandoned, Failure, Ledger, Newest, Sighting, WorkloadMemory};
 use rollforward_core::text::clean;
 
 use super::{reason, time};
@@ -50,10 +50,16 @@ pub fn from_api(repository: &Repository, object: &api::ImageLedger) -> Ledger {
             abandoned: entry.abandoned.as_ref().and_then(|left| {
                 Some(Abandoned { tag: Tag::parse(&left.tag).ok()?, at: left.at.0, by: left.by.clone() })
             }),
+            newest_inside: entry.newest_inside.as_ref().and_then(newest),
+            newest_outside: entry.newest_outside.as_ref().and_then(newest),
         };
         ledger.workloads.insert(entry.key.clone(), memory);
     }
     ledger
+}
+
+fn newest(entry: &api::Newest) -> Option<Newest> {
+    Some(Newest { tag: Tag::parse(&entry.tag).ok()?, first_seen: entry.first_seen.0 })
 }
 
 /// A ledger on the wire.
@@ -79,6 +85,8 @@ pub fn to_status(ledger: &Ledger) -> api::ImageLedgerStatus {
         retry_at: failure.retry_at.map(time),
         quarantined: failure.quarantined,
     });
+    let newest =
+        |newest: &Newest| api::Newest { tag: newest.tag.to_string(), first_seen: time(newest.first_seen) };
     let workloads = workloads.iter().map(|(key, memory)| api::WorkloadMemory {
         key: key.clone(),
         uid: memory.uid.clone(),
@@ -89,6 +97,8 @@ pub fn to_status(ledger: &Ledger) -> api::ImageLedgerStatus {
             at: time(left.at),
             by: clean(&left.by, 200),
         }),
+        newest_inside: memory.newest_inside.as_ref().map(newest),
+        newest_outside: memory.newest_outside.as_ref().map(newest),
     });
     api::ImageLedgerStatus {
         tags: tags.collect(),

@@ -1,10 +1,11 @@
-//! Manifest bytes to what the operator wants to know of them: the platforms, or the config that names one.
+//! Manifest bytes to what the operator wants to know of them: the platforms, or the config that names one, and the version
+//! that an image gives itself.
 //!
 //! The types are `oci_distribution`'s; the bytes are not fetched by it: it reads a body of any length into memory, keys
 //! its token cache without the credential, and follows a realm to any host (measured, 0.18). The bytes that come here
 //! have already been hashed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use oci_distribution::manifest::{
     IMAGE_CONFIG_MEDIA_TYPE, IMAGE_DOCKER_CONFIG_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE,
@@ -23,13 +24,18 @@ pub(super) const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, \
      application/vnd.oci.image.manifest.v1+json, \
      application/vnd.docker.distribution.manifest.v2+json";
 
+/// Where an image says its own version: in the annotations of a manifest, or in the labels of a config.
+const VERSION: &str = "org.opencontainers.image.version";
+/// The longest version that is looked at, in bytes: as long as a tag.
+const MAX_VERSION_BYTES: usize = 128;
+
 /// What a manifest turned out to be.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Content {
-    /// An index, with the platforms of its entries.
-    Index(BTreeSet<Platform>),
+    /// An index: the platforms of its images, its own version, and the first image.
+    Index { platforms: BTreeSet<Platform>, version: Option<String>, first: Option<Digest> },
     /// A single image; its config names the platform.
-    Image { config: Digest },
+    Image { config: Digest, version: Option<String> },
 }
 
 /// The fields that decide what the rest is.
@@ -92,7 +98,8 @@ fn read_index(body: &[u8]) -> Result<Content, String> {
             named(&platform.os.to_string(), &platform.architecture.to_string(), platform.variant.as_deref())
         })
         .collect();
-    Ok(Content::Index(platforms))
+    let first = images.first().and_then(|entry| Digest::parse(&entry.digest).ok());
+    Ok(Content::Index { platforms, version: index.annotations.as_ref().and_then(version), first })
 }
 
 /// Attestations sit beside the images, as platform unknown/unknown: claims about them, nothing that can run.
@@ -115,7 +122,26 @@ fn read_image(body: &[u8]) -> Result<Content, String> {
         return Err(format!("an artefact with a config of type {}, not an image", clean(kind)));
     }
     let config = Digest::parse(&image.config.digest).map_err(|error| format!("its config: {error}"))?;
-    Ok(Content::Image { config })
+    Ok(Content::Image { config, version: image.annotations.as_ref().and_then(version) })
+}
+
+fn version(annotations: &BTreeMap<String, String>) -> Option<String> {
+    annotations.get(VERSION).filter(|version| (1..=MAX_VERSION_BYTES).contains(&version.len())).cloned()
+}
+
+/// Reads the version out of an image's config. A label in another form than a label's is none, and no fault of the image.
+pub(super) fn read_label(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Config {
+        config: Container,
+    }
+    #[derive(Deserialize)]
+    struct Container {
+        #[serde(rename = "Labels")]
+        labels: BTreeMap<String, String>,
+    }
+    let config: Config = serde_json::from_slice(body).ok()?;
+    version(&config.config.labels)
 }
 
 /// Reads the platform out of an image's config. `None` where it names none.
@@ -207,8 +233,11 @@ mod tests {
         let attestation = entry(OCI_IMAGE_MEDIA_TYPE, annotation);
         let arm = Platform::new("linux", "arm").with_variant("v7");
         let mixed = of(&[armv7, bare.clone(), unknown.clone(), old.clone(), attestation.clone()]);
-        assert_eq!(mixed.unwrap(), Content::Index(BTreeSet::from([arm])));
-        assert_eq!(of(&[bare]).unwrap(), Content::Index(BTreeSet::new()), "an image that names no platform");
+        let first = Digest::parse(&format!("sha256:{HEX}")).ok();
+        let index =
+            |platforms: BTreeSet<Platform>| Content::Index { platforms, version: None, first: first.clone() };
+        assert_eq!(mixed.unwrap(), index(BTreeSet::from([arm])));
+        assert_eq!(of(&[bare]).unwrap(), index(BTreeSet::new()), "an image that names no platform");
         for without in [&[][..], &[unknown], &[old], &[attestation]] {
             assert!(of(without).unwrap_err().contains("without an image"), "{without:?}");
         }
@@ -221,6 +250,26 @@ mod tests {
                 "mediaType": "application/vnd.cncf.helm.config.v1+json"}}}}"#
         );
         refused(&body, None, "helm.config");
+    }
+
+    #[test]
+    fn a_version_is_read_from_a_label_and_what_is_no_label_is_none() {
+        let labels = |labels: &str| read_label(format!(r#"{{"config": {{"Labels": {labels}}}}}"#).as_bytes());
+        assert_eq!(labels(&format!(r#"{{"a": "b", "{VERSION}": "1.4.7"}}"#)).as_deref(), Some("1.4.7"));
+        let long = "1".repeat(129);
+        for none in [
+            "null".to_owned(),
+            "{}".to_owned(),
+            "[]".to_owned(),
+            format!(r#"{{"{VERSION}": 1}}"#),
+            format!(r#"{{"{VERSION}": ""}}"#),
+            format!(r#"{{"{VERSION}": "{long}"}}"#),
+        ] {
+            assert_eq!(labels(&none), None, "{none}");
+        }
+        for body in ["{}", r#"{"config": null}"#, "{"] {
+            assert_eq!(read_label(body.as_bytes()), None, "{body}");
+        }
     }
 
     #[test]

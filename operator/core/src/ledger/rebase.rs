@@ -124,7 +124,14 @@ mod tests {
         ledger.failed(&digest(number), failure, at(second));
     }
     fn memory(completed: &str) -> WorkloadMemory {
-        WorkloadMemory { uid: "u".to_owned(), completed: Some(tag(completed)), wrote: None, abandoned: None }
+        WorkloadMemory {
+            uid: "u".to_owned(),
+            completed: Some(tag(completed)),
+            wrote: None,
+            abandoned: None,
+            newest_inside: None,
+            newest_outside: None,
+        }
     }
 
     #[test]

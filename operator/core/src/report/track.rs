@@ -10,6 +10,7 @@ use crate::policy::{Facts, Track};
 use crate::reason::Reason;
 use crate::report::{CandidateReport, MAX_MESSAGE, Outcome, TrackReport, hold_sentence, story};
 use crate::rollout::{Phase, Plan, Run, RunPlan};
+use crate::select::Rule;
 use crate::text;
 
 /// Everything that is known about one track after a pass.
@@ -174,7 +175,10 @@ impl Line<'_> {
         match self.course {
             Course::Nothing => {
                 let mut body = format!("{} runs", self.current_tag());
-                body.push_str(&self.outside(facts).map_or(String::new(), |outside| format!("; {outside}")));
+                for said in [self.outside(facts), self.quiet_since(facts)].into_iter().flatten() {
+                    body.push_str("; ");
+                    body.push_str(&said);
+                }
                 body.push('.');
                 (true, Reason::NewestRuns, super::message(Reason::NewestRuns, &body))
             }
@@ -213,7 +217,17 @@ impl Line<'_> {
             return None;
         };
         let newest = selection.newest_outside.as_ref()?;
-        Some(format!("{} exists outside the rule ({})", newest, facts.policy.rule_text))
+        let known = self.chosen.memory.newest_outside.as_ref().filter(|known| known.tag == *newest);
+        let since =
+            known.map_or(String::new(), |known| format!(" since {}", text::instant(known.first_seen)));
+        Some(format!("{newest} exists outside the rule ({}){since}", facts.policy.rule_text))
+    }
+
+    /// Since when the range has had no newer tag: an instant, for an age would be another text every day.
+    fn quiet_since(&self, facts: &Facts) -> Option<String> {
+        let known = self.chosen.memory.newest_inside.as_ref()?;
+        let range = !matches!(facts.policy.rule, Rule::Digest(_));
+        range.then(|| format!("no new tag in range since {}", text::instant(known.first_seen)))
     }
 
     /// The track as the status shows it.
@@ -315,6 +329,7 @@ impl Line<'_> {
         }
         lines.extend(self.human_line(facts));
         lines.push(self.runs_line());
+        lines.extend(self.label_line());
         lines.extend(self.rebuild_line());
         lines.extend(self.cost_line(plan));
         lines.extend(self.left_out_line(facts));
@@ -366,6 +381,19 @@ impl Line<'_> {
             workload.available_replicas,
             workload.replicas
         )
+    }
+
+    /// Where the floor comes from that no run of ours has set.
+    fn label_line(&self) -> Option<String> {
+        let Choice::Candidates(selection) = &self.chosen.choice else {
+            return None;
+        };
+        let label = selection.label.as_ref()?;
+        Some(format!(
+            "{} is {label} by its own version label; nothing at or below that is chosen ({}).",
+            self.current_tag(),
+            Reason::BelowFloor
+        ))
     }
 
     fn rebuild_line(&self) -> Option<String> {

@@ -74,13 +74,8 @@ impl Rule {
         }
     }
 
-    /// Whether a value is newer than another: by version, and of equal versions by the number of a variant that is written
-    /// alike (`alpine3.21` after `alpine3.20`).
-    pub(super) fn is_newer(&self, one: &Value<'_>, than: &Value<'_>) -> bool {
-        self.relation(one, than) == Ordering::Greater
-    }
-
-    /// How a value stands to another. Variants that are not written alike make no version newer or older.
+    /// How a value stands to another: by version, and of equal versions by the number of a variant that is written alike
+    /// (`alpine3.21` after `alpine3.20`). Variants that are not written alike make no version newer or older.
     pub(super) fn relation(&self, one: &Value<'_>, other: &Value<'_>) -> Ordering {
         self.compare(one, other)
             .then_with(|| if one.same_shape(other) { one.compare_variants(other) } else { Ordering::Equal })

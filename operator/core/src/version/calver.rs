@@ -5,7 +5,7 @@
 
 use thiserror::Error;
 
-use super::{MAX_FIELDS, Version};
+use super::{Fields, MAX_FIELDS, Version};
 
 /// Why a text is not a format.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -111,7 +111,7 @@ impl Format {
         let stripped = text.strip_prefix(['v', 'V']);
         let has_v = stripped.is_some() && self.pieces.first() != Some(&Piece::Literal(b'v'));
         let mut rest = if has_v { stripped? } else { text };
-        let mut fields: [&'a str; MAX_FIELDS] = [""; MAX_FIELDS];
+        let mut fields = Fields { text, at: [(0, 0); MAX_FIELDS] };
         let mut date = Date::default();
         let mut places = self.places.iter();
         for piece in &self.pieces {
@@ -124,7 +124,9 @@ impl Format {
                         return None;
                     }
                     date.note(meaning, digits);
-                    *fields.get_mut(*places.next()?)? = digits;
+                    let from = text.len().checked_sub(rest.len())?;
+                    let to = from.checked_add(length)?;
+                    *fields.at.get_mut(*places.next()?)? = (u8::try_from(from).ok()?, u8::try_from(to).ok()?);
                     rest = after;
                 }
             }

@@ -282,6 +282,8 @@ pub fn manifest(digest: &Digest, platforms: &[&str]) -> Manifest {
     Manifest {
         digest: digest.clone(),
         platforms: platforms.iter().map(|text| platform(text)).collect::<BTreeSet<_>>(),
+        version: None,
+        child: None,
     }
 }
 

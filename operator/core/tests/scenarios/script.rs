@@ -55,6 +55,11 @@ pub fn command(world: &mut World, line: &str) -> String {
             world.operator.next_look = world.now;
         }
         ["push", tag, behaviour @ ..] => push(world, tag, behaviour),
+        ["label", tag, version] => {
+            if let Some(digest) = world.registry.tags.get(&build::tag(tag)).cloned() {
+                world.registry.labels.insert(digest, (*version).to_owned());
+            }
+        }
         ["retag", tag, from] => {
             let digest = world.registry.tags.get(&build::tag(from)).cloned();
             if let Some(digest) = digest {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use rollforward_core::current;
 use rollforward_core::decide;
-use rollforward_core::evidence::Answer;
+use rollforward_core::evidence::{Answer, Manifest};
 use rollforward_core::gate::{self, Assessment, Evidence, Need};
 use rollforward_core::image::{Digest, ImageRef, Tag};
 use rollforward_core::ledger::Ledger;
@@ -42,6 +42,8 @@ pub struct Registry {
     /// What each digest does when it runs: for ever, deleted tags too.
     pub behaviours: BTreeMap<Digest, Behaviour>,
     pub pushes: u32,
+    /// The version label that each push of a tag carries.
+    pub labels: BTreeMap<Digest, String>,
 }
 
 impl Registry {
@@ -102,6 +104,7 @@ impl World {
                 tags: BTreeMap::new(),
                 behaviours: BTreeMap::new(),
                 pushes: 0,
+                labels: BTreeMap::new(),
             },
             deployments: Vec::new(),
             operator: Operator {
@@ -246,7 +249,9 @@ impl World {
                         evidence.digests.insert((repository, tag), answer);
                     }
                     Need::Manifest(repository, digest) => {
+                        let version = self.registry.labels.get(&digest).cloned();
                         let manifest = build::manifest(&digest, &["linux/amd64"]);
+                        let manifest = Manifest { version, ..manifest };
                         evidence.manifests.insert((repository, digest), Answer::Found(manifest));
                     }
                 }
