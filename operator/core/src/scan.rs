@@ -20,6 +20,9 @@ pub enum Reach {
     /// The tags added since the look before, in a registry that lists by age. A deletion is found by the next whole
     /// listing.
     Added,
+    /// No list: the one tag that a rule follows is asked for its digest. Any other tag is as old as the last whole
+    /// listing.
+    Followed(Tag),
 }
 
 /// The newest knowledge of a repository: the whole list as it was last read, with what later looks added.
@@ -71,7 +74,7 @@ impl Scan {
 /// bounded by it finds that tag no later than [`Scan::relisted_by`].
 #[must_use]
 pub fn beginning(rule: &Rule, rule_text: &str, running: Option<&Tag>) -> Option<String> {
-    if let Rule::Digest(tag) = rule {
+    if let Some(tag) = followed(rule) {
         return Some(tag.to_string());
     }
     // Without a running tag nobody knows whether its versions begin with a v.
@@ -88,6 +91,15 @@ pub fn beginning(rule: &Rule, rule_text: &str, running: Option<&Tag>) -> Option<
         prefix(v, &numbers, kept)
     } else {
         None
+    }
+}
+
+/// The one tag that a rule follows: its digest is all that a look must learn.
+#[must_use]
+pub fn followed(rule: &Rule) -> Option<&Tag> {
+    match rule {
+        Rule::Digest(tag) => Some(tag),
+        Rule::Semver(_) | Rule::Level(_) | Rule::Calver(_) | Rule::Numeric(_) | Rule::Lexical(_) => None,
     }
 }
 

@@ -458,6 +458,7 @@ async fn repository_seen(
         not_before: if hinted { now } else { scheduled },
         interval: policy.interval,
         beginnings: wish.beginnings.as_ref(),
+        follows: scan::followed(&policy.rule),
         hinted,
     };
     let (scan, taken) = ctx.scans.latest(&ctx.registry, ask).await;

@@ -7,6 +7,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
+use rollforward_core::image::Tag;
 use rollforward_core::scan::{Reach, Scan};
 
 use crate::registry::{Part, TagList};
@@ -54,6 +55,10 @@ impl Names {
         let end = *self.ends.get(at)? as usize;
         let start = at.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |end| *end as usize);
         self.text.get(start..end)
+    }
+
+    pub(super) fn has(&self, tag: &Tag) -> bool {
+        self.iter().any(|name| name == tag.as_str())
     }
 
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &str> + Clone {
@@ -324,7 +329,7 @@ impl Memory {
     pub(super) fn reaches(&self, wanted: Option<&BTreeSet<String>>) -> bool {
         match (&self.reach, wanted) {
             (Reach::Whole | Reach::Added, _) => true,
-            (Reach::Beginning(_), None) => false,
+            (Reach::Beginning(_), None) | (Reach::Followed(_), _) => false,
             (Reach::Beginning(seen), Some(wanted)) => {
                 wanted.iter().all(|text| seen.iter().any(|seen| text.starts_with(seen.as_str())))
             }

@@ -52,6 +52,7 @@ impl Polls {
             not_before: Timestamp::now(),
             interval: SignedDuration::from_mins(5),
             beginnings: Some(&texts).filter(|texts| !texts.is_empty()),
+            follows: None,
             hinted,
         };
         let (answer, taken) = self.scans.latest(&self.registry, ask).await;
@@ -193,6 +194,7 @@ async fn a_short_or_failed_look_never_takes_a_tag_away() {
             not_before: Timestamp::now(),
             interval: SignedDuration::from_mins(5),
             beginnings: Some(&texts),
+            follows: None,
             hinted: false,
         };
         let fresh = Scans::default();
@@ -254,6 +256,7 @@ async fn a_hundred_policies_on_one_repository_cost_one_look() {
         not_before: before,
         interval: SignedDuration::from_mins(5),
         beginnings: Some(&texts),
+        follows: None,
         hinted: false,
     };
     let all = (0..100).map(|_| polls.scans.latest(&polls.registry, ask));
@@ -297,4 +300,71 @@ async fn a_full_page_without_a_link_is_not_believed_to_be_the_end() {
     let list = found(Registry::new(settings).unwrap().tags(&repository, None).await);
     assert_eq!((list.tags.len(), list.complete), (5, true));
     assert_eq!(fake.lines().len(), 3);
+}
+
+/// One poll of a policy that follows a tag, as a pass makes it: what is known, then the digest. And the lines that it cost.
+async fn follow(polls: &Polls, followed: &str, hinted: bool) -> (Answer<Digest>, Scan, Vec<String>) {
+    let (followed, texts) = (tag(followed), BTreeSet::from([followed.to_owned()]));
+    polls.fake.forget_requests();
+    let ask = Ask {
+        repository: &polls.repository,
+        credential: None,
+        not_before: Timestamp::now(),
+        interval: SignedDuration::from_mins(5),
+        beginnings: Some(&texts),
+        follows: Some(&followed),
+        hinted,
+    };
+    let (answer, _) = polls.scans.latest(&polls.registry, ask).await;
+    let scan = found(answer);
+    assert!(ask.not_before <= scan.at, "the gates ask for the digest once a look");
+    let digest = polls.registry.resolve(&polls.repository, &followed, None).await;
+    (digest, scan, polls.fake.lines())
+}
+
+#[tokio::test]
+async fn a_followed_tag_is_one_head_a_poll_and_no_list() {
+    let polls = Polls::of(ListOrder::Name).await;
+    polls.fake.push("web", "stable", &image("linux", "amd64", "one"));
+    let head = "HEAD /v2/web/manifests/stable";
+    let (first, scan, lines) = follow(&polls, "stable", false).await;
+    assert_eq!((lines.len(), &scan.reach), (3 + 1, &Reach::Whole), "{lines:?}");
+    for _ in 0..3 {
+        let (same, scan, lines) = follow(&polls, "stable", false).await;
+        assert_eq!(lines, [head]);
+        assert_eq!((scan.reach, scan.tags.len()), (Reach::Followed(tag("stable")), 2501));
+        assert_eq!(same, first);
+    }
+    polls.fake.push("web", "stable", &image("linux", "amd64", "two"));
+    let (moved, _, lines) = follow(&polls, "stable", false).await;
+    assert_eq!(lines, [head]);
+    assert_ne!(moved, first);
+    // Who asks to look is answered from the whole list.
+    assert_eq!(follow(&polls, "stable", true).await.2.len(), 3 + 1);
+    assert_eq!(follow(&polls, "stable", false).await.2, [head]);
+}
+
+#[tokio::test]
+async fn a_followed_tag_that_nobody_has_pushed_yet_is_looked_for_in_the_list() {
+    let polls = Polls::of(ListOrder::Name).await;
+    follow(&polls, "stable", false).await;
+    let (answer, _, lines) = follow(&polls, "stable", false).await;
+    assert_eq!(answer, Answer::Absent);
+    assert_eq!(lines.first().unwrap(), "GET /v2/web/tags/list?n=32&last=5.9.9");
+    polls.fake.push("web", "stable", &image("linux", "amd64", "one"));
+    let (answer, scan, _) = follow(&polls, "stable", false).await;
+    assert!(has(&scan, "stable") && matches!(answer, Answer::Found(_)));
+    assert_eq!(follow(&polls, "stable", false).await.2.len(), 1);
+}
+
+#[tokio::test]
+async fn who_follows_a_tag_and_who_needs_the_list_do_not_pay_for_each_other() {
+    let polls = Polls::of(ListOrder::Name).await;
+    polls.fake.push("web", "stable", &image("linux", "amd64", "one"));
+    let bounded = "GET /v2/web/tags/list?n=42&last=1.39.9";
+    polls.poll(&["1.4."]).await;
+    for _ in 0..2 {
+        assert_eq!(follow(&polls, "stable", false).await.2, ["HEAD /v2/web/manifests/stable"]);
+        assert_eq!(polls.poll(&["1.4."]).await.1, [bounded], "the followed tag is no part of the bound");
+    }
 }
