@@ -514,6 +514,10 @@ pub struct ImageStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::image_text")]
     pub repository: Option<String>,
+    /// How its tags are looked at between two whole listings, what a look costs, and how old the rest may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::line")]
+    pub listing: Option<String>,
     /// The workload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::name_text")]

@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use rollforward_core::evidence::{Answer, Unknown};
 use rollforward_core::image::{Repository, Tag};
 use rollforward_core::reason::Reason;
-use rollforward_core::scan::{Reach, Scan};
+use rollforward_core::scan::{Habit, Reach, Scan};
 use tokio::sync::Mutex;
 
 use crate::clock;
@@ -106,7 +106,7 @@ impl Scans {
         }
         let answer = match (&slot.failure, &slot.memory) {
             (Some(failure), _) => Answer::Unknown(failure.unknown.clone()),
-            (None, Some(memory)) => Answer::Found(memory.scan()),
+            (None, Some(memory)) => Answer::Found(slot.scan(memory, &ask)),
             (None, None) => Answer::Absent,
         };
         (answer, true)
@@ -136,7 +136,8 @@ impl Slot {
         let last = self.followed.get(tag).copied().unwrap_or(memory.listed_at).max(memory.listed_at);
         let at = if ask.not_before <= last { last } else { now };
         self.followed.insert(tag.clone(), at);
-        Some(Scan { at, reach: Reach::Followed(tag.clone()), requests: 1, ..memory.scan() })
+        let habit = Habit { reach: Reach::Followed(tag.clone()), requests: 1 };
+        Some(Scan { at, reach: habit.reach.clone(), requests: 1, ..memory.scan(habit) })
     }
 
     /// Remembers what the policy could choose, so that every look sees it whoever takes it.
@@ -169,7 +170,15 @@ impl Slot {
         let memory = self.memory.as_ref()?;
         let reached_at = if memory.reaches(ask.beginnings) { memory.at } else { memory.listed_at };
         let listed = !ask.hinted || ask.not_before <= memory.listed_at;
-        (ask.not_before <= reached_at && listed).then(|| Answer::Found(memory.scan()))
+        (ask.not_before <= reached_at && listed).then(|| Answer::Found(self.scan(memory, ask)))
+    }
+
+    /// What is known, as one policy reads it.
+    fn scan(&self, memory: &Memory, ask: &Ask<'_>) -> Scan {
+        match ask.follows.filter(|tag| memory.names.has(tag)) {
+            Some(tag) => memory.scan(Habit { reach: Reach::Followed(tag.clone()), requests: 1 }),
+            None => memory.scan(memory.habit(self.wanted().as_ref())),
+        }
     }
 
     fn failed(&mut self, mut unknown: Unknown, ask: &Ask<'_>) {

@@ -483,3 +483,30 @@ async fn a_public_repository_is_read_with_an_anonymous_token() {
     assert_eq!(found(registry.resolve(&repository, &tag("1.0"), None).await), digest);
     assert_eq!(fake.lines().len(), 3);
 }
+
+#[tokio::test]
+async fn requests_are_exported_by_registry_and_outcome_when_somebody_scrapes() {
+    use rollforward::server::{self, Readiness};
+    let (fake, registry, repository) = world().await;
+    let (_, exported) = rollforward::telemetry::Metrics::new(registry.clone());
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("http://{}/metrics", listener.local_addr().unwrap());
+    tokio::spawn(server::serve(listener, Readiness::waiting("a test"), exported));
+    let scrape = || async { reqwest::get(&url).await.unwrap().text().await.unwrap() };
+    assert!(!scrape().await.contains("registry_requests"), "no registry was asked yet");
+    fake.push("web", "1.0.0", &image("linux", "amd64", "x"));
+    for _ in 0..2 {
+        found(registry.tags(&repository, None).await);
+    }
+    fake.fault("tags/list", Fault::status(503));
+    assert!(matches!(registry.tags(&repository, None).await, Answer::Unknown(_)));
+    let text = scrape().await;
+    let line = |outcome: &str, n: u32| {
+        let host = fake.host();
+        format!("rollforward_registry_requests_total{{registry=\"{host}\",outcome=\"{outcome}\"}} {n}\n")
+    };
+    for expected in [line("answered", 2), line("server_error", 1)] {
+        assert!(text.contains(&expected), "{expected} in {text}");
+    }
+    assert_eq!(text.matches("# TYPE rollforward_registry_requests counter").count(), 1, "{text}");
+}

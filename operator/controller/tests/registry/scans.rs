@@ -77,12 +77,15 @@ async fn a_list_by_name_is_asked_for_the_part_in_which_the_rule_could_find_somet
     let (scan, lines) = polls.poll(&["1.4."]).await;
     assert_eq!(lines, PAGES);
     assert_eq!((scan.tags.len(), &scan.reach, scan.requests), (2500, &Reach::Whole, 3));
+    let habit = "bounded to tags that begin with 1.4., 1 request a look; any other is seen within 6 h";
+    assert_eq!(scan.habit.sentence(), habit);
     for _ in 0..3 {
         let (again, lines) = polls.poll(&["1.4."]).await;
         assert_eq!(lines, ["GET /v2/web/tags/list?n=42&last=1.39.9"]);
         assert_eq!((again.tags.len(), again.changed_at, again.requests), (2500, scan.changed_at, 1));
         assert_eq!(again.reach, Reach::Beginning(vec!["1.4.".to_owned()]));
         assert_eq!(again.listed_at, scan.listed_at);
+        assert_eq!(again.habit.sentence(), habit, "the status is not written again");
     }
     let hours = scan.relisted_by.duration_since(scan.at).as_secs_f64() / 3600.0;
     assert!((4.5..=6.0).contains(&hours), "the whole list is read again after {hours} h");
@@ -110,8 +113,10 @@ async fn policies_with_other_rules_share_the_look_and_each_sees_its_tags() {
 async fn a_bound_that_does_not_fit_a_page_is_no_bound() {
     let polls = Polls::of(ListOrder::Name).await;
     polls.poll(&["1.", "2.", "3.", "4.", "5."]).await;
-    let (_, lines) = polls.poll(&["1.", "2.", "3.", "4.", "5."]).await;
+    let (scan, lines) = polls.poll(&["1.", "2.", "3.", "4.", "5."]).await;
     assert_eq!(lines, PAGES);
+    let sentence = "the whole list, 3 requests a look: it fits no page and no bound";
+    assert_eq!(scan.habit.sentence(), sentence);
 }
 
 #[tokio::test]
@@ -328,10 +333,13 @@ async fn a_followed_tag_is_one_head_a_poll_and_no_list() {
     polls.fake.push("web", "stable", &image("linux", "amd64", "one"));
     let head = "HEAD /v2/web/manifests/stable";
     let (first, scan, lines) = follow(&polls, "stable", false).await;
+    let habit = scan.habit.clone();
+    assert_eq!(habit.sentence(), "no list but the digest of stable, 1 request a look");
     assert_eq!((lines.len(), &scan.reach), (3 + 1, &Reach::Whole), "{lines:?}");
     for _ in 0..3 {
         let (same, scan, lines) = follow(&polls, "stable", false).await;
         assert_eq!(lines, [head]);
+        assert_eq!(scan.habit, habit);
         assert_eq!((scan.reach, scan.tags.len()), (Reach::Followed(tag("stable")), 2501));
         assert_eq!(same, first);
     }
