@@ -510,3 +510,23 @@ async fn requests_are_exported_by_registry_and_outcome_when_somebody_scrapes() {
     }
     assert_eq!(text.matches("# TYPE rollforward_registry_requests counter").count(), 1, "{text}");
 }
+
+#[tokio::test]
+async fn whether_a_mirror_serves_a_digest_is_one_head_and_its_absence_is_said_in_words() {
+    let (fake, registry, repository) = world().await;
+    let here = fake.push("web", "1.0.0", &image("linux", "amd64", "x"));
+    found(registry.serves(&repository, &here, None).await);
+    assert_eq!(fake.lines(), [format!("HEAD /v2/web/manifests/{here}")]);
+    fake.forget_requests();
+    let elsewhere = digest_of(b"never pushed");
+    assert_eq!(registry.serves(&repository, &elsewhere, None).await, Answer::Absent);
+    let lines = ["HEAD", "GET"].map(|method| format!("{method} /v2/web/manifests/{elsewhere}"));
+    assert_eq!(fake.lines(), lines);
+    fake.fault("manifests", Fault::status(503));
+    assert!(matches!(registry.serves(&repository, &here, None).await, Answer::Unknown(_)));
+    fake.heal();
+    let other = elsewhere.to_string();
+    fake.fault("manifests", Fault::reply(200, &[("docker-content-digest", &other)], ""));
+    let Answer::Unknown(unknown) = registry.serves(&repository, &here, None).await else { panic!() };
+    assert_eq!(unknown.reason, Reason::DigestMismatch);
+}

@@ -495,7 +495,10 @@ fn running_sentence(plan: &RunPlan) -> (bool, Reason, String) {
 /// How the tags of a track are looked at.
 fn listing(facts: &Facts, track: &Track) -> Option<String> {
     match &facts.seen.repositories.get(&track.repository)?.scan {
-        Answer::Found(scan) => Some(scan.habit.sentence()),
+        Answer::Found(scan) => Some(match facts.mirror(track) {
+            Some(_) => format!("of {}: {}", facts.asked(track), scan.habit.sentence()),
+            None => scan.habit.sentence(),
+        }),
         Answer::Absent | Answer::Unknown(_) => None,
     }
 }

@@ -249,6 +249,9 @@ impl World {
                         let manifest = build::manifest(&digest, &["linux/amd64"]);
                         evidence.manifests.insert((repository, digest), Answer::Found(manifest));
                     }
+                    Need::Served(repository, digest) => {
+                        evidence.served.insert((repository, digest), Answer::Found(()));
+                    }
                 }
             }
         }
