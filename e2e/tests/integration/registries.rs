@@ -26,6 +26,8 @@ pub(crate) fn trials() -> Vec<Named> {
             tokens,
         ),
         trial("of 2,500 tags in the real registry a poll asks for the part that the rule could choose", many),
+        trial("an image is judged at its source and moves once the mirror serves the digest", mirrored),
+        trial("a followed tag costs one HEAD a look, and the status says so", followed),
         trial("a hundred workloads on one repository cost the requests of one", hundred),
     ]
 }
@@ -44,6 +46,66 @@ async fn shop(cluster: &Arc<Cluster>, name: &str) -> anyhow::Result<(Shop, Hosti
 }
 
 const POLICY: &str = super::canary::POLICY;
+
+async fn mirrored(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let name = "registry-mirror";
+    let (mut shop, source) = (Shop::open(&cluster, name).await?, HostileRegistry::start().await);
+    let mirror = HostileRegistry::start().await;
+    let version = |tag: &str| image::image("linux", "amd64", tag);
+    source.push("up/web", "1.0.0", &version("1.0.0"));
+    source.push("up/web", "1.0.1", &version("1.0.1"));
+    mirror.push("acme/web", "1.0.0", &version("1.0.0"));
+    let image = format!("{}/acme/web:1.0.0", mirror.host());
+    shop.workload(&Workload { image: &image, ..Workload::default() })?;
+    let hosts = format!("\"{}\", \"{}\"", source.host(), mirror.host());
+    let extra = format!("watchNamespaces: [{name}]\nregistries: {{plainHttp: [{hosts}]}}\n");
+    let operator = e2e::operator::Operator::start_with(&cluster, &format!("operator-{name}"), &extra).await?;
+    shop.operator = Some(operator);
+    let upstream = format!("{}/up/web", source.host());
+    shop.policy(&format!("  image: {{source: {{repository: \"{upstream}\"}}}}\n{POLICY}"))?;
+    let message = shop.wait_condition("Blocked", "True", "MirrorLacksDigest").await?;
+    let expected = format!("expected the mirror {}/acme/web to serve the digest, observed ", mirror.host());
+    for part in [expected.as_str(), "acme/web:1.0.1@", "Copy the image there; tried again by itself."] {
+        ensure!(message.contains(part), "expected {part:?} in: {message}");
+    }
+    shop.wait_image(":1.0.0").await?;
+    let digest = mirror.push("acme/web", "1.0.1", &version("1.0.1"));
+    shop.wait_image(&format!("{}/acme/web:1.0.1@{digest}", mirror.host())).await?;
+    ensure!(mirror.count("tags/list") == 0, "tags were listed at the mirror");
+    let images = shop.read_policy("web").await?.status.and_then(|status| status.images).unwrap_or_default();
+    let listing = images.first().and_then(|image| image.listing.clone()).unwrap_or_default();
+    ensure!(listing == format!("of {upstream}: the whole list, 1 request a look"), "{listing}");
+    shop.close()
+}
+
+async fn followed(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let (shop, registry) = shop(&cluster, "registry-follow").await?;
+    registry.push("acme/web", "stable", &image::image("linux", "amd64", "1.0.0"));
+    shop.policy(&format!("  image: {{adopt: Allow, select: {{digest: {{tag: stable}}}}}}\n{POLICY}"))?;
+    shop.wait_condition("Ready", "True", "Watching").await?;
+    let operator = shop.operator.as_ref().context("started")?;
+    let head = "HEAD /v2/acme/web/manifests/stable";
+    let (all, heads) = (registry.lines().len(), registry.count(head));
+    let passes = operator.metric("rollforward_passes_total").await?;
+    e2e::wait::wait_until("five more looks", e2e::shop::PATIENCE, || async {
+        let now = registry.count(head);
+        let seen = format!("{} HEADs", now - heads);
+        Ok(if heads + 5 <= now { e2e::wait::Seen::Yes(()) } else { e2e::wait::Seen::NotYet(seen) })
+    })
+    .await?;
+    let others: Vec<String> = registry.lines().split_off(all);
+    ensure!(others.iter().all(|line| line.starts_with(head)), "more than HEADs: {others:?}");
+    let passes = operator.metric("rollforward_passes_total").await? - passes;
+    ensure!(4.0 <= passes, "five HEADs in {passes} passes");
+    let images = shop.read_policy("web").await?.status.and_then(|status| status.images).unwrap_or_default();
+    let listing = images.first().and_then(|image| image.listing.clone()).unwrap_or_default();
+    ensure!(listing == "no list but the digest of stable, 1 request a look", "{listing}");
+    let counted = operator.metric("rollforward_registry_requests_total").await?;
+    #[expect(clippy::cast_precision_loss, reason = "a handful")]
+    let sent = registry.lines().len() as f64;
+    ensure!((sent - counted).abs() <= 2.0, "{counted} counted, {sent} seen by the registry");
+    shop.close()
+}
 
 async fn says(shop: &Shop, reason: &str, parts: &[&str]) -> anyhow::Result<()> {
     let message = shop.wait_condition("Ready", "False", reason).await?;

@@ -51,6 +51,10 @@ const REFUSED: &[(&str, &str)] = &[
     ("  image: {select: {lexical: {}}}", "spec.image.select.lexical.order: Required value"),
     ("  image: {select: {numeric: {order: Down}}}", "supported values: \"Ascending\", \"Descending\""),
     ("  image: {select: {digest: {tag: \"-x\"}}}", "expected a tag of letters, digits, _, . and -; got -x"),
+    (
+        "  image: {source: {repository: \"quay.io/acme/web:1.0\"}}",
+        "expected a registry and a path without a tag, such as quay.io/acme/web; got quay.io/acme/web:1.0",
+    ),
     ("  image: {variant: {mode: Pattern}}", "expected pattern with mode Pattern, and with no other mode"),
     (
         "  image: {variant: {mode: Keep, pattern: jdk}}",

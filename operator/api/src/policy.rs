@@ -124,6 +124,10 @@ pub struct Image {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 255)))]
     pub repositories: Option<Vec<String>>,
+    /// Where the image comes from, if the containers run it from a mirror: tags are listed and digests judged there, and the
+    /// mirror's name is written, with the same digest, once the mirror serves it. The containers must run one repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<ImageSource>,
     /// The version rule. Without it: `level: Patch`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub select: Option<Select>,
@@ -146,6 +150,14 @@ pub struct Image {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8))]
     pub image_pull_secrets: Option<Vec<SecretName>>,
+}
+
+/// Where an image comes from that the containers run from a mirror.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageSource {
+    /// The repository in full, without a tag: `quay.io/acme/web`.
+    #[schemars(schema_with = "schema::repository")]
+    pub repository: String,
 }
 
 /// Names a Secret in the policy's namespace.
@@ -514,6 +526,10 @@ pub struct ImageStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::image_text")]
     pub repository: Option<String>,
+    /// How its tags are looked at between two whole listings, what a look costs, and how old the rest may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::line")]
+    pub listing: Option<String>,
     /// The workload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::name_text")]

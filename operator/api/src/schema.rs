@@ -106,6 +106,20 @@ pub fn tag(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// A repository with its registry: `quay.io/acme/web`.
+pub fn repository(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 3,
+        "maxLength": 255,
+        "description": "The repository in full, without a tag: `quay.io/acme/web`.",
+        "x-kubernetes-validations": [{
+            "rule": "self.matches('^[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[a-z0-9._-]+)+$')",
+            "messageExpression": "'expected a registry and a path without a tag, such as quay.io/acme/web; got ' + self",
+        }],
+    })
+}
+
 /// A number of pods, or a share of the replicas such as `25%`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]

@@ -70,6 +70,7 @@ impl Case {
             not_before,
             interval: SignedDuration::from_mins(5),
             beginnings,
+            follows: None,
             hinted: false,
         };
         let (answer, _) = self.scans.latest(&self.registry, ask).await;

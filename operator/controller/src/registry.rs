@@ -211,7 +211,18 @@ impl Registry {
         credential: Option<&Credential>,
     ) -> Answer<Digest> {
         let asker = Asker { repository, credential };
-        self.within(repository, self.inner.resolve(asker, tag)).await
+        self.within(repository, self.inner.resolve(asker, tag.as_str())).await
+    }
+
+    /// Whether a repository serves a digest: one HEAD. `Absent` where the registry says in words that it does not.
+    pub async fn serves(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        credential: Option<&Credential>,
+    ) -> Answer<()> {
+        let asker = Asker { repository, credential };
+        self.within(repository, self.inner.serves(asker, digest)).await
     }
 
     /// What a digest holds: hashed, compared, and read. A single image costs a second request, for its config.
@@ -275,8 +286,17 @@ impl Registry {
 
 /// `Ok(None)` is `Absent`, `Err` is `Unknown`: so that `?` can be used.
 impl Inner {
-    async fn resolve(&self, asker: Asker<'_>, tag: &Tag) -> Result<Option<Digest>, Unknown> {
-        let head = self.get_manifest(asker, Method::HEAD, tag.as_str()).await?;
+    async fn serves(&self, asker: Asker<'_>, digest: &Digest) -> Result<Option<()>, Unknown> {
+        let Some(named) = self.resolve(asker, digest.as_str()).await? else { return Ok(None) };
+        if named == *digest {
+            return Ok(Some(()));
+        }
+        let message = format!("{}: asked for {digest}, the registry named {named}", asker.repository);
+        Err(unknown(Reason::DigestMismatch, message))
+    }
+
+    async fn resolve(&self, asker: Asker<'_>, reference: &str) -> Result<Option<Digest>, Unknown> {
+        let head = self.get_manifest(asker, Method::HEAD, reference).await?;
         match head.status {
             StatusCode::OK => {
                 if let Some(digest) = digest_header(&head)? {
@@ -287,7 +307,7 @@ impl Inner {
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {}
             _ => return Err(head.unexpected(Reason::RegistryUnavailable)),
         }
-        let get = self.get_manifest(asker, Method::GET, tag.as_str()).await?;
+        let get = self.get_manifest(asker, Method::GET, reference).await?;
         if !found(&get)? {
             return Ok(None);
         }

@@ -3,7 +3,8 @@
 //! A policy never lists tags itself: it reads the newest scan, and the first that finds it too old takes a new one while the
 //! others wait for it. Credentials are told apart by identity, so that one tenant's scan is never another's. The whole list is
 //! read at first, every six hours, on request, and at once when something disagrees; between, a look asks only for the part in
-//! which a rule could find something. What a listing teaches, and which part that is: `scans/memory.rs`.
+//! which a rule could find something, and where a rule follows one known tag for no list at all: that tag's digest, which the
+//! gates ask for once a look, is the poll. What a listing teaches, and which part that is: `scans/memory.rs`.
 
 mod memory;
 
@@ -12,9 +13,9 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use rollforward_core::evidence::{Answer, Unknown};
-use rollforward_core::image::Repository;
+use rollforward_core::image::{Repository, Tag};
 use rollforward_core::reason::Reason;
-use rollforward_core::scan::Scan;
+use rollforward_core::scan::{Habit, Reach, Scan};
 use tokio::sync::Mutex;
 
 use crate::clock;
@@ -28,6 +29,8 @@ const FAILED_KEPT: SignedDuration = SignedDuration::from_secs(5);
 const FAILED_KEPT_MOST: SignedDuration = SignedDuration::from_mins(5);
 /// How long a policy's bound counts after it last asked, at least: then another policy's look need not see its tags.
 const WANTED_FOR: SignedDuration = SignedDuration::from_mins(10);
+/// How long the time of a look at a followed tag is kept: with a longer interval the next look is due anyway.
+const FOLLOWED_KEPT: SignedDuration = SignedDuration::from_hours(24);
 /// How many scans are kept; the one that was not used for longest goes first.
 const MAX_SCANS: usize = 10_000;
 
@@ -46,6 +49,8 @@ pub struct Ask<'a> {
     pub interval: SignedDuration,
     /// What the tags begin with that its rule could choose (`rollforward_core::scan::beginning`); `None` for any tag.
     pub beginnings: Option<&'a BTreeSet<String>>,
+    /// The one tag that its rule follows: while it is known, its digest is asked for (`gather.rs`) and no list.
+    pub follows: Option<&'a Tag>,
     /// Whether somebody asked to look: everything is listed, and known digests are resolved again.
     pub hinted: bool,
 }
@@ -70,6 +75,8 @@ struct Slot {
     failure: Option<Failure>,
     /// What each policy could choose, and until when that counts.
     wanted: BTreeMap<Option<String>, Timestamp>,
+    /// When each followed tag was last due to be asked for.
+    followed: BTreeMap<Tag, Timestamp>,
 }
 
 #[derive(Debug)]
@@ -86,6 +93,9 @@ impl Scans {
         // Held while the registry is asked: who comes meanwhile reads the same answer.
         let mut slot = slot.lock().await;
         let now = clock::now();
+        if let Some(scan) = slot.followed(&ask, now) {
+            return (Answer::Found(scan), false);
+        }
         slot.note(&ask, now);
         if let Some(answer) = slot.fresh(&ask, now) {
             return (answer, false);
@@ -96,7 +106,7 @@ impl Scans {
         }
         let answer = match (&slot.failure, &slot.memory) {
             (Some(failure), _) => Answer::Unknown(failure.unknown.clone()),
-            (None, Some(memory)) => Answer::Found(memory.scan()),
+            (None, Some(memory)) => Answer::Found(slot.scan(memory, &ask)),
             (None, None) => Answer::Absent,
         };
         (answer, true)
@@ -117,6 +127,19 @@ impl Scans {
 }
 
 impl Slot {
+    /// What is known, with the time of a look at the one tag that is followed: no list is asked for while the tag is known
+    /// and the whole list is not due. Each tag has its own time, so that no other policy's look asks for it once more.
+    fn followed(&mut self, ask: &Ask<'_>, now: Timestamp) -> Option<Scan> {
+        let tag = ask.follows.filter(|_| !ask.hinted)?;
+        let memory = self.memory.as_ref().filter(|memory| now < memory.relist_at && memory.names.has(tag))?;
+        self.followed.retain(|_, at| now.duration_since(*at) < FOLLOWED_KEPT);
+        let last = self.followed.get(tag).copied().unwrap_or(memory.listed_at).max(memory.listed_at);
+        let at = if ask.not_before <= last { last } else { now };
+        self.followed.insert(tag.clone(), at);
+        let habit = Habit { reach: Reach::Followed(tag.clone()), requests: 1 };
+        Some(Scan { at, reach: habit.reach.clone(), requests: 1, ..memory.scan(habit) })
+    }
+
     /// Remembers what the policy could choose, so that every look sees it whoever takes it.
     fn note(&mut self, ask: &Ask<'_>, now: Timestamp) {
         let twice = ask.interval.checked_mul(2).unwrap_or(ask.interval);
@@ -147,7 +170,15 @@ impl Slot {
         let memory = self.memory.as_ref()?;
         let reached_at = if memory.reaches(ask.beginnings) { memory.at } else { memory.listed_at };
         let listed = !ask.hinted || ask.not_before <= memory.listed_at;
-        (ask.not_before <= reached_at && listed).then(|| Answer::Found(memory.scan()))
+        (ask.not_before <= reached_at && listed).then(|| Answer::Found(self.scan(memory, ask)))
+    }
+
+    /// What is known, as one policy reads it.
+    fn scan(&self, memory: &Memory, ask: &Ask<'_>) -> Scan {
+        match ask.follows.filter(|tag| memory.names.has(tag)) {
+            Some(tag) => memory.scan(Habit { reach: Reach::Followed(tag.clone()), requests: 1 }),
+            None => memory.scan(memory.habit(self.wanted().as_ref())),
+        }
     }
 
     fn failed(&mut self, mut unknown: Unknown, ask: &Ask<'_>) {

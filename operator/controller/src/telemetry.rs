@@ -1,13 +1,18 @@
 //! Logs and the metric registry. Labels come from closed lists: never a tag, a digest or foreign text.
+//!
+//! The one exception is the host of a registry, which workloads name: bounded where requests are counted
+//! (`registry/transport.rs`), further hosts are `other`.
 
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
+use crate::registry;
 
 /// Starts logging to standard error.
 pub fn start_logs(config: &Config) {
@@ -48,10 +53,32 @@ pub struct Metrics {
     pub open_runs: Gauge,
 }
 
+/// What the client of registries has counted, read when somebody scrapes.
+#[derive(Debug)]
+struct Requests(registry::Registry);
+
+impl Collector for Requests {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
+        let requests = self.0.requests();
+        if requests.is_empty() {
+            return Ok(());
+        }
+        let help =
+            "Requests to a registry by outcome, those for tokens and those that were held back included";
+        let counter = ConstCounter::new(0_u64);
+        let mut family = encoder.encode_descriptor("registry_requests", help, None, counter.metric_type())?;
+        for ((registry, outcome), n_requests) in requests {
+            let labels = [("registry", registry.as_str()), ("outcome", outcome.label())];
+            ConstCounter::new(n_requests).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
 impl Metrics {
-    /// The metrics and the registry that serves them.
+    /// The metrics and the registry that serves them, with what the client of registries has counted.
     #[must_use]
-    pub fn new() -> (Self, Registry) {
+    pub fn new(requests: registry::Registry) -> (Self, Registry) {
         let metrics = Self {
             passes: Counter::default(),
             pass_errors: Counter::default(),
@@ -71,6 +98,7 @@ impl Metrics {
         registry.register("writes", "Writes to the apiserver by kind", metrics.writes.clone());
         registry.register("runs", "Runs ended, by result", metrics.runs.clone());
         registry.register("open_runs", "Runs open now", metrics.open_runs.clone());
+        registry.register_collector(Box::new(Requests(requests)));
         (metrics, registry)
     }
 

@@ -514,3 +514,50 @@ async fn a_public_repository_is_read_with_an_anonymous_token() {
     assert_eq!(found(registry.resolve(&repository, &tag("1.0"), None).await), digest);
     assert_eq!(fake.lines().len(), 3);
 }
+
+#[tokio::test]
+async fn requests_are_exported_by_registry_and_outcome_when_somebody_scrapes() {
+    use rollforward::server::{self, Readiness};
+    let (fake, registry, repository) = world().await;
+    let (_, exported) = rollforward::telemetry::Metrics::new(registry.clone());
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("http://{}/metrics", listener.local_addr().unwrap());
+    tokio::spawn(server::serve(listener, Readiness::waiting("a test"), exported));
+    let scrape = || async { reqwest::get(&url).await.unwrap().text().await.unwrap() };
+    assert!(!scrape().await.contains("registry_requests"), "no registry was asked yet");
+    fake.push("web", "1.0.0", &image("linux", "amd64", "x"));
+    for _ in 0..2 {
+        found(registry.tags(&repository, None).await);
+    }
+    fake.fault("tags/list", Fault::status(503));
+    assert!(matches!(registry.tags(&repository, None).await, Answer::Unknown(_)));
+    let text = scrape().await;
+    let line = |outcome: &str, n: u32| {
+        let host = fake.host();
+        format!("rollforward_registry_requests_total{{registry=\"{host}\",outcome=\"{outcome}\"}} {n}\n")
+    };
+    for expected in [line("answered", 2), line("server_error", 1)] {
+        assert!(text.contains(&expected), "{expected} in {text}");
+    }
+    assert_eq!(text.matches("# TYPE rollforward_registry_requests counter").count(), 1, "{text}");
+}
+
+#[tokio::test]
+async fn whether_a_mirror_serves_a_digest_is_one_head_and_its_absence_is_said_in_words() {
+    let (fake, registry, repository) = world().await;
+    let here = fake.push("web", "1.0.0", &image("linux", "amd64", "x"));
+    found(registry.serves(&repository, &here, None).await);
+    assert_eq!(fake.lines(), [format!("HEAD /v2/web/manifests/{here}")]);
+    fake.forget_requests();
+    let elsewhere = digest_of(b"never pushed");
+    assert_eq!(registry.serves(&repository, &elsewhere, None).await, Answer::Absent);
+    let lines = ["HEAD", "GET"].map(|method| format!("{method} /v2/web/manifests/{elsewhere}"));
+    assert_eq!(fake.lines(), lines);
+    fake.fault("manifests", Fault::status(503));
+    assert!(matches!(registry.serves(&repository, &here, None).await, Answer::Unknown(_)));
+    fake.heal();
+    let other = elsewhere.to_string();
+    fake.fault("manifests", Fault::reply(200, &[("docker-content-digest", &other)], ""));
+    let Answer::Unknown(unknown) = registry.serves(&repository, &here, None).await else { panic!() };
+    assert_eq!(unknown.reason, Reason::DigestMismatch);
+}

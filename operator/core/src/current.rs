@@ -375,6 +375,8 @@ fn registry_hint(reason: Reason) -> &'static str {
         "Check the pull secret of the workload."
     } else if reason == Reason::RepositoryNotFound {
         "Check the repository's name and the pull secret of the workload."
+    } else if reason == Reason::SourceAmbiguous {
+        "Narrow `image.repositories` or `containers` to one repository, or write one policy for each."
     } else if reason == Reason::InsecureRegistry {
         "Add the host to `registries.plainHttp` of the operator's configuration."
     } else {

@@ -121,6 +121,8 @@ pub enum Need {
     Digest(Repository, Tag),
     /// The manifest of a digest.
     Manifest(Repository, Digest),
+    /// Whether a mirror serves a digest.
+    Served(Repository, Digest),
 }
 
 /// What was fetched so far.
@@ -130,6 +132,8 @@ pub struct Evidence {
     pub digests: BTreeMap<(Repository, Tag), Answer<Digest>>,
     /// Manifests by digest.
     pub manifests: BTreeMap<(Repository, Digest), Answer<Manifest>>,
+    /// Whether mirrors serve digests.
+    pub served: BTreeMap<(Repository, Digest), Answer<()>>,
 }
 
 /// One candidate with the word of every layer.
@@ -209,11 +213,11 @@ pub fn assess(facts: &Facts, chosen: Vec<Chosen>, evidence: &Evidence) -> (Asses
             continue;
         };
         let ledger = ledgers.get(&track.repository);
-        let unresolved = choice.probe.iter().map(|tag| (track.repository.clone(), tag.clone()));
+        let unresolved = choice.probe.iter().map(|tag| (facts.asked(track).clone(), tag.clone()));
         let unresolved = unresolved.filter(|key| !evidence.digests.contains_key(key));
         needs.extend(unresolved.map(|(repository, tag)| Need::Digest(repository, tag)));
         candidates.push(assess_track(facts, track, choice, ledger, evidence, &mut needs));
-        running_tag.push(running(track, choice, evidence, &mut needs));
+        running_tag.push(running(facts, track, choice, evidence, &mut needs));
     }
     needs.sort();
     needs.dedup();
@@ -227,7 +231,7 @@ fn best<'a>(facts: &Facts, track: &Track, choice: &'a Chosen, evidence: &Evidenc
         return Vec::new();
     };
     let running = choice.current.as_ref().and_then(|current| current.digest.as_ref());
-    let named = |tag: &Tag| found(evidence, track, tag);
+    let named = |tag: &Tag| found(facts, evidence, track, tag);
     let best = selection.best.iter().take(MAX_ASSESSED);
     if matches!(facts.policy.rule, Rule::Digest(_)) {
         return best.filter(|tag| running.is_none() || named(tag) != running).collect();
@@ -240,8 +244,8 @@ fn best<'a>(facts: &Facts, track: &Track, choice: &'a Chosen, evidence: &Evidenc
 }
 
 /// The digest that a tag was found to name.
-fn found<'a>(evidence: &'a Evidence, track: &Track, tag: &Tag) -> Option<&'a Digest> {
-    match evidence.digests.get(&(track.repository.clone(), tag.clone()))? {
+fn found<'a>(facts: &Facts, evidence: &'a Evidence, track: &Track, tag: &Tag) -> Option<&'a Digest> {
+    match evidence.digests.get(&(facts.asked(track).clone(), tag.clone()))? {
         Answer::Found(digest) => Some(digest),
         Answer::Absent | Answer::Unknown(_) => None,
     }
@@ -269,19 +273,25 @@ fn record_sightings(
         }
         let rebuilt = choice.current.as_ref().and_then(|current| current.rebuilt_tag());
         for tag in best(facts, track, choice, evidence).into_iter().chain(&choice.probe).chain(rebuilt) {
-            if let Some(digest) = found(evidence, track, tag) {
+            if let Some(digest) = found(facts, evidence, track, tag) {
                 ledger.saw(tag, digest, facts.now);
             }
         }
     }
 }
 
-fn running(track: &Track, choice: &Chosen, evidence: &Evidence, needs: &mut Vec<Need>) -> Option<Digest> {
+fn running(
+    facts: &Facts,
+    track: &Track,
+    choice: &Chosen,
+    evidence: &Evidence,
+    needs: &mut Vec<Need>,
+) -> Option<Digest> {
     let Choice::Candidates(_) = choice.choice else {
         return None;
     };
     let tag = choice.current.as_ref()?.tag.clone()?;
-    let key = (track.repository.clone(), tag);
+    let key = (facts.asked(track).clone(), tag);
     match evidence.digests.get(&key) {
         Some(Answer::Found(digest)) => Some(digest.clone()),
         Some(Answer::Absent | Answer::Unknown(_)) => None,
@@ -304,7 +314,7 @@ fn assess_track(
     best(facts, track, choice, evidence)
         .into_iter()
         .map(|tag| {
-            let repository = &track.repository;
+            let repository = facts.asked(track);
             let answer = evidence.digests.get(&(repository.clone(), tag.clone()));
             let digest = match answer {
                 Some(Answer::Found(digest)) => Some(digest),
@@ -321,11 +331,15 @@ fn assess_track(
                 }
                 answer
             });
+            let mirror = facts
+                .mirror(track)
+                .map(|mirror| (mirror, digest.and_then(|digest| served(mirror, digest, evidence, needs))));
             let subject = Subject {
                 tag,
                 digest,
                 answer,
                 manifest,
+                mirror,
                 ledger,
                 running: choice.current.as_ref().and_then(|current| current.digest.as_ref()),
                 left: choice.memory.abandoned.as_ref(),
@@ -334,6 +348,20 @@ fn assess_track(
             Assessed { tag: tag.clone(), digest: digest.cloned(), verdicts: verdicts(facts, &subject) }
         })
         .collect()
+}
+
+/// Whether a mirror serves a digest; `None` where it was not asked yet.
+fn served<'a>(
+    mirror: &Repository,
+    digest: &Digest,
+    evidence: &'a Evidence,
+    needs: &mut Vec<Need>,
+) -> Option<&'a Answer<()>> {
+    let answer = evidence.served.get(&(mirror.clone(), digest.clone()));
+    if answer.is_none() {
+        needs.push(Need::Served(mirror.clone(), digest.clone()));
+    }
+    answer
 }
 
 /// One candidate, as the layers read it.
@@ -347,6 +375,9 @@ pub struct Subject<'a> {
     pub answer: Option<&'a Answer<Digest>>,
     /// What the registry said of the digest; `None` where it was not asked yet.
     pub manifest: Option<&'a Answer<Manifest>>,
+    /// The mirror from which it would be pulled, where there is one, and whether it serves the digest; `None` where it was
+    /// not asked yet.
+    pub mirror: Option<(&'a Repository, Option<&'a Answer<()>>)>,
     /// The memory of the repository.
     pub ledger: &'a Ledger,
     /// The digest that runs.

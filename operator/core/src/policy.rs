@@ -112,6 +112,8 @@ pub struct Policy {
     pub mode: Mode,
     /// Whether a person paused it.
     pub suspend: bool,
+    /// Where tags are listed and digests judged, where that is not the repository that the workload names.
+    pub source: Option<Repository>,
     /// The version rule.
     pub rule: Rule,
     /// The rule as the user wrote it, for sentences: `Patch` or `~1.4`.
@@ -168,9 +170,9 @@ pub struct Track {
 /// What was seen of one repository.
 #[derive(Debug, Clone)]
 pub struct RepositorySeen {
-    /// The newest scan.
+    /// The newest scan; of the policy's source where there is one.
     pub scan: Answer<Scan>,
-    /// The memory of it.
+    /// The memory of it, under the name that workloads write.
     pub ledger: Ledger,
 }
 
@@ -218,6 +220,21 @@ pub struct Seen {
     pub concurrency: Concurrency,
     /// Whether the namespace is being deleted: then nothing is written to workloads.
     pub namespace_deleting: bool,
+}
+
+impl Facts {
+    /// The repository that is asked for tags and manifests of a track.
+    #[must_use]
+    pub fn asked<'a>(&'a self, track: &'a Track) -> &'a Repository {
+        self.policy.source.as_ref().unwrap_or(&track.repository)
+    }
+
+    /// The repository from which a track's image is pulled, where that is a mirror of the one that is asked.
+    #[must_use]
+    pub fn mirror<'a>(&self, track: &'a Track) -> Option<&'a Repository> {
+        let source = self.policy.source.as_ref()?;
+        Some(&track.repository).filter(|own| *own != source)
+    }
 }
 
 /// What a pass knows. Fixed for the rest of the pass.

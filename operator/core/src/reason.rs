@@ -94,6 +94,10 @@ reasons! {
         ManifestInvalid,
         /// The registry's content does not hash to the digest it names. Treat it as an attack or a broken mirror.
         DigestMismatch,
+        /// The mirror that the workload names does not serve the digest that was chosen at `image.source`. Copy the image there; tried again by itself.
+        MirrorLacksDigest,
+        /// `image.source` names one repository and the policy's containers run several. Narrow `image.repositories` or `containers`, or write one policy for each.
+        SourceAmbiguous,
         /// The registry speaks plain http and is not among the hosts allowed to. Add it to `registries.plainHttp` of the operator's configuration.
         InsecureRegistry,
         /// A pull secret that the workload names does not exist. Create it or correct the name.

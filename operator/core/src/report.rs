@@ -86,6 +86,8 @@ pub struct TrackReport {
     pub key: String,
     /// The repository.
     pub repository: String,
+    /// How its tags are looked at; nothing while they cannot be.
+    pub listing: Option<String>,
     /// The workload's name.
     pub workload: String,
     /// The containers.
@@ -175,7 +177,7 @@ pub fn report(facts: &Facts, plan: &Plan, outcome: &Outcome) -> Report {
         generation: facts.policy.generation,
         conditions,
         targets: targets(facts),
-        tracks: lines.iter().take(MAX_TRACKS).map(track::Line::report).collect(),
+        tracks: lines.iter().take(MAX_TRACKS).map(|line| line.report(facts)).collect(),
         more_tracks: lines.len().saturating_sub(MAX_TRACKS),
         why: why.iter().map(|line| text::clean(line, 500)).collect(),
         head: head.map(|line| (line.track.key.clone(), line.track.workload.id.clone())),

@@ -4,10 +4,16 @@
 //! deletion: `select.rs` chooses among what is there and never goes below the floor. How a listing is asked for, and what
 //! was learned of the registry's order: the controller's `scans.rs`.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::image::Tag;
 use crate::select::{Level, Rule};
+
+/// What lies outside a bounded look is no older: the whole list is read again by then.
+pub const RELIST: SignedDuration = SignedDuration::from_hours(6);
+
+/// How many beginnings a sentence names.
+const NAMED: usize = 3;
 
 /// How far the newest look into a repository reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +26,49 @@ pub enum Reach {
     /// The tags added since the look before, in a registry that lists by age. A deletion is found by the next whole
     /// listing.
     Added,
+    /// No list: the one tag that a rule follows is asked for its digest. Any other tag is as old as the last whole
+    /// listing.
+    Followed(Tag),
+}
+
+/// How looks are taken between two whole listings, and what one costs. It has no times in it: it is said in the status,
+/// which is written only when its meaning changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Habit {
+    /// How far each look reaches.
+    pub reach: Reach,
+    /// The requests of one look.
+    pub requests: usize,
+}
+
+impl Habit {
+    /// For the status and `explain`: what a look asks for, what it costs, how old the rest may be.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let cost = match self.requests {
+            0 | 1 => "1 request a look".to_owned(),
+            n => format!("{n} requests a look"),
+        };
+        let hours = RELIST.as_hours();
+        match &self.reach {
+            Reach::Whole if self.requests <= 1 => format!("the whole list, {cost}"),
+            Reach::Whole => format!("the whole list, {cost}: it fits no page and no bound"),
+            Reach::Beginning(texts) => {
+                let named = texts.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(" or ");
+                let more = match texts.len().saturating_sub(NAMED) {
+                    0 => String::new(),
+                    n => format!(" or {n} more"),
+                };
+                format!(
+                    "bounded to tags that begin with {named}{more}, {cost}; any other is seen within {hours} h"
+                )
+            }
+            Reach::Added => {
+                format!("bounded to what was added, {cost}; a deletion is seen within {hours} h")
+            }
+            Reach::Followed(tag) => format!("no list but the digest of {tag}, {cost}"),
+        }
+    }
 }
 
 /// The newest knowledge of a repository: the whole list as it was last read, with what later looks added.
@@ -42,6 +91,8 @@ pub struct Scan {
     pub relisted_by: Timestamp,
     /// How many requests the newest look cost. More than one where neither a bound nor a page fits.
     pub requests: usize,
+    /// How the next looks are taken.
+    pub habit: Habit,
 }
 
 impl Scan {
@@ -57,6 +108,7 @@ impl Scan {
             listed_at: at,
             relisted_by: at,
             requests: 1,
+            habit: Habit { reach: Reach::Whole, requests: 1 },
         }
     }
 }
@@ -71,7 +123,7 @@ impl Scan {
 /// bounded by it finds that tag no later than [`Scan::relisted_by`].
 #[must_use]
 pub fn beginning(rule: &Rule, rule_text: &str, running: Option<&Tag>) -> Option<String> {
-    if let Rule::Digest(tag) = rule {
+    if let Some(tag) = followed(rule) {
         return Some(tag.to_string());
     }
     // Without a running tag nobody knows whether its versions begin with a v.
@@ -88,6 +140,15 @@ pub fn beginning(rule: &Rule, rule_text: &str, running: Option<&Tag>) -> Option<
         prefix(v, &numbers, kept)
     } else {
         None
+    }
+}
+
+/// The one tag that a rule follows: its digest is all that a look must learn.
+#[must_use]
+pub fn followed(rule: &Rule) -> Option<&Tag> {
+    match rule {
+        Rule::Digest(tag) => Some(tag),
+        Rule::Semver(_) | Rule::Level(_) | Rule::Calver(_) | Rule::Numeric(_) | Rule::Lexical(_) => None,
     }
 }
 
@@ -186,6 +247,29 @@ mod tests {
         range("1.2 - 1.4", "1.2.0", None);
         range("1.4.2", "1.4.2", None);
         range("~1.4", "latest", None);
+    }
+
+    #[test]
+    fn a_habit_says_what_a_look_asks_what_it_costs_and_how_old_the_rest_may_be() {
+        let check = |reach: Reach, requests, expected: &str| {
+            assert_eq!(Habit { reach, requests }.sentence(), expected);
+        };
+        let texts = |texts: &[&str]| Reach::Beginning(texts.iter().map(|text| (*text).to_owned()).collect());
+        check(Reach::Whole, 1, "the whole list, 1 request a look");
+        check(Reach::Whole, 3, "the whole list, 3 requests a look: it fits no page and no bound");
+        check(
+            texts(&["1.4."]),
+            1,
+            "bounded to tags that begin with 1.4., 1 request a look; any other is seen within 6 h",
+        );
+        check(
+            texts(&["1.", "2.", "3.", "4."]),
+            4,
+            "bounded to tags that begin with 1. or 2. or 3. or 1 more, 4 requests a look; any other is seen within 6 h",
+        );
+        check(Reach::Added, 1, "bounded to what was added, 1 request a look; a deletion is seen within 6 h");
+        let followed = Reach::Followed(Tag::parse("stable").unwrap());
+        check(followed, 1, "no list but the digest of stable, 1 request a look");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use rollforward_core::current;
 use rollforward_core::decide::{Course, Standing, decide};
 use rollforward_core::evidence::{Answer, Manifest};
 use rollforward_core::gate::{self, Evidence, Need, Subject, Verdict, Word};
-use rollforward_core::image::{Digest, Tag};
+use rollforward_core::image::{Digest, Repository, Tag};
 use rollforward_core::ledger::{Ledger, NewFailure};
 use rollforward_core::policy::{Facts, Policy, Track, Trust};
 use rollforward_core::reason::Reason;
@@ -62,7 +62,8 @@ fn subject<'a>(tag: &'a Tag, digest: Option<&'a Digest>, ledger: &'a Ledger) -> 
     static RULE: Rule = Rule::Level(Level::Patch);
     static FILTER: LazyLock<TagFilter> = LazyLock::new(TagFilter::default);
     let order = Order { rule: &RULE, filter: &FILTER };
-    Subject { tag, digest, answer: None, manifest: None, ledger, running: None, left: None, order }
+    let (answer, manifest, mirror, running, left) = (None, None, None, None, None);
+    Subject { tag, digest, answer, manifest, mirror, ledger, running, left, order }
 }
 
 #[test]
@@ -300,6 +301,7 @@ fn the_gates_ask_for_five_digests_then_for_their_manifests_and_never_twice() {
                     let answer = known.manifests.get(&key).cloned().unwrap();
                     evidence.manifests.insert(key, answer);
                 }
+                Need::Served(..) => panic!("there is no mirror: {need:?}"),
             }
         }
     }
@@ -362,4 +364,60 @@ fn the_label_of_what_runs_is_asked_for_once_and_holds_nothing_where_it_cannot_be
     // Who may go back needs no floor, and nothing is asked where nothing could be chosen.
     check(&[("downgrade", "Allow")], &[], &both);
     check(&[("select", "~2.0")], &[], &[]);
+}
+
+/// What is decided of 1.0.1, known at a source, where the mirror answers so; and what its digest layer says.
+fn mirrored(served: &Answer<()>) -> (String, String) {
+    let source = Repository::parse("quay.io/acme/web").unwrap();
+    let policy = Policy { source: Some(source.clone()), ..build::policy() };
+    let (facts, known) = situation(policy, "", "1.0.1 seen 10:00");
+    let (mut evidence, mut n_asked) = (Evidence::default(), 0);
+    let assessment = loop {
+        let (assessment, needs) = gate::assess(&facts, current::choose(&facts), &evidence);
+        if needs.is_empty() {
+            break assessment;
+        }
+        n_asked += needs.len();
+        for need in needs {
+            match need {
+                Need::Digest(repository, tag) => {
+                    assert_eq!(repository, source);
+                    let answer = known.digests.get(&(build::repository(), tag.clone())).cloned().unwrap();
+                    evidence.digests.insert((repository, tag), answer);
+                }
+                Need::Manifest(repository, digest) => {
+                    assert_eq!(repository, source);
+                    let answer =
+                        known.manifests.get(&(build::repository(), digest.clone())).cloned().unwrap();
+                    evidence.manifests.insert((repository, digest), answer);
+                }
+                Need::Served(repository, digest) => {
+                    assert_eq!(repository, build::repository());
+                    evidence.served.insert((repository, digest), served.clone());
+                }
+            }
+        }
+    };
+    // Two tags and a manifest at the source, one digest at the mirror.
+    assert_eq!(n_asked, 4);
+    let verdict = assessment.candidates[0][0].verdicts[1].1.clone();
+    let decision = decide(&facts, assessment);
+    let sentence = format!("expected {}, observed {}. {}", verdict.expected, verdict.observed, verdict.hint);
+    (course(&decision.tracks[0]), sentence)
+}
+
+#[test]
+fn with_a_source_tags_are_judged_there_and_the_mirror_must_serve_the_digest() {
+    let mirror = build::repository();
+    assert_eq!(mirrored(&Answer::Found(())).0, "move 1.0.1 with a canary");
+    let (decided, sentence) = mirrored(&Answer::Absent);
+    assert_eq!(decided, "hold MirrorLacksDigest blocked 1.0.1");
+    let expected = format!(
+        "expected the mirror {mirror} to serve the digest, observed it has no manifest for it. Copy the image there; tried again by itself."
+    );
+    assert_eq!(sentence, expected);
+    // A mirror that does not answer has not said that it lacks it.
+    let (decided, sentence) = mirrored(&build::unknown(Reason::RegistryUnavailable, "connection refused"));
+    assert!(decided.starts_with("hold RegistryUnavailable waits 1.0.1"), "{decided}");
+    assert!(sentence.contains("to serve the digest, observed connection refused"), "{sentence}");
 }

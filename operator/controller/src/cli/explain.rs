@@ -99,6 +99,7 @@ fn track(image: &ImageStatus, lines: &mut Vec<String>) {
         shown(&image.latest),
         shown(&image.state)
     ));
+    lines.extend(image.listing.iter().map(|listing| format!("  listing {listing}")));
     for candidate in image.candidates.iter().flatten() {
         let until = candidate.until.as_ref().map_or(String::new(), |until| format!(" until {until}"));
         lines.push(format!("  candidate {}: {} {}{until}", candidate.tag, candidate.verdict, candidate.code));

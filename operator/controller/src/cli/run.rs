@@ -45,7 +45,8 @@ type Stop = Shared<futures::future::BoxFuture<'static, ()>>;
 pub(crate) async fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
     let config = Config::load(config)?;
     telemetry::start_logs(&config);
-    let (metrics, exported) = Metrics::new();
+    let registry = Registry::new(config.registries.clone()).context("the registry client")?;
+    let (metrics, exported) = Metrics::new(registry.clone());
     let readiness = Readiness::waiting("starting: the apiserver has not been asked yet");
     let listener = TcpListener::bind(&config.listen)
         .await
@@ -53,7 +54,6 @@ pub(crate) async fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
     let serving = tokio::spawn(server::serve(listener, readiness.clone(), exported));
     let stop = stop()?;
     let client = super::client().await?;
-    let registry = Registry::new(config.registries.clone()).context("the registry client")?;
     tokio::select! {
         () = wait_for_crds(&client, &config, &readiness) => {}
         () = stop.clone() => return Ok(ExitCode::SUCCESS),

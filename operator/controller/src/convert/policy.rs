@@ -126,6 +126,7 @@ pub fn policy(object: &UpdatePolicy, defaults: &Defaults) -> Result<Policy, Vec<
         deleting: object.metadata.deletion_timestamp.is_some(),
         mode: mode(spec.mode, &mut faults),
         suspend: spec.suspend.unwrap_or(false),
+        source: image.source.as_ref().and_then(|source| selection::source(source, &mut faults)),
         rule,
         rule_text,
         variant: selection::variant(image.variant.as_ref(), &mut faults),

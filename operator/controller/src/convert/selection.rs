@@ -1,7 +1,7 @@
 //! `spec.image.select`, `variant` and `tags` → core's rule, variants and filter. `rollforward resolve` reads the same objects.
 
-use rollforward_api::policy::{Direction, Level, Select, Tags, Variant, VariantMode};
-use rollforward_core::image::Tag;
+use rollforward_api::policy::{Direction, ImageSource, Level, Select, Tags, Variant, VariantMode};
+use rollforward_core::image::{Repository, Tag};
 use rollforward_core::select::{self, FilterError, Rule, TagFilter};
 use rollforward_core::text::clean;
 use rollforward_core::version::calver::Format;
@@ -53,6 +53,11 @@ pub fn rule(select: Option<&Select>, faults: &mut Faults) -> (Rule, String) {
         faults.invalid("spec.image.select", message);
     }
     rules.into_iter().flatten().next().unwrap_or(patch)
+}
+
+/// Where tags are listed and digests judged.
+pub fn source(source: &ImageSource, faults: &mut Faults) -> Option<Repository> {
+    told(Repository::parse(&source.repository), "spec.image.source.repository", faults)
 }
 
 /// The value, or a fault with the field's path.

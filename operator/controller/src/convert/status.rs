@@ -81,6 +81,7 @@ fn image(track: &TrackReport) -> ImageStatus {
     ImageStatus {
         track: clean(&track.key, 320),
         repository: Some(track.repository.clone()),
+        listing: track.listing.as_ref().map(|listing| clean(listing, 500)),
         workload: Some(track.workload.clone()),
         container: Some(clean(&track.containers, 500)),
         current: Some(track.current.clone()),

@@ -37,6 +37,7 @@ const LONGEST_UNRESOLVED: SignedDuration = SignedDuration::from_hours(6);
 pub struct Cache {
     manifests: Answers<(Repository, Digest, Identity), Manifest>,
     digests: Answers<(Repository, Tag, Identity), Digest>,
+    served: Answers<(Repository, Digest, Identity), ()>,
 }
 
 /// Answers by question. Each question is asked once, however many passes want to know at the same time.
@@ -135,12 +136,19 @@ async fn fetch(
             let answer = manifest(ctx, facts, &repository, &digest, credential).await;
             evidence.manifests.insert((repository, digest), answer);
         }
+        Need::Served(repository, digest) => {
+            let answer = served(ctx, facts, &repository, &digest, credentials.get(&repository)).await;
+            evidence.served.insert((repository, digest), answer);
+        }
     }
 }
 
 /// When the newest look was, and when the list last changed.
 fn times(facts: &Facts, repository: &Repository) -> (Timestamp, Timestamp) {
-    match facts.seen.repositories.get(repository).map(|seen| &seen.scan) {
+    // What is asked at the source is looked at under the name that the workload writes: there is one.
+    let of_source = facts.seen.tracks.iter().find(|track| facts.asked(track) == repository);
+    let name = of_source.map_or(repository, |track| &track.repository);
+    match facts.seen.repositories.get(name).map(|seen| &seen.scan) {
         Some(Answer::Found(scan)) => (scan.at, scan.changed_at),
         Some(Answer::Absent | Answer::Unknown(_)) | None => (facts.now, facts.now),
     }
@@ -202,6 +210,23 @@ async fn manifest(
     // A digest never changes its meaning; that it was absent or silent may.
     let is_fresh = |answer: &Answer<Manifest>, at| matches!(answer, Answer::Found(_)) || looked_at <= at;
     ctx.cache.manifests.get(key, is_fresh, ctx.registry.manifest(repository, digest, credential)).await
+}
+
+/// A mirror that served a digest is asked again after some hours, for it may clean up; one that did not, after each look.
+async fn served(
+    ctx: &Context,
+    facts: &Facts,
+    repository: &Repository,
+    digest: &Digest,
+    credential: Option<&Credential>,
+) -> Answer<()> {
+    let key = (repository.clone(), digest.clone(), identity(credential));
+    let (looked_at, _) = times(facts, repository);
+    let is_fresh = |answer: &Answer<()>, at| match answer {
+        Answer::Found(()) => facts.now.duration_since(at) < LONGEST_UNRESOLVED,
+        Answer::Absent | Answer::Unknown(_) => looked_at <= at,
+    };
+    ctx.cache.served.get(key, is_fresh, ctx.registry.serves(repository, digest, credential)).await
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ use crate::convert;
 use crate::kubernetes::secrets::{self, Trouble};
 use crate::kubernetes::{store, workloads};
 use crate::registry::Credential;
+use crate::registry::pull_secret::Keyring;
 use crate::scans::Ask;
 use crate::spread;
 
@@ -163,7 +164,7 @@ pub async fn observe(
             track.conflict = conflict(ctx, object, deployment, &track);
             track.busy = busy(ctx, policy, &track.workload);
             if !wishes.contains_key(&track.repository) {
-                let wish = wish(ctx, object, deployment, &track.repository).await;
+                let wish = wish(ctx, object, policy, deployment, &track.repository).await;
                 wishes.insert(track.repository.clone(), wish);
             }
             if let Some(wish) = wishes.get_mut(&track.repository) {
@@ -174,10 +175,19 @@ pub async fn observe(
     }
     let mut repositories = BTreeMap::new();
     let mut credentials = BTreeMap::new();
+    let ambiguous = ambiguous_source(policy, wishes.keys());
     for (repository, wish) in wishes {
-        let seen = repository_seen(ctx, object, policy, &repository, &wish, now).await?;
+        let seen = match &ambiguous {
+            Some(unknown) => RepositorySeen {
+                scan: Answer::Unknown(unknown.clone()),
+                ledger: ledger(ctx, namespace, &repository).await?,
+            },
+            None => repository_seen(ctx, object, policy, &repository, &wish, now).await?,
+        };
         repositories.insert(repository.clone(), with_trouble(seen, wish.trouble));
         credentials.extend(wish.credential.map(|credential| (repository, credential)));
+        let source = policy.source.clone();
+        credentials.extend(source.zip(wish.source_credential));
     }
     let open_runs = open_runs(ctx, &runs).await?;
     for open in &open_runs {
@@ -393,6 +403,8 @@ async fn ledger(ctx: &Context, namespace: &str, repository: &Repository) -> Resu
 /// What a policy wants of one repository.
 struct Wish {
     credential: Option<Credential>,
+    /// For the policy's source, where there is one.
+    source_credential: Option<Credential>,
     trouble: Option<Trouble>,
     /// What the tags begin with that could be chosen; `None` where any tag could.
     beginnings: Option<BTreeSet<String>>,
@@ -417,24 +429,54 @@ impl Wish {
 async fn wish(
     ctx: &Context,
     object: &UpdatePolicy,
+    policy: &Policy,
     deployment: &Deployment,
     repository: &Repository,
 ) -> Wish {
     let namespace = object.namespace().unwrap_or_default();
     let (keyring, mut trouble) =
         secrets::keyring(&ctx.client, &namespace, &pull_secrets(object), deployment).await;
-    let mut credential = keyring.credential_for(repository);
-    if credential.is_none() {
-        // The node's come after the pod's; so do the operator's own.
-        match ctx.registry.own_credential(repository).await {
-            Ok(own) => credential = own,
-            Err(error) => {
-                let own = Trouble { reason: Reason::PullSecretInvalid, message: error.to_string() };
-                trouble = trouble.or(Some(own));
-            }
+    let credential = credential(ctx, &keyring, repository, &mut trouble).await;
+    let source_credential = match &policy.source {
+        Some(source) => self::credential(ctx, &keyring, source, &mut trouble).await,
+        None => None,
+    };
+    Wish { credential, source_credential, trouble, beginnings: Some(BTreeSet::new()) }
+}
+
+/// The credential for a repository. The node's come after the pod's; so do the operator's own.
+async fn credential(
+    ctx: &Context,
+    keyring: &Keyring,
+    repository: &Repository,
+    trouble: &mut Option<Trouble>,
+) -> Option<Credential> {
+    if let Some(credential) = keyring.credential_for(repository) {
+        return Some(credential);
+    }
+    match ctx.registry.own_credential(repository).await {
+        Ok(own) => own,
+        Err(error) => {
+            let own = Trouble { reason: Reason::PullSecretInvalid, message: error.to_string() };
+            *trouble = trouble.take().or(Some(own));
+            None
         }
     }
-    Wish { credential, trouble, beginnings: Some(BTreeSet::new()) }
+}
+
+/// One source cannot be that of several repositories.
+fn ambiguous_source<'a>(
+    policy: &Policy,
+    repositories: impl ExactSizeIterator<Item = &'a Repository>,
+) -> Option<Unknown> {
+    let source = policy.source.as_ref().filter(|_| 1 < repositories.len())?;
+    let named: Vec<String> = repositories.map(ToString::to_string).collect();
+    let message = format!(
+        "the containers run {} repositories ({}) and `image.source` names one, {source}",
+        named.len(),
+        named.join(", ")
+    );
+    Some(Unknown { reason: Reason::SourceAmbiguous, message, retry_at: None })
 }
 
 async fn repository_seen(
@@ -452,12 +494,17 @@ async fn repository_seen(
     let interval = spread::interval(policy.interval, &policy.id.uid);
     let scheduled = now.checked_sub(interval).unwrap_or(Timestamp::MIN);
     let hinted = convert::policy::requested(object);
+    let (asked, credential) = match &policy.source {
+        Some(source) => (source, wish.source_credential.as_ref()),
+        None => (repository, wish.credential.as_ref()),
+    };
     let ask = Ask {
-        repository,
-        credential: wish.credential.as_ref(),
+        repository: asked,
+        credential,
         not_before: if hinted { now } else { scheduled },
         interval: policy.interval,
         beginnings: wish.beginnings.as_ref(),
+        follows: scan::followed(&policy.rule),
         hinted,
     };
     let (scan, taken) = ctx.scans.latest(&ctx.registry, ask).await;
@@ -493,4 +540,33 @@ async fn platforms(ctx: &Context, now: Timestamp) -> Result<BTreeSet<Platform>, 
     let platforms = workloads::platforms(&ctx.client).await?;
     *kept = Some((platforms.clone(), now));
     Ok(platforms)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a fixture that cannot be made is a failed test")]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn one_source_is_not_that_of_several_repositories() {
+        let object: UpdatePolicy = serde_json::from_value(serde_json::json!({
+            "apiVersion": "rollforward.dev/v1alpha1",
+            "kind": "UpdatePolicy",
+            "metadata": {"name": "web", "namespace": "shop"},
+            "spec": {"targets": [], "image": {"source": {"repository": "quay.io/acme/web"}}},
+        }))
+        .unwrap();
+        let policy = convert::policy::policy(&object, &Config::load(None).unwrap().defaults).unwrap();
+        let named = ["r.test/a", "r.test/b"].map(|name| Repository::parse(name).unwrap());
+        assert_eq!(ambiguous_source(&policy, named.iter().take(1)), None);
+        let unknown = ambiguous_source(&policy, named.iter()).unwrap();
+        assert_eq!(unknown.reason, Reason::SourceAmbiguous);
+        assert_eq!(
+            unknown.message,
+            "the containers run 2 repositories (r.test/a, r.test/b) and `image.source` names one, quay.io/acme/web"
+        );
+        let without = Policy { source: None, ..policy };
+        assert_eq!(ambiguous_source(&without, named.iter()), None);
+    }
 }

@@ -7,12 +7,10 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
-use rollforward_core::scan::{Reach, Scan};
+use rollforward_core::image::Tag;
+use rollforward_core::scan::{Habit, RELIST, Reach, Scan};
 
 use crate::registry::{Part, TagList};
-
-/// How old what lies outside a bounded look may become: the whole list is read again by then.
-pub(super) const RELIST: SignedDuration = SignedDuration::from_hours(6);
 
 /// How many more tags than are known are asked for: a release of many variants still fits one page.
 const SLACK: usize = 32;
@@ -54,6 +52,10 @@ impl Names {
         let end = *self.ends.get(at)? as usize;
         let start = at.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |end| *end as usize);
         self.text.get(start..end)
+    }
+
+    pub(super) fn has(&self, tag: &Tag) -> bool {
+        self.iter().any(|name| name == tag.as_str())
     }
 
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &str> + Clone {
@@ -180,8 +182,13 @@ impl Memory {
     ///
     /// `wanted` are the beginnings of the tags that could be chosen; `None` where any tag could.
     pub(super) fn plan(&self, wanted: Option<&BTreeSet<String>>, now: Timestamp) -> Plan {
+        if self.relist_at <= now { Plan::Whole } else { self.usual(wanted) }
+    }
+
+    /// What a look asks while the whole list is not due.
+    fn usual(&self, wanted: Option<&BTreeSet<String>>) -> Plan {
         let is_small = self.n_pages <= 1 && self.names.len() <= SMALL_LIST;
-        if !self.complete || self.relist_at <= now || is_small {
+        if !self.complete || is_small {
             return Plan::Whole;
         }
         match (self.order, wanted) {
@@ -202,9 +209,25 @@ impl Memory {
         }
     }
 
-    fn beginning(&self, wanted: &BTreeSet<String>) -> Plan {
+    /// What is asked between two whole listings, in words of core.
+    pub(super) fn habit(&self, wanted: Option<&BTreeSet<String>>) -> Habit {
+        let plan = self.usual(wanted);
+        let requests = match &plan {
+            Plan::Whole => self.n_pages,
+            Plan::Added(_) | Plan::Front(_) => 1,
+            Plan::Beginning(parts) => self.requests(parts),
+        };
+        Habit { reach: plan.reach(), requests }
+    }
+
+    /// The requests of a look by parts.
+    fn requests(&self, parts: &[(String, Part)]) -> usize {
         // What the registry gave, not what it was asked for: many give a hundred whatever is asked.
         let page_size = self.names.len().div_ceil(self.n_pages.max(1)).max(1);
+        parts.iter().map(|(_, part)| part.n_tags.unwrap_or(page_size).div_ceil(page_size)).sum()
+    }
+
+    fn beginning(&self, wanted: &BTreeSet<String>) -> Plan {
         let mut parts = Vec::new();
         for text in wanted {
             // `1.` is inside of what a look at `1` sees.
@@ -222,8 +245,7 @@ impl Memory {
                 Part { after, until: Some(end), n_tags: Some(n_tags), first_page_only: false },
             ));
         }
-        let n_requests: usize =
-            parts.iter().map(|(_, part)| part.n_tags.unwrap_or(page_size).div_ceil(page_size)).sum();
+        let n_requests = self.requests(&parts);
         let n_tags: usize = parts.iter().filter_map(|(_, part)| part.n_tags).sum();
         let is_cheaper = n_requests < self.n_pages
             || n_requests == self.n_pages && n_tags.saturating_mul(2) <= self.names.len();
@@ -324,7 +346,7 @@ impl Memory {
     pub(super) fn reaches(&self, wanted: Option<&BTreeSet<String>>) -> bool {
         match (&self.reach, wanted) {
             (Reach::Whole | Reach::Added, _) => true,
-            (Reach::Beginning(_), None) => false,
+            (Reach::Beginning(_), None) | (Reach::Followed(_), _) => false,
             (Reach::Beginning(seen), Some(wanted)) => {
                 wanted.iter().all(|text| seen.iter().any(|seen| text.starts_with(seen.as_str())))
             }
@@ -332,7 +354,7 @@ impl Memory {
     }
 
     /// The memory as core reads it.
-    pub(super) fn scan(&self) -> Scan {
+    pub(super) fn scan(&self, habit: Habit) -> Scan {
         Scan {
             tags: self.names.iter().map(str::to_owned).collect(),
             complete: self.complete,
@@ -342,6 +364,7 @@ impl Memory {
             listed_at: self.listed_at,
             relisted_by: self.relist_at,
             requests: self.n_requests,
+            habit,
         }
     }
 }

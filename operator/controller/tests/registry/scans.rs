@@ -52,6 +52,7 @@ impl Polls {
             not_before: Timestamp::now(),
             interval: SignedDuration::from_mins(5),
             beginnings: Some(&texts).filter(|texts| !texts.is_empty()),
+            follows: None,
             hinted,
         };
         let (answer, taken) = self.scans.latest(&self.registry, ask).await;
@@ -76,12 +77,15 @@ async fn a_list_by_name_is_asked_for_the_part_in_which_the_rule_could_find_somet
     let (scan, lines) = polls.poll(&["1.4."]).await;
     assert_eq!(lines, PAGES);
     assert_eq!((scan.tags.len(), &scan.reach, scan.requests), (2500, &Reach::Whole, 3));
+    let habit = "bounded to tags that begin with 1.4., 1 request a look; any other is seen within 6 h";
+    assert_eq!(scan.habit.sentence(), habit);
     for _ in 0..3 {
         let (again, lines) = polls.poll(&["1.4."]).await;
         assert_eq!(lines, ["GET /v2/web/tags/list?n=42&last=1.39.9"]);
         assert_eq!((again.tags.len(), again.changed_at, again.requests), (2500, scan.changed_at, 1));
         assert_eq!(again.reach, Reach::Beginning(vec!["1.4.".to_owned()]));
         assert_eq!(again.listed_at, scan.listed_at);
+        assert_eq!(again.habit.sentence(), habit, "the status is not written again");
     }
     let hours = scan.relisted_by.duration_since(scan.at).as_secs_f64() / 3600.0;
     assert!((4.5..=6.0).contains(&hours), "the whole list is read again after {hours} h");
@@ -109,8 +113,10 @@ async fn policies_with_other_rules_share_the_look_and_each_sees_its_tags() {
 async fn a_bound_that_does_not_fit_a_page_is_no_bound() {
     let polls = Polls::of(ListOrder::Name).await;
     polls.poll(&["1.", "2.", "3.", "4.", "5."]).await;
-    let (_, lines) = polls.poll(&["1.", "2.", "3.", "4.", "5."]).await;
+    let (scan, lines) = polls.poll(&["1.", "2.", "3.", "4.", "5."]).await;
     assert_eq!(lines, PAGES);
+    let sentence = "the whole list, 3 requests a look: it fits no page and no bound";
+    assert_eq!(scan.habit.sentence(), sentence);
 }
 
 #[tokio::test]
@@ -193,6 +199,7 @@ async fn a_short_or_failed_look_never_takes_a_tag_away() {
             not_before: Timestamp::now(),
             interval: SignedDuration::from_mins(5),
             beginnings: Some(&texts),
+            follows: None,
             hinted: false,
         };
         let fresh = Scans::default();
@@ -254,6 +261,7 @@ async fn a_hundred_policies_on_one_repository_cost_one_look() {
         not_before: before,
         interval: SignedDuration::from_mins(5),
         beginnings: Some(&texts),
+        follows: None,
         hinted: false,
     };
     let all = (0..100).map(|_| polls.scans.latest(&polls.registry, ask));
@@ -297,4 +305,74 @@ async fn a_full_page_without_a_link_is_not_believed_to_be_the_end() {
     let list = found(Registry::new(settings).unwrap().tags(&repository, None).await);
     assert_eq!((list.tags.len(), list.complete), (5, true));
     assert_eq!(fake.lines().len(), 3);
+}
+
+/// One poll of a policy that follows a tag, as a pass makes it: what is known, then the digest. And the lines that it cost.
+async fn follow(polls: &Polls, followed: &str, hinted: bool) -> (Answer<Digest>, Scan, Vec<String>) {
+    let (followed, texts) = (tag(followed), BTreeSet::from([followed.to_owned()]));
+    polls.fake.forget_requests();
+    let ask = Ask {
+        repository: &polls.repository,
+        credential: None,
+        not_before: Timestamp::now(),
+        interval: SignedDuration::from_mins(5),
+        beginnings: Some(&texts),
+        follows: Some(&followed),
+        hinted,
+    };
+    let (answer, _) = polls.scans.latest(&polls.registry, ask).await;
+    let scan = found(answer);
+    assert!(ask.not_before <= scan.at, "the gates ask for the digest once a look");
+    let digest = polls.registry.resolve(&polls.repository, &followed, None).await;
+    (digest, scan, polls.fake.lines())
+}
+
+#[tokio::test]
+async fn a_followed_tag_is_one_head_a_poll_and_no_list() {
+    let polls = Polls::of(ListOrder::Name).await;
+    polls.fake.push("web", "stable", &image("linux", "amd64", "one"));
+    let head = "HEAD /v2/web/manifests/stable";
+    let (first, scan, lines) = follow(&polls, "stable", false).await;
+    let habit = scan.habit.clone();
+    assert_eq!(habit.sentence(), "no list but the digest of stable, 1 request a look");
+    assert_eq!((lines.len(), &scan.reach), (3 + 1, &Reach::Whole), "{lines:?}");
+    for _ in 0..3 {
+        let (same, scan, lines) = follow(&polls, "stable", false).await;
+        assert_eq!(lines, [head]);
+        assert_eq!(scan.habit, habit);
+        assert_eq!((scan.reach, scan.tags.len()), (Reach::Followed(tag("stable")), 2501));
+        assert_eq!(same, first);
+    }
+    polls.fake.push("web", "stable", &image("linux", "amd64", "two"));
+    let (moved, _, lines) = follow(&polls, "stable", false).await;
+    assert_eq!(lines, [head]);
+    assert_ne!(moved, first);
+    // Who asks to look is answered from the whole list.
+    assert_eq!(follow(&polls, "stable", true).await.2.len(), 3 + 1);
+    assert_eq!(follow(&polls, "stable", false).await.2, [head]);
+}
+
+#[tokio::test]
+async fn a_followed_tag_that_nobody_has_pushed_yet_is_looked_for_in_the_list() {
+    let polls = Polls::of(ListOrder::Name).await;
+    follow(&polls, "stable", false).await;
+    let (answer, _, lines) = follow(&polls, "stable", false).await;
+    assert_eq!(answer, Answer::Absent);
+    assert_eq!(lines.first().unwrap(), "GET /v2/web/tags/list?n=32&last=5.9.9");
+    polls.fake.push("web", "stable", &image("linux", "amd64", "one"));
+    let (answer, scan, _) = follow(&polls, "stable", false).await;
+    assert!(has(&scan, "stable") && matches!(answer, Answer::Found(_)));
+    assert_eq!(follow(&polls, "stable", false).await.2.len(), 1);
+}
+
+#[tokio::test]
+async fn who_follows_a_tag_and_who_needs_the_list_do_not_pay_for_each_other() {
+    let polls = Polls::of(ListOrder::Name).await;
+    polls.fake.push("web", "stable", &image("linux", "amd64", "one"));
+    let bounded = "GET /v2/web/tags/list?n=42&last=1.39.9";
+    polls.poll(&["1.4."]).await;
+    for _ in 0..2 {
+        assert_eq!(follow(&polls, "stable", false).await.2, ["HEAD /v2/web/manifests/stable"]);
+        assert_eq!(polls.poll(&["1.4."]).await.1, [bounded], "the followed tag is no part of the bound");
+    }
 }

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use crate::current::{Choice, Chosen};
 use crate::decide::{Course, Hold, Standing};
+use crate::evidence::Answer;
 use crate::gate::{Assessed, Layer, Verdict, Word};
 use crate::judge::{Cause, Judgement};
 use crate::policy::{Facts, Track};
@@ -232,7 +233,7 @@ impl Line<'_> {
 
     /// The track as the status shows it.
     #[must_use]
-    pub fn report(&self) -> TrackReport {
+    pub fn report(&self, facts: &Facts) -> TrackReport {
         let current = self.chosen.current.as_ref();
         let pinned = |tag: &str, digest: Option<&crate::image::Digest>| {
             digest.map_or_else(|| tag.to_owned(), |digest| format!("{tag}@sha256:{}", digest.short()))
@@ -263,6 +264,7 @@ impl Line<'_> {
         TrackReport {
             key: self.track.key.clone(),
             repository: self.track.repository.to_string(),
+            listing: listing(facts, self.track),
             workload: self.track.workload.id.name.clone(),
             containers: self
                 .track
@@ -516,6 +518,17 @@ fn running_sentence(plan: &RunPlan) -> (bool, Reason, String) {
         }
     };
     (false, reason, text::clean(&format!("{reason}: {body}"), MAX_MESSAGE))
+}
+
+/// How the tags of a track are looked at.
+fn listing(facts: &Facts, track: &Track) -> Option<String> {
+    match &facts.seen.repositories.get(&track.repository)?.scan {
+        Answer::Found(scan) => Some(match facts.mirror(track) {
+            Some(_) => format!("of {}: {}", facts.asked(track), scan.habit.sentence()),
+            None => scan.habit.sentence(),
+        }),
+        Answer::Absent | Answer::Unknown(_) => None,
+    }
 }
 
 fn candidate(one: &Assessed) -> CandidateReport {

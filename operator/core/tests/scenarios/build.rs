@@ -89,6 +89,7 @@ pub fn policy() -> Policy {
         deleting: false,
         mode: Mode::Enforce,
         suspend: false,
+        source: None,
         rule: Rule::Level(Level::Patch),
         rule_text: "Patch".to_owned(),
         variant: VariantMode::Keep,

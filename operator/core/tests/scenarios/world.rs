@@ -254,6 +254,9 @@ impl World {
                         let manifest = Manifest { version, ..manifest };
                         evidence.manifests.insert((repository, digest), Answer::Found(manifest));
                     }
+                    Need::Served(repository, digest) => {
+                        evidence.served.insert((repository, digest), Answer::Found(()));
+                    }
                 }
             }
         }
