@@ -89,6 +89,12 @@ async fn deleted(cluster: Arc<Cluster>) -> anyhow::Result<()> {
 async fn suspended(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     let mut shop = Shop::open(&cluster, "suspended").await?;
     in_canary(&mut shop).await?;
+    // The state is told when the template is written; the native controller may be slower to make the pod.
+    wait_until("the canary's pod to be made", PATIENCE, || async {
+        let status = shop.read_workload().await?.status.unwrap_or_default();
+        Ok(if status.replicas == Some(3) { Seen::Yes(()) } else { Seen::NotYet(format!("{status:?}")) })
+    })
+    .await?;
     shop.kubectl(&["patch", "updatepolicy", "web", "--type=merge", "-p", "{\"spec\":{\"suspend\":true}}"])?;
     ends_clean(&shop, "Suspended", "the policy was suspended").await?;
     shop.wait_says("UpToDate", "Suspended", &["observed `spec.suspend: true`. Set it to false to go on."])
