@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{HeaderValue, LOCATION};
@@ -50,6 +50,9 @@ use pages::PageSizes;
 use token::{Asker, TokenBroker, unauthorized};
 use transport::{Exchange, Request, Transport, authority};
 use words::{Complaint, clean, unknown};
+
+/// For how many repositories and credentials it is kept which one was let in.
+const MAX_LET_IN: usize = 10_000;
 
 /// How often a blob may redirect: registries send to their object store, once.
 const MAX_BLOB_REDIRECTS: usize = 3;
@@ -147,6 +150,8 @@ struct Inner {
     tokens: TokenBroker,
     page_sizes: PageSizes,
     own_credentials: OwnCredentials,
+    /// Which of several credentials was let in last, so that a refused one is not shown at each request.
+    let_in: Mutex<BTreeMap<(Repository, CredentialIdentity), usize>>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -172,6 +177,7 @@ impl Registry {
                 transport: Transport::new(&settings)?,
                 tokens: TokenBroker::default(),
                 page_sizes: PageSizes::default(),
+                let_in: Mutex::default(),
                 own_credentials: OwnCredentials::new(
                     &settings.credential_files,
                     &settings.credential_providers,
@@ -400,8 +406,49 @@ impl Inner {
             .ok_or_else(|| exchange.unexpected(Reason::RegistryUnavailable))
     }
 
-    /// Sends a request with what the registry wants to see, and meets one challenge. 401 and 403 end here.
+    /// Sends a request with the first of the credentials that is let in, beginning with the one that was let in last.
     async fn ask(&self, asker: Asker<'_>, request: Request<'_>) -> Result<Exchange, Unknown> {
+        let Some(credential) = asker.credential.filter(|credential| credential.has_others()) else {
+            return self.ask_as(asker, request).await;
+        };
+        let in_turn = credential.in_turn();
+        let key = (asker.repository.clone(), credential.identity());
+        let last = self.let_in.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
+        let order = last.into_iter().chain((0..in_turn.len()).filter(|at| Some(*at) != last));
+        let mut refusal = None;
+        for (at, one) in order.filter_map(|at| Some((at, in_turn.get(at)?))) {
+            let asker = Asker { credential: Some(one), ..asker };
+            match self.ask_as(asker, request.clone()).await {
+                Err(refused) if refused.reason == Reason::RegistryUnauthorized => {
+                    refusal.get_or_insert(refused);
+                }
+                Ok(exchange) => {
+                    if last != Some(at) {
+                        self.remember(key, at);
+                    }
+                    return Ok(exchange);
+                }
+                Err(unknown) => return Err(unknown),
+            }
+        }
+        let mut refusal = refusal.unwrap_or_else(|| {
+            unknown(Reason::RegistryUnauthorized, format!("{}: no credential", asker.repository))
+        });
+        let n_others = in_turn.len().saturating_sub(1);
+        refusal.message = format!("{}; {n_others} more that match were refused too", refusal.message);
+        Err(refusal)
+    }
+
+    fn remember(&self, key: (Repository, CredentialIdentity), at: usize) {
+        let mut let_in = self.let_in.lock().unwrap_or_else(PoisonError::into_inner);
+        if MAX_LET_IN <= let_in.len() {
+            let_in.pop_first();
+        }
+        let_in.insert(key, at);
+    }
+
+    /// Sends a request with what the registry wants to see, and meets one challenge. 401 and 403 end here.
+    async fn ask_as(&self, asker: Asker<'_>, request: Request<'_>) -> Result<Exchange, Unknown> {
         let with = |authorization: Option<HeaderValue>| Request { authorization, ..request.clone() };
         let known = self.tokens.current(asker, &self.transport, &self.settings).await?;
         let mut exchange = self.transport.send(with(known)).await?;

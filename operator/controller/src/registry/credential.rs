@@ -11,6 +11,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
+/// How many credentials of one workload are tried for one repository.
+const MOST_IN_TURN: usize = 5;
+
 /// A text that prints as `***`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -39,19 +42,44 @@ pub struct Credential {
     username: String,
     password: Secret,
     identity_token: Option<Secret>,
+    /// What is shown in turn where this one is refused; they have no others themselves.
+    others: Vec<Credential>,
 }
 
 impl Credential {
     /// A user name and a password or access token.
     #[must_use]
     pub fn new(username: impl Into<String>, password: Secret) -> Self {
-        Self { username: username.into(), password, identity_token: None }
+        Self { username: username.into(), password, identity_token: None, others: Vec::new() }
     }
 
     /// The same user with a refresh token, which is exchanged at the realm instead of the password.
     #[must_use]
     pub fn with_identity_token(self, token: Secret) -> Self {
         Self { identity_token: Some(token), ..self }
+    }
+
+    /// The same with what is shown in turn where it is refused: the other keys of the same workload, as many as count.
+    #[must_use]
+    pub(super) fn or_else(self, others: impl Iterator<Item = Credential>) -> Self {
+        let mut in_turn: Vec<Credential> = Vec::new();
+        for other in others {
+            if other != self && !in_turn.contains(&other) && in_turn.len() + 1 < MOST_IN_TURN {
+                in_turn.push(other);
+            }
+        }
+        Self { others: in_turn, ..self }
+    }
+
+    /// Each credential in turn, without the others.
+    pub(super) fn in_turn(&self) -> Vec<Credential> {
+        let alone = Self { others: Vec::new(), ..self.clone() };
+        std::iter::once(alone).chain(self.others.iter().cloned()).collect()
+    }
+
+    /// Whether there is another one to show.
+    pub(super) fn has_others(&self) -> bool {
+        !self.others.is_empty()
     }
 
     /// The user name: what a sentence may show.
@@ -73,6 +101,10 @@ impl Credential {
             // The length first: "ab" + "c" is not "a" + "bc".
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part.as_bytes());
+        }
+        // Who may show others as well may see more.
+        for other in &self.others {
+            hash.update(other.identity().0);
         }
         CredentialIdentity(hash.finalize().into())
     }
@@ -116,6 +148,8 @@ mod tests {
         assert!(!printed.contains("hunter2") && !printed.contains("refresh"), "{printed}");
         assert_eq!(credential.identity(), credential.clone().identity());
         assert_ne!(credential.identity(), other.identity());
+        let with_others = credential.clone().or_else([other.clone()].into_iter());
+        assert_ne!(credential.identity(), with_others.identity());
         let shifted = Credential::new("roboth", Secret::new("unter2"));
         assert_ne!(credential.identity(), shifted.identity());
     }

@@ -134,7 +134,7 @@ impl Keyring {
         self.sort();
     }
 
-    /// Adds the keys of another secret. Of equal keys, the one that was there first is used.
+    /// Adds the keys of another secret. Of equal keys, the one that was there first is tried first.
     pub fn merge(&mut self, other: Keyring) {
         self.keys.extend(other.keys);
         self.sort();
@@ -145,13 +145,18 @@ impl Keyring {
         self.keys.sort_by(|left, right| right.place.cmp(&left.place));
     }
 
-    /// The first credential whose key matches a repository.
+    /// The credential whose key matches a repository first, with those that match after it: as the kubelet, which tries one
+    /// after the other where a registry refuses.
     #[must_use]
     pub fn credential_for(&self, repository: &Repository) -> Option<Credential> {
         let is_hub = repository.registry() == "docker.io";
-        let matching = self.keys.iter().find(|key| key.place.holds(repository));
-        let fallback = || self.keys.iter().find(|key| is_hub && key.place.is_default_registry());
-        matching.or_else(fallback).map(|key| key.credential.clone())
+        let credentials = |holds: &dyn Fn(&Place) -> bool| -> Option<Credential> {
+            let mut matching = self.keys.iter().filter(|key| holds(&key.place)).map(|key| &key.credential);
+            let first = matching.next()?.clone();
+            Some(first.or_else(matching.cloned()))
+        };
+        credentials(&|place| place.holds(repository))
+            .or_else(|| credentials(&|place| is_hub && place.is_default_registry()))
     }
 
     /// Whether there is no key at all.
@@ -310,6 +315,23 @@ mod tests {
         let narrow = br#"{"ghcr.io/acme": {"username": "narrow", "password": "p"}}"#;
         keyring.merge(Keyring::from_docker_cfg(narrow).unwrap());
         let found = keyring.credential_for(&Repository::parse("ghcr.io/acme/web").unwrap());
-        assert_eq!(found.unwrap().username(), "narrow");
+        let in_turn = found.unwrap().in_turn();
+        assert_eq!(in_turn.iter().map(Credential::username).collect::<Vec<_>>(), ["narrow", "wide"]);
+    }
+
+    #[test]
+    fn all_keys_that_match_are_tried_in_turn_five_at_most_and_none_twice() {
+        let mut keyring = Keyring::default();
+        for user in ["a", "b", "a", "c", "d", "e", "f"] {
+            let one = format!(
+                r#"{{"ghcr.io": {{"username": "{user}", "password": "p"}}, "quay.io": {{"username": "other", "password": "p"}}}}"#
+            );
+            keyring.merge(Keyring::from_docker_cfg(one.as_bytes()).unwrap());
+        }
+        let found = keyring.credential_for(&Repository::parse("ghcr.io/acme/web").unwrap()).unwrap();
+        let in_turn = found.in_turn();
+        let users: Vec<&str> = in_turn.iter().map(Credential::username).collect();
+        assert_eq!(users, ["a", "b", "c", "d", "e"]);
+        assert!(in_turn.iter().all(|one| !one.has_others()));
     }
 }

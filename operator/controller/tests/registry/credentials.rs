@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use rollforward::registry::pull_secret::Keyring;
 use rollforward::registry::{HostSettings, OwnCredentialError, ProviderSettings};
 use rollforward_testkit::provider::{TestProvider, answer};
 use rollforward_testkit::tls::TestAuthority;
@@ -274,4 +275,53 @@ async fn proxies_of_the_environment_are_used_except_where_no_proxy_names_the_hos
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     assert_eq!(proxy.lines(), ["GET http://r.test/v2/web/tags/list?n=1000"]);
     assert_eq!(fake.lines(), [TAGS]);
+}
+
+/// A keyring of users that all are for the same registry, in this order.
+fn keyring(host: &str, users: &[&str]) -> Keyring {
+    let mut keyring = Keyring::default();
+    for user in users {
+        let one = format!(r#"{{"{host}": {{"username": "{user}", "password": "{user}-secret"}}}}"#);
+        keyring.merge(Keyring::from_docker_cfg(one.as_bytes()).unwrap());
+    }
+    keyring
+}
+
+#[tokio::test]
+async fn a_refused_credential_is_followed_by_the_next_and_the_one_that_was_let_in_is_remembered() {
+    for auth in [Auth::Basic, bearer()] {
+        let (fake, registry, repository) = world().await;
+        with_users(&fake, auth);
+        fake.push("web", "1.0.0", &image("linux", "amd64", "x"));
+        let credential = keyring(&fake.host(), &["mallory", "bob"]).credential_for(&repository).unwrap();
+        found(registry.tags(&repository, Some(&credential)).await);
+        fake.forget_requests();
+        for _ in 0..3 {
+            found(registry.tags(&repository, Some(&credential)).await);
+        }
+        assert_eq!(fake.lines(), [TAGS; 3], "one request a poll, with the one that was let in");
+        // Taken from bob, the others are tried again.
+        fake.switch(|switches| {
+            switches.users.remove("bob");
+            switches.users.insert("mallory".to_owned(), "mallory-secret".to_owned());
+        });
+        found(registry.tags(&repository, Some(&credential)).await);
+    }
+}
+
+#[tokio::test]
+async fn refused_with_every_credential_the_first_is_named_and_the_others_are_counted() {
+    let (fake, registry, repository) = world().await;
+    with_users(&fake, Auth::Basic);
+    let credential = keyring(&fake.host(), &["mallory", "trudy", "eve"]).credential_for(&repository).unwrap();
+    let Answer::Unknown(unknown) = registry.tags(&repository, Some(&credential)).await else { panic!() };
+    assert_eq!(unknown.reason, Reason::RegistryUnauthorized);
+    let end = "asked with the credential of user \"mallory\"; 2 more that match were refused too";
+    assert!(unknown.message.ends_with(end), "{}", unknown.message);
+    assert!(!unknown.message.contains("secret"), "{}", unknown.message);
+    // A failure that is no refusal is not one: the next credential would not help.
+    fake.fault("tags/list", Fault::status(503));
+    fake.forget_requests();
+    let Answer::Unknown(unknown) = registry.tags(&repository, Some(&credential)).await else { panic!() };
+    assert_eq!((unknown.reason, fake.lines().len()), (Reason::RegistryUnavailable, 1));
 }
