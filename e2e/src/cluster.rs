@@ -99,7 +99,7 @@ impl Cluster {
 
     /// A cluster that somebody else runs, with a plain-http registry that its nodes can pull from. Nothing is started.
     pub fn existing(kubeconfig: &Path, registry: &str) -> anyhow::Result<Self> {
-        let parts = Parts::ensure()?;
+        let parts = Parts::of_the_machine()?;
         let (id, folder) = claim()?;
         let pusher = Pusher::new(registry, &folder)?;
         Ok(Self {

@@ -51,6 +51,16 @@ impl Parts {
         Ok(Self { folders })
     }
 
+    /// For a cluster that somebody else runs: the machine's own kubectl, and nothing is built.
+    pub fn of_the_machine() -> anyhow::Result<Self> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folder = std::env::split_paths(&path).find(|folder| folder.join("kubectl").exists());
+        let folder = folder.context(
+            "missing on this machine: kubectl (speaks to the cluster of KUBECONFIG): https://kubernetes.io/docs/tasks/tools",
+        )?;
+        Ok(Self { folders: [("kubectl".to_owned(), folder)].into() })
+    }
+
     /// The folder of a part.
     pub fn folder(&self, part: &str) -> &Path {
         &self.folders[part]
