@@ -38,6 +38,8 @@ struct Fault<'a> {
     quarantined: bool,
     /// Short where only the deadline decides.
     deadline: &'a str,
+    /// Longer than what the image needs to fail, also on a busy node.
+    bake: &'a str,
 }
 
 async fn check(cluster: Arc<Cluster>, fault: Fault<'_>) -> anyhow::Result<()> {
@@ -46,7 +48,9 @@ async fn check(cluster: Arc<Cluster>, fault: Fault<'_>) -> anyhow::Result<()> {
     shop.workload(&Workload { container: &container, ..Workload::default() })?;
     shop.wait_available(2).await?;
     shop.start_operator("").await?;
-    shop.policy(&POLICY.replace("45s", fault.deadline))?;
+    shop.policy(
+        &POLICY.replace("45s", fault.deadline).replace("bake: 3s", &format!("bake: {}", fault.bake)),
+    )?;
     shop.wait_condition("UpToDate", "True", "NewestRuns").await?;
     let before: Vec<String> = pods(&shop)?;
     let digest = shop.push("1.0.1", fault.image).await?;
@@ -96,6 +100,7 @@ async fn crash(cluster: Arc<Cluster>) -> anyhow::Result<()> {
         ],
         quarantined: true,
         deadline: "45s",
+        bake: "3s",
     };
     check(cluster, fault).await
 }
@@ -109,6 +114,7 @@ async fn late_crash(cluster: Arc<Cluster>) -> anyhow::Result<()> {
         says: &["exit code 1, on node-a"],
         quarantined: true,
         deadline: "45s",
+        bake: "8s",
     };
     check(cluster, fault).await
 }
@@ -122,6 +128,7 @@ async fn signal(cluster: Arc<Cluster>) -> anyhow::Result<()> {
         says: &["3 crashes in ", "ended by SIGSEGV, on node-a"],
         quarantined: true,
         deadline: "45s",
+        bake: "3s",
     };
     check(cluster, fault).await
 }
@@ -135,6 +142,7 @@ async fn out_of_memory(cluster: Arc<Cluster>) -> anyhow::Result<()> {
         says: &["3 crashes in ", "memory", "limit 16Mi"],
         quarantined: true,
         deadline: "45s",
+        bake: "3s",
     };
     check(cluster, fault).await
 }
@@ -148,6 +156,7 @@ async fn missing_program(cluster: Arc<Cluster>) -> anyhow::Result<()> {
         says: &["observed ", "/renamed", "no such file or directory"],
         quarantined: true,
         deadline: "45s",
+        bake: "3s",
     };
     check(cluster, fault).await
 }
@@ -182,6 +191,7 @@ async fn never_ready(cluster: Arc<Cluster>) -> anyhow::Result<()> {
         ],
         quarantined: true,
         deadline: "12s",
+        bake: "3s",
     };
     check(cluster, fault).await
 }

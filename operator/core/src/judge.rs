@@ -199,9 +199,25 @@ fn ready_together_since(observation: &Observation<'_>, live: &[&Pod]) -> Option<
     if u32::try_from(undisrupted.len()).unwrap_or(u32::MAX) < observation.expected || undisrupted.is_empty() {
         return None;
     }
-    let since: Option<Vec<Timestamp>> = undisrupted.iter().map(|pod| pod.ready_since).collect();
+    let up = |pod: &&&Pod| Some(pod.ready_since?.max(lives_since(pod, observation.judged)));
+    let since: Option<Vec<Timestamp>> = undisrupted.iter().map(up).collect();
     let last = since?.into_iter().max()?;
     Some(observation.watched_since.map_or(last, |watched| watched.max(last)))
+}
+
+/// Since when the judged containers have been in their present life. A kubelet that restarts a program at once may never
+/// take Ready back in between: such a pod looks Ready for longer than its program runs.
+fn lives_since(pod: &Pod, judged: &BTreeSet<String>) -> Timestamp {
+    let own = pod.containers.iter().filter(|container| !container.init && judged.contains(&container.name));
+    own.filter_map(|container| {
+        let started = match &container.state {
+            ContainerState::Running { started_at } => *started_at,
+            ContainerState::Waiting { .. } | ContainerState::Terminated(_) => None,
+        };
+        started.max(container.last_end.as_ref().and_then(|ended| ended.finished_at))
+    })
+    .max()
+    .unwrap_or(Timestamp::MIN)
 }
 
 /// The deadline came and no pod shows why. Where not even the wanted pods exist, nothing is held against the image.

@@ -136,6 +136,12 @@ fn pod(words: &str, index: usize, created_at: Timestamp, now: Timestamp) -> Pod 
             container.last_end = crash(code, at(ended));
             (container.ready, pod.ready_since) = (true, Some(at(ended)));
         }
+        // Restarted so quickly that the kubelet never took Ready back.
+        ["ready", since, "restarted", code, ended] => {
+            container.restarts = 1;
+            container.last_end = crash(code, at(ended));
+            (container.ready, pod.ready_since) = (true, Some(at(since)));
+        }
         ["missing"] => container.state = waiting("ErrImagePull", "not found"),
         ["other-platform"] => container.state = waiting("ErrImagePull", "no match for platform in manifest"),
         ["as-root"] => {
