@@ -17,7 +17,7 @@ use crate::operator::Operator;
 use crate::wait::{Seen, wait_until};
 
 /// How long a trial waits for what should take seconds.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A namespace, its repository and its operator.
 pub struct Shop {
