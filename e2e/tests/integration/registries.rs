@@ -47,6 +47,14 @@ async fn shop(cluster: &Arc<Cluster>, name: &str) -> anyhow::Result<(Shop, Hosti
 
 const POLICY: &str = super::canary::POLICY;
 
+/// Creates the Secret `pull` with what anna shows to a registry.
+fn pull_secret(shop: &Shop, host: &str) -> anyhow::Result<()> {
+    let server = format!("--docker-server={host}");
+    let kind = ["create", "secret", "docker-registry", "pull"];
+    let anna = [server.as_str(), "--docker-username=anna", "--docker-password=geheim"];
+    shop.kubectl(&[&kind[..], &anna[..]].concat()).map(drop)
+}
+
 async fn mirrored(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     let name = "registry-mirror";
     let (mut shop, source) = (Shop::open(&cluster, name).await?, HostileRegistry::start().await);
@@ -138,17 +146,7 @@ async fn unauthorized(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     });
     shop.policy(POLICY)?;
     says(&shop, "RegistryUnauthorized", &["wants a user name and a password, and there is no credential for it. Check the pull secret of the workload."]).await?;
-    let host = registry.host();
-    shop.kubectl(&[
-        "create",
-        "secret",
-        "docker-registry",
-        "pull",
-        "--docker-server",
-        &host,
-        "--docker-username=anna",
-        "--docker-password=geheim",
-    ])?;
+    pull_secret(&shop, &registry.host())?;
     shop.kubectl(&[
         "patch",
         "updatepolicy",
@@ -305,16 +303,7 @@ async fn tokens(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     )
     .await?;
     ensure!(guarded.served("/v2/")? == 0, "the registry served somebody without a token");
-    shop.kubectl(&[
-        "create",
-        "secret",
-        "docker-registry",
-        "pull",
-        "--docker-server",
-        &guarded.host,
-        "--docker-username=anna",
-        "--docker-password=geheim",
-    ])?;
+    pull_secret(&shop, &guarded.host)?;
     let patch = "{\"imagePullSecrets\":[{\"name\":\"pull\"}]}";
     shop.kubectl(&["patch", "serviceaccount", "default", "--type=merge", "-p", patch])?;
     shop.wait_condition("Ready", "True", "Watching").await?;

@@ -43,18 +43,24 @@ impl Polls {
         self.ask(beginnings, false).await
     }
 
-    async fn ask(&self, beginnings: &[&str], hinted: bool) -> (Scan, Vec<String>) {
-        let texts: BTreeSet<String> = beginnings.iter().map(|text| (*text).to_owned()).collect();
-        self.fake.forget_requests();
-        let ask = Ask {
+    /// What a policy asks that could choose any tag and may not use an older look.
+    fn plain(&self) -> Ask<'_> {
+        Ask {
             repository: &self.repository,
             credential: None,
             not_before: Timestamp::now(),
             interval: SignedDuration::from_mins(5),
-            beginnings: Some(&texts).filter(|texts| !texts.is_empty()),
+            beginnings: None,
             follows: None,
-            hinted,
-        };
+            hinted: false,
+        }
+    }
+
+    async fn ask(&self, beginnings: &[&str], hinted: bool) -> (Scan, Vec<String>) {
+        let texts: BTreeSet<String> = beginnings.iter().map(|text| (*text).to_owned()).collect();
+        self.fake.forget_requests();
+        let beginnings = Some(&texts).filter(|texts| !texts.is_empty());
+        let ask = Ask { beginnings, hinted, ..self.plain() };
         let (answer, taken) = self.scans.latest(&self.registry, ask).await;
         assert!(taken);
         (found(answer), self.fake.lines())
@@ -311,15 +317,7 @@ async fn a_full_page_without_a_link_is_not_believed_to_be_the_end() {
 async fn follow(polls: &Polls, followed: &str, hinted: bool) -> (Answer<Digest>, Scan, Vec<String>) {
     let (followed, texts) = (tag(followed), BTreeSet::from([followed.to_owned()]));
     polls.fake.forget_requests();
-    let ask = Ask {
-        repository: &polls.repository,
-        credential: None,
-        not_before: Timestamp::now(),
-        interval: SignedDuration::from_mins(5),
-        beginnings: Some(&texts),
-        follows: Some(&followed),
-        hinted,
-    };
+    let ask = Ask { beginnings: Some(&texts), follows: Some(&followed), hinted, ..polls.plain() };
     let (answer, _) = polls.scans.latest(&polls.registry, ask).await;
     let scan = found(answer);
     assert!(ask.not_before <= scan.at, "the gates ask for the digest once a look");
