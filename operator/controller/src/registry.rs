@@ -336,16 +336,17 @@ impl Inner {
         let content_type = exchange.content_type();
         let invalid = |why: String| unknown(Reason::ManifestInvalid, format!("{}, {why}", exchange.line));
         let manifest = match manifest::read(&exchange.body, content_type.as_deref()).map_err(invalid)? {
-            Content::Index { platforms, version, first } => {
+            Content::Index { platforms, version, first, images } => {
                 let child = first.filter(|_| version.is_none());
-                Manifest { digest: actual, platforms, version, child }
+                Manifest { digest: actual, platforms, version, child, images, shape: None }
             }
-            Content::Image { config, version } => {
+            Content::Image { config, version, layers, size_bytes } => {
                 let blob = self.config(asker, &config).await?;
                 let invalid = |why: String| unknown(Reason::ManifestInvalid, format!("{}, {why}", blob.line));
                 let platforms = manifest::read_config(&blob.body).map_err(invalid)?.into_iter().collect();
                 let version = version.or_else(|| manifest::read_label(&blob.body));
-                Manifest { digest: actual, platforms, version, child: None }
+                let shape = Some(manifest::read_shape(&blob.body, layers, size_bytes));
+                Manifest { digest: actual, platforms, version, child: None, images: BTreeMap::new(), shape }
             }
         };
         Ok(Some(manifest))

@@ -3,9 +3,18 @@
 //! `Unknown` is never `Absent`, and `Absent` is never a pass: a timeout is not an absence, and a registry that answers
 //! 429 has not said that there is nothing. Who asks: the controller's `gather.rs`. Who judges: `gate.rs`.
 
-use std::collections::BTreeSet;
+pub mod attached;
+pub mod shape;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+
+pub use attached::{
+    Attached, Budget, Content, Fault, FaultKind, Item, Place, Provenance, Questions, RuleAnswer, Signer,
+    Verifier,
+};
+pub use shape::Shape;
 
 use crate::image::Digest;
 use crate::reason::Reason;
@@ -134,6 +143,10 @@ pub struct Manifest {
     pub version: Option<String>,
     /// The first image of an index that gives no version: its labels may.
     pub child: Option<Digest>,
+    /// The images of an index, by platform.
+    pub images: BTreeMap<Platform, Digest>,
+    /// The shape of a single image; of an index each image has its own.
+    pub shape: Option<Shape>,
 }
 
 #[cfg(test)]

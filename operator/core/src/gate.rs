@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::current::{Choice, Chosen};
-use crate::evidence::{Answer, Manifest};
+use crate::evidence::{Answer, Attached, Manifest};
 use crate::image::{Digest, Repository, Tag};
 use crate::ledger::{Abandoned, Ledger};
 use crate::policy::{Facts, Rebuilds, Track};
@@ -123,6 +123,8 @@ pub enum Need {
     Manifest(Repository, Digest),
     /// Whether a mirror serves a digest.
     Served(Repository, Digest),
+    /// What is attached to a digest. What is to be found out about it: [`Facts::questions`].
+    Attached(Repository, Digest),
 }
 
 /// What was fetched so far.
@@ -134,6 +136,8 @@ pub struct Evidence {
     pub manifests: BTreeMap<(Repository, Digest), Answer<Manifest>>,
     /// Whether mirrors serve digests.
     pub served: BTreeMap<(Repository, Digest), Answer<()>>,
+    /// What is attached to digests.
+    pub attached: BTreeMap<(Repository, Digest), Answer<Attached>>,
 }
 
 /// One candidate with the word of every layer.

@@ -18,5 +18,6 @@ pub mod rollout;
 pub mod scan;
 pub mod select;
 pub mod text;
+pub mod trust;
 pub mod version;
 pub mod workload;

@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::evidence::{Answer, Platform};
+use crate::evidence::{Answer, Platform, Questions};
 use crate::image::{ImageRef, Repository};
 use crate::ledger::Ledger;
 use crate::rollout::{OpenRun, Run};
 use crate::scan::Scan;
 use crate::select::{Order, Rule, TagFilter, VariantMode};
+use crate::trust::Roots;
 use crate::workload::{Container, Pod, ReplicaSet, Workload};
 
 /// Names a policy.
@@ -216,6 +217,8 @@ pub struct Seen {
     pub open_runs: Vec<OpenRun>,
     /// The newest finished run of each track: tells what happened last.
     pub last_runs: Vec<Run>,
+    /// The trust roots of the namespace.
+    pub roots: Roots,
     /// Limits on starts.
     pub concurrency: Concurrency,
     /// Whether the namespace is being deleted: then nothing is written to workloads.
@@ -223,6 +226,13 @@ pub struct Seen {
 }
 
 impl Facts {
+    /// What is to be found out about the digests of a repository: all authorities and rules of every decision that counts
+    /// for it.
+    #[must_use]
+    pub fn questions(&self, _repository: &Repository) -> Questions {
+        Questions::default()
+    }
+
     /// The repository that is asked for tags and manifests of a track.
     #[must_use]
     pub fn asked<'a>(&'a self, track: &'a Track) -> &'a Repository {

@@ -301,7 +301,7 @@ fn the_gates_ask_for_five_digests_then_for_their_manifests_and_never_twice() {
                     let answer = known.manifests.get(&key).cloned().unwrap();
                     evidence.manifests.insert(key, answer);
                 }
-                Need::Served(..) => panic!("there is no mirror: {need:?}"),
+                Need::Served(..) | Need::Attached(..) => panic!("nobody asked for it: {need:?}"),
             }
         }
     }
@@ -395,6 +395,7 @@ fn mirrored(served: &Answer<()>) -> (String, String) {
                     assert_eq!(repository, build::repository());
                     evidence.served.insert((repository, digest), served.clone());
                 }
+                Need::Attached(..) => panic!("nobody asked for it: {need:?}"),
             }
         }
     };

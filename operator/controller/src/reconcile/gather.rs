@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use rollforward_core::current::Chosen;
-use rollforward_core::evidence::{Answer, Manifest};
+use rollforward_core::evidence::{Answer, Manifest, Unknown};
 use rollforward_core::gate::{self, Assessment, Evidence, Need};
 use rollforward_core::image::{Digest, Repository, Tag};
 use rollforward_core::policy::Facts;
+use rollforward_core::reason::Reason;
 use rollforward_core::select::Rule;
 use tokio::sync::Mutex;
 
@@ -135,6 +136,15 @@ async fn fetch(
             let credential = credentials.get(&repository);
             let answer = manifest(ctx, facts, &repository, &digest, credential).await;
             evidence.manifests.insert((repository, digest), answer);
+        }
+        Need::Attached(repository, digest) => {
+            // No layer asks yet.
+            let unknown = Unknown {
+                reason: Reason::RegistryUnavailable,
+                message: "not asked yet".to_owned(),
+                retry_at: None,
+            };
+            evidence.attached.insert((repository, digest), Answer::Unknown(unknown));
         }
         Need::Served(repository, digest) => {
             let answer = served(ctx, facts, &repository, &digest, credentials.get(&repository)).await;

@@ -12,7 +12,7 @@ use oci_distribution::manifest::{
     IMAGE_MANIFEST_MEDIA_TYPE, ImageIndexEntry, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
     OciImageIndex, OciImageManifest,
 };
-use rollforward_core::evidence::Platform;
+use rollforward_core::evidence::{Platform, Shape};
 use rollforward_core::image::Digest;
 use serde::Deserialize;
 
@@ -29,13 +29,27 @@ const VERSION: &str = "org.opencontainers.image.version";
 /// The longest version that is looked at, in bytes: as long as a tag.
 const MAX_VERSION_BYTES: usize = 128;
 
+/// The labels that are kept: those whose meaning is agreed on.
+const LABELS: &str = "org.opencontainers.image.";
+/// The longest part of a shape that is kept, in bytes.
+const MAX_WORD_BYTES: usize = 256;
+/// The most parts of one kind that are kept: an image has a handful.
+const MAX_WORDS: usize = 64;
+/// The most layers that are kept; overlayfs itself ends at 128.
+const MAX_LAYERS: usize = 128;
+
 /// What a manifest turned out to be.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Content {
-    /// An index: the platforms of its images, its own version, and the first image.
-    Index { platforms: BTreeSet<Platform>, version: Option<String>, first: Option<Digest> },
+    /// An index: the platforms of its images, its own version, the first image, and each platform's.
+    Index {
+        platforms: BTreeSet<Platform>,
+        version: Option<String>,
+        first: Option<Digest>,
+        images: BTreeMap<Platform, Digest>,
+    },
     /// A single image; its config names the platform.
-    Image { config: Digest, version: Option<String> },
+    Image { config: Digest, version: Option<String>, layers: Vec<String>, size_bytes: u64 },
 }
 
 /// The fields that decide what the rest is.
@@ -91,15 +105,20 @@ fn read_index(body: &[u8]) -> Result<Content, String> {
             "an image index without an image: only attestations, old schemas or other artefacts".to_owned()
         );
     }
-    let platforms = images
-        .iter()
-        .filter_map(|entry| entry.platform.as_ref())
-        .filter_map(|platform| {
-            named(&platform.os.to_string(), &platform.architecture.to_string(), platform.variant.as_deref())
-        })
-        .collect();
+    let on = |entry: &ImageIndexEntry| {
+        let platform = entry.platform.as_ref()?;
+        named(&platform.os.to_string(), &platform.architecture.to_string(), platform.variant.as_deref())
+    };
+    let platforms = images.iter().filter_map(|entry| on(entry)).collect();
     let first = images.first().and_then(|entry| Digest::parse(&entry.digest).ok());
-    Ok(Content::Index { platforms, version: index.annotations.as_ref().and_then(version), first })
+    // Of two images for one platform the runtime takes the first.
+    let by_platform = images
+        .iter()
+        .rev()
+        .filter_map(|entry| Some((on(entry)?, Digest::parse(&entry.digest).ok()?)))
+        .collect();
+    let version = index.annotations.as_ref().and_then(version);
+    Ok(Content::Index { platforms, version, first, images: by_platform })
 }
 
 /// Attestations sit beside the images, as platform unknown/unknown: claims about them, nothing that can run.
@@ -122,7 +141,13 @@ fn read_image(body: &[u8]) -> Result<Content, String> {
         return Err(format!("an artefact with a config of type {}, not an image", clean(kind)));
     }
     let config = Digest::parse(&image.config.digest).map_err(|error| format!("its config: {error}"))?;
-    Ok(Content::Image { config, version: image.annotations.as_ref().and_then(version) })
+    let size = |total: u64, size: i64| total.saturating_add(u64::try_from(size).unwrap_or_default());
+    Ok(Content::Image {
+        config,
+        version: image.annotations.as_ref().and_then(version),
+        size_bytes: image.layers.iter().map(|layer| layer.size).fold(0, size),
+        layers: image.layers.iter().take(MAX_LAYERS).map(|layer| short(&layer.digest)).collect(),
+    })
 }
 
 fn version(annotations: &BTreeMap<String, String>) -> Option<String> {
@@ -158,6 +183,60 @@ pub(super) fn read_config(body: &[u8]) -> Result<Option<Platform>, String> {
     let config: Config =
         serde_json::from_slice(body).map_err(|error| format!("not an image config: {}", place(&error)))?;
     Ok(named(&config.os, &config.architecture, config.variant.as_deref()))
+}
+
+/// Reads the shape out of an image's config, bounded. What is in another form than it should be is none: the shape is told, it
+/// is not what an image is refused for.
+pub(super) fn read_shape(body: &[u8], layers: Vec<String>, size_bytes: u64) -> Shape {
+    #[derive(Deserialize, Default)]
+    struct Config {
+        #[serde(default)]
+        config: serde_json::Value,
+        created: Option<String>,
+    }
+    let config: Config = serde_json::from_slice(body).unwrap_or_default();
+    let field = |name: &str| config.config.get(name);
+    let texts = |name: &str| -> Vec<String> {
+        let list = field(name).and_then(|value| value.as_array()).into_iter().flatten();
+        list.filter_map(|one| one.as_str()).take(MAX_WORDS).map(bounded).collect()
+    };
+    let keys = |name: &str| -> BTreeSet<String> {
+        let map = field(name).and_then(|value| value.as_object()).into_iter().flatten();
+        map.take(MAX_WORDS).map(|(key, _)| bounded(key)).collect()
+    };
+    let labels = field("Labels").and_then(|value| value.as_object()).into_iter().flatten();
+    let labels = labels.filter_map(|(key, value)| {
+        let key = key.strip_prefix(LABELS).filter(|key| key.len() <= MAX_WORD_BYTES)?;
+        Some((key.to_owned(), bounded(value.as_str()?)))
+    });
+    Shape {
+        user: field("User").and_then(|user| user.as_str()).map(bounded).unwrap_or_default(),
+        entrypoint: texts("Entrypoint"),
+        command: texts("Cmd"),
+        ports: keys("ExposedPorts"),
+        volumes: keys("Volumes"),
+        environment: texts("Env")
+            .iter()
+            .filter_map(|variable| variable.split_once('=').map(|(name, _)| name.to_owned()))
+            .collect(),
+        labels: labels.take(MAX_WORDS).collect(),
+        created: config.created.and_then(|text| text.parse().ok()),
+        size_bytes,
+        layers,
+    }
+}
+
+/// At most so many bytes of a text, cut between letters.
+fn bounded(text: &str) -> String {
+    text.char_indices()
+        .take_while(|(at, letter)| at.saturating_add(letter.len_utf8()) <= MAX_WORD_BYTES)
+        .map(|(_, letter)| letter)
+        .collect()
+}
+
+/// As much of a layer's digest as tells it from the other layers of two images: `sha256:` and 16 digits.
+fn short(digest: &str) -> String {
+    digest.chars().take(23).collect()
 }
 
 fn is_manifest_type(name: &str) -> bool {
@@ -234,8 +313,12 @@ mod tests {
         let arm = Platform::new("linux", "arm").with_variant("v7");
         let mixed = of(&[armv7, bare.clone(), unknown.clone(), old.clone(), attestation.clone()]);
         let first = Digest::parse(&format!("sha256:{HEX}")).ok();
-        let index =
-            |platforms: BTreeSet<Platform>| Content::Index { platforms, version: None, first: first.clone() };
+        let index = |platforms: BTreeSet<Platform>| Content::Index {
+            images: platforms.iter().cloned().zip(first.clone()).collect(),
+            platforms,
+            version: None,
+            first: first.clone(),
+        };
         assert_eq!(mixed.unwrap(), index(BTreeSet::from([arm])));
         assert_eq!(of(&[bare]).unwrap(), index(BTreeSet::new()), "an image that names no platform");
         for without in [&[][..], &[unknown], &[old], &[attestation]] {
@@ -270,6 +353,27 @@ mod tests {
         for body in ["{}", r#"{"config": null}"#, "{"] {
             assert_eq!(read_label(body.as_bytes()), None, "{body}");
         }
+    }
+
+    #[test]
+    fn a_shape_is_read_bounded_and_what_is_in_another_form_is_none() {
+        let body = br#"{"created": "2026-11-01T08:00:00Z", "config": {"User": "1000", "Entrypoint": ["/app"],
+            "Cmd": null, "ExposedPorts": {"8080/tcp": {}}, "Env": ["PATH=/bin", "TOKEN=secret", "odd"],
+            "Labels": {"org.opencontainers.image.version": "1.4.3", "other": "x", "org.opencontainers.image.n": 1}}}"#;
+        let shape = read_shape(body, vec!["sha256:aa".to_owned()], 7);
+        assert_eq!((shape.user.as_str(), shape.entrypoint.join(" ").as_str()), ("1000", "/app"));
+        assert!(shape.command.is_empty() && shape.volumes.is_empty(), "{shape:?}");
+        assert_eq!(shape.environment.iter().map(String::as_str).collect::<Vec<_>>(), ["PATH", "TOKEN"]);
+        assert_eq!(shape.labels.get("version").map(String::as_str), Some("1.4.3"));
+        assert_eq!((shape.labels.len(), shape.ports.len(), shape.size_bytes), (1, 1, 7));
+        assert_eq!(shape.created.map(|at| at.to_string()).as_deref(), Some("2026-11-01T08:00:00Z"));
+        for body in ["{", "{}", r#"{"config": 1}"#, r#"{"config": {"User": 0, "Env": "x"}, "created": "x"}"#]
+        {
+            let shape = read_shape(body.as_bytes(), Vec::new(), 0);
+            assert_eq!(shape, Shape::default(), "{body}");
+        }
+        let long = format!(r#"{{"config": {{"User": "{}"}}}}"#, "ä".repeat(200));
+        assert_eq!(read_shape(long.as_bytes(), Vec::new(), 0).user.len(), MAX_WORD_BYTES);
     }
 
     #[test]

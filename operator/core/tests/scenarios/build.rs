@@ -285,6 +285,8 @@ pub fn manifest(digest: &Digest, platforms: &[&str]) -> Manifest {
         platforms: platforms.iter().map(|text| platform(text)).collect::<BTreeSet<_>>(),
         version: None,
         child: None,
+        images: BTreeMap::new(),
+        shape: None,
     }
 }
 
@@ -314,6 +316,7 @@ pub fn facts(
             platforms: BTreeSet::from([platform("linux/amd64")]),
             open_runs,
             last_runs,
+            roots: BTreeMap::new(),
             concurrency: Concurrency {
                 namespace_open: open,
                 per_namespace: 10,

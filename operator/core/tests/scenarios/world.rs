@@ -254,6 +254,9 @@ impl World {
                         let manifest = Manifest { version, ..manifest };
                         evidence.manifests.insert((repository, digest), Answer::Found(manifest));
                     }
+                    Need::Attached(repository, digest) => {
+                        evidence.attached.insert((repository, digest), Answer::Absent);
+                    }
                     Need::Served(repository, digest) => {
                         evidence.served.insert((repository, digest), Answer::Found(()));
                     }

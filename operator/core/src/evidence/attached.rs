@@ -1,0 +1,207 @@
+//! What is attached to an image: signatures and attestations, with the word of cryptography on each.
+//!
+//! Facts only: which verifier held, who signed, what the signed content says. Whether that is enough is judged by the layers
+//! in `gate/`. Found and checked by the controller's `registry/attached.rs` and `sigstore.rs`; asked as [`Questions`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use jiff::Timestamp;
+
+use crate::evidence::Answer;
+
+/// Against what a signature is checked.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verifier {
+    /// A public key, in PEM. A log entry is checked where there is one, and [`Signer::in_log`] tells.
+    Key {
+        /// The key.
+        pem: String,
+    },
+    /// A trust root of keyless signatures. Its content is in [`crate::trust::Roots`], by name.
+    Root {
+        /// The name of the `TrustRoot`.
+        name: String,
+        /// Of its content: another content is another verifier.
+        hash: String,
+    },
+}
+
+/// What is to be found out about a digest in one repository: part of what an answer is kept by.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Questions {
+    /// Every signature and attestation is checked against each of them.
+    pub verifiers: BTreeSet<Verifier>,
+    /// CEL rules by predicate type: each is run over the predicates of exactly that type.
+    pub rules: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Questions {
+    /// Whether there is nothing to look for.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.verifiers.is_empty() && self.rules.is_empty()
+    }
+}
+
+/// What is attached to a digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attached {
+    /// What was read, in the order in which it was found.
+    pub items: Vec<Item>,
+    /// Where was looked, and how much was there.
+    pub looked_in: Vec<(Place, Answer<usize>)>,
+    /// How many were there and were not read.
+    pub n_left_out: usize,
+    /// The budget that ended the reading.
+    pub exhausted: Option<Budget>,
+}
+
+/// Where signatures are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// The referrers API.
+    Referrers,
+    /// The tag `sha256-<hex>` of registries without that API.
+    FallbackTag,
+    /// The tag `sha256-<hex>.sig`.
+    SignatureTag,
+    /// The tag `sha256-<hex>.att`.
+    AttestationTag,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Place::Referrers => "referrers",
+            Place::FallbackTag => "fallback tag",
+            Place::SignatureTag => ".sig tag",
+            Place::AttestationTag => ".att tag",
+        })
+    }
+}
+
+/// A limit on what is read of one digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Budget {
+    /// On their number.
+    Count,
+    /// On their size.
+    Bytes,
+    /// On the time that it takes.
+    Time,
+}
+
+/// One signature or attestation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// Where it was found.
+    pub place: Place,
+    /// What it says. To be believed only as far as `checks` says.
+    pub content: Content,
+    /// What each verifier that was asked says of it.
+    pub checks: BTreeMap<Verifier, Result<Signer, Fault>>,
+}
+
+/// What an item says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// That somebody signed the digest.
+    Signature {
+        /// The repository that the signed content names (`docker-reference`), where it names one.
+        repository: Option<String>,
+        /// What the signer wrote beside it, under the signature.
+        annotations: BTreeMap<String, String>,
+    },
+    /// A statement about the digest.
+    Attestation {
+        /// Of which type.
+        predicate_type: String,
+        /// Where and from what it was built, for SLSA provenance.
+        provenance: Option<Provenance>,
+        /// The answer of each rule of that type, by its text.
+        rules: BTreeMap<String, RuleAnswer>,
+    },
+    /// It could not be read; it counts for nothing.
+    Unreadable {
+        /// Why, cleaned.
+        why: String,
+    },
+}
+
+/// What SLSA provenance says of a build.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Provenance {
+    /// Who built it.
+    pub builder: Option<String>,
+    /// The source repository, as the builder wrote it: `git+https://github.com/acme/web@refs/tags/v1.4.3` without the ref.
+    pub source: Option<String>,
+    /// The ref that was built: `refs/tags/v1.4.3`.
+    pub source_ref: Option<String>,
+}
+
+/// What a rule says of one predicate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RuleAnswer {
+    /// It holds.
+    Holds,
+    /// It does not.
+    Fails {
+        /// What the predicate says where the rule looked, cleaned.
+        observed: String,
+    },
+    /// It could not be run over this predicate.
+    Error {
+        /// Why, cleaned.
+        why: String,
+    },
+}
+
+/// Who signed, as far as a verifier could prove it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Signer {
+    /// Who vouches for the subject; `None` with a key.
+    pub issuer: Option<String>,
+    /// Who signed; `None` with a key.
+    pub subject: Option<String>,
+    /// What else the certificate says, by the names in [`crate::trust::CLAIMS`].
+    pub claims: BTreeMap<String, String>,
+    /// Whether its inclusion in a transparency log of the trust root was proved.
+    pub in_log: bool,
+    /// When the log took it, where the log vouches for a time.
+    pub logged_at: Option<Timestamp>,
+    /// When a timestamp authority of the trust root saw it.
+    pub timestamped_at: Option<Timestamp>,
+}
+
+/// Why a verifier did not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// What kind.
+    pub kind: FaultKind,
+    /// The engine's words, cleaned.
+    pub message: String,
+}
+
+/// The kinds of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FaultKind {
+    /// The signature is not one over this content by this key.
+    Signature,
+    /// It was made for another digest.
+    Subject,
+    /// The certificate does not lead to the root.
+    Certificate,
+    /// The certificate was not valid at the time of signing.
+    Expired,
+    /// The log's proof or promise does not hold, or is missing.
+    Log,
+    /// No time that can be believed.
+    Time,
+    /// The trust root itself is expired or not usable.
+    Root,
+    /// A form that this version cannot check.
+    Unsupported,
+    /// Not well formed.
+    Malformed,
+}
