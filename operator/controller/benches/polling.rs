@@ -96,8 +96,33 @@ async fn main() {
         polls("Minor", 2500, ListOrder::Name, bearer, Some(&minor)).await;
         polls("Major", 2500, ListOrder::Name, bearer, None).await;
         polls("any", 2500, ListOrder::Age, bearer, None).await;
+        floating(bearer).await;
         workloads(100, bearer, &patch).await;
     }
+}
+
+/// A rule that could choose from the whole list, beside a `latest` that has moved with three releases.
+async fn floating(bearer: bool) {
+    let case = Case::new(2500, ListOrder::Name, bearer).await;
+    for patch in 0..=4 {
+        for tag in ["latest".to_owned(), format!("9.0.{patch}")] {
+            case.fake.push("web", &tag, &image::image("linux", "amd64", &patch.to_string()));
+        }
+        case.look(None, Timestamp::now()).await;
+    }
+    let (requests, bytes, time) = case
+        .cost(async {
+            for _ in 0..POLLS {
+                case.look(None, Timestamp::now()).await;
+            }
+        })
+        .await;
+    println!(
+        "{}",
+        json!({"bench": "polling", "rule": "Major, floating tag", "tags": 2506, "order": "Name", "auth": auth(bearer),
+            "poll": "later", "requests": requests as f64 / POLLS as f64, "bytes": bytes / POLLS,
+            "micros": time.as_micros() / u128::from(POLLS)})
+    );
 }
 
 fn auth(bearer: bool) -> &'static str {

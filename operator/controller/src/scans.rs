@@ -4,8 +4,10 @@
 //! others wait for it. Credentials are told apart by identity, so that one tenant's scan is never another's. The whole list is
 //! read at first, every six hours, on request, and at once when something disagrees; between, a look asks only for the part in
 //! which a rule could find something, and where a rule follows one known tag for no list at all: that tag's digest, which the
-//! gates ask for once a look, is the poll. What a listing teaches, and which part that is: `scans/memory.rs`.
+//! gates ask for once a look, is the poll. What a listing teaches, and which part that is: `scans/memory.rs`; a tag that moves
+//! with every release and so spares a list of many pages: `scans/floating.rs`.
 
+mod floating;
 mod memory;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +15,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use rollforward_core::evidence::{Answer, Unknown};
-use rollforward_core::image::{Repository, Tag};
+use rollforward_core::image::{Digest, Repository, Tag};
 use rollforward_core::reason::Reason;
 use rollforward_core::scan::{Habit, Reach, Scan};
 use tokio::sync::Mutex;
@@ -200,9 +202,17 @@ impl Slot {
             Some(memory) if !ask.hinted => memory.plan(wanted.as_ref(), at),
             _ => Plan::Whole,
         };
-        if plan != Plan::Whole && self.part(registry, ask, &plan, at).await? != Merged::Disagrees {
+        let is_enough = match &plan {
+            Plan::Whole => false,
+            Plan::Sentinel(tag) => self.is_quiet(registry, ask, tag, at).await?,
+            Plan::Added(_) | Plan::Front(_) | Plan::Beginning(_) => {
+                self.part(registry, ask, &plan, at).await? != Merged::Disagrees
+            }
+        };
+        if is_enough {
             return Ok(());
         }
+        let resolved = self.resolve_floaters(registry, ask, wanted.as_ref()).await;
         let list = match registry.tags(ask.repository, ask.credential).await {
             Answer::Found(list) => list,
             Answer::Unknown(unknown) => return Err(unknown),
@@ -217,8 +227,45 @@ impl Slot {
         if ask.hinted {
             memory.changed_at = at;
         }
+        let is_more = self.memory.as_ref().is_some_and(|before| memory.has_more_than(before));
+        memory.floating.listed(resolved, is_more);
         self.memory = Some(memory);
         Ok(())
+    }
+
+    /// Whether the tag that moves with every release names what it named: then nothing was released.
+    async fn is_quiet(
+        &mut self,
+        registry: &Registry,
+        ask: &Ask<'_>,
+        tag: &Tag,
+        at: Timestamp,
+    ) -> Result<bool, Unknown> {
+        let named = registry.resolve(ask.repository, tag, ask.credential).await;
+        let Some(memory) = &mut self.memory else { return Ok(false) };
+        match (named, memory.floating.sentinel()) {
+            (Answer::Unknown(unknown), _) => Err(unknown),
+            (Answer::Found(digest), Some((_, known))) if digest == *known => {
+                memory.looked(at, Reach::Sentinel(tag.clone()), 1, Merged::Same);
+                Ok(true)
+            }
+            (Answer::Found(_) | Answer::Absent, _) => Ok(false),
+        }
+    }
+
+    /// What the watched tags name, asked before the list, where a list costs more than a request.
+    async fn resolve_floaters(
+        &self,
+        registry: &Registry,
+        ask: &Ask<'_>,
+        wanted: Option<&BTreeSet<String>>,
+    ) -> Vec<(Tag, Answer<Digest>)> {
+        let tags = self.memory.as_ref().map(|memory| memory.floaters(wanted)).unwrap_or_default();
+        let ask_one = |tag: Tag| async move {
+            let answer = registry.resolve(ask.repository, &tag, ask.credential).await;
+            (tag, answer)
+        };
+        futures::future::join_all(tags.into_iter().map(ask_one)).await
     }
 
     async fn part(

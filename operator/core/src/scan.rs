@@ -29,6 +29,9 @@ pub enum Reach {
     /// No list: the one tag that a rule follows is asked for its digest. Any other tag is as old as the last whole
     /// listing.
     Followed(Tag),
+    /// No list: a tag that has moved with every release seen names the same digest. What was released without moving it is
+    /// found by the next whole listing.
+    Sentinel(Tag),
 }
 
 /// How looks are taken between two whole listings, and what one costs. It has no times in it: it is said in the status,
@@ -67,6 +70,9 @@ impl Habit {
                 format!("bounded to what was added, {cost}; a deletion is seen within {hours} h")
             }
             Reach::Followed(tag) => format!("no list but the digest of {tag}, {cost}"),
+            Reach::Sentinel(tag) => format!(
+                "no list while {tag}, which moved with every release seen, stays as it is, {cost}; any other tag is seen within {hours} h"
+            ),
         }
     }
 }

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use rollforward_core::image::Tag;
 use rollforward_core::scan::{Habit, RELIST, Reach, Scan};
 
+use super::floating::Floating;
 use crate::registry::{Part, TagList};
 
 /// How many more tags than are known are asked for: a release of many variants still fits one page.
@@ -100,6 +101,8 @@ pub(super) struct Memory {
     pub(super) n_requests: usize,
     /// Pages of the last whole listing.
     n_pages: usize,
+    /// Tags that move with every release.
+    pub(super) floating: Floating,
 }
 
 /// What the next look asks.
@@ -113,13 +116,15 @@ pub(super) enum Plan {
     Front(Part),
     /// The tags that begin with each text.
     Beginning(Vec<(String, Part)>),
+    /// No list while this tag names what it named.
+    Sentinel(Tag),
 }
 
 impl Plan {
     /// The parts to ask for, in turn. None for the whole list: that is another question.
     pub(super) fn parts(&self) -> Vec<&Part> {
         match self {
-            Plan::Whole => Vec::new(),
+            Plan::Whole | Plan::Sentinel(_) => Vec::new(),
             Plan::Added(part) | Plan::Front(part) => vec![part],
             Plan::Beginning(parts) => parts.iter().map(|(_, part)| part).collect(),
         }
@@ -131,6 +136,7 @@ impl Plan {
             Plan::Whole => Reach::Whole,
             Plan::Added(_) | Plan::Front(_) => Reach::Added,
             Plan::Beginning(parts) => Reach::Beginning(parts.iter().map(|(text, _)| text.clone()).collect()),
+            Plan::Sentinel(tag) => Reach::Sentinel(tag.clone()),
         }
     }
 }
@@ -175,7 +181,14 @@ impl Memory {
             reach: Reach::Whole,
             n_requests: list.n_pages,
             n_pages: list.n_pages,
+            floating: before.map(|before| before.floating.clone()).unwrap_or_default(),
         }
+    }
+
+    /// Whether a whole listing held tags that were not known before it.
+    pub(super) fn has_more_than(&self, before: &Memory) -> bool {
+        let known: BTreeSet<&str> = before.names.iter().collect();
+        self.names.iter().any(|name| !known.contains(name))
     }
 
     /// What the next look asks: bounded where the order is known and the bound sees every tag that is wanted.
@@ -185,8 +198,22 @@ impl Memory {
         if self.relist_at <= now { Plan::Whole } else { self.usual(wanted) }
     }
 
-    /// What a look asks while the whole list is not due.
+    /// What a look asks while the whole list is not due: no list at all where one request less a page can see a new tag.
     fn usual(&self, wanted: Option<&BTreeSet<String>>) -> Plan {
+        let listing = self.listing(wanted);
+        match self.floating.sentinel() {
+            Some((tag, _)) if 1 < self.cost(&listing) => Plan::Sentinel(tag.clone()),
+            Some(_) | None => listing,
+        }
+    }
+
+    /// The tags to resolve before a whole listing; none where a look costs one request anyway.
+    pub(super) fn floaters(&self, wanted: Option<&BTreeSet<String>>) -> Vec<Tag> {
+        let is_dear = 1 < self.cost(&self.listing(wanted));
+        if is_dear { self.floating.to_resolve(self.names.iter()) } else { Vec::new() }
+    }
+
+    fn listing(&self, wanted: Option<&BTreeSet<String>>) -> Plan {
         let is_small = self.n_pages <= 1 && self.names.len() <= SMALL_LIST;
         if !self.complete || is_small {
             return Plan::Whole;
@@ -212,12 +239,15 @@ impl Memory {
     /// What is asked between two whole listings, in words of core.
     pub(super) fn habit(&self, wanted: Option<&BTreeSet<String>>) -> Habit {
         let plan = self.usual(wanted);
-        let requests = match &plan {
+        Habit { reach: plan.reach(), requests: self.cost(&plan) }
+    }
+
+    fn cost(&self, plan: &Plan) -> usize {
+        match plan {
             Plan::Whole => self.n_pages,
-            Plan::Added(_) | Plan::Front(_) => 1,
+            Plan::Added(_) | Plan::Front(_) | Plan::Sentinel(_) => 1,
             Plan::Beginning(parts) => self.requests(parts),
-        };
-        Habit { reach: plan.reach(), requests }
+        }
     }
 
     /// The requests of a look by parts.
@@ -255,7 +285,7 @@ impl Memory {
     /// Adds what a part of the plan found.
     pub(super) fn add(&mut self, plan: &Plan, part: &Part, list: &TagList) -> Merged {
         match plan {
-            Plan::Whole => Merged::Disagrees,
+            Plan::Whole | Plan::Sentinel(_) => Merged::Disagrees,
             Plan::Added(_) => self.add_behind(list),
             Plan::Front(_) => self.add_before(list),
             Plan::Beginning(_) => self.add_part(part, list),
@@ -345,7 +375,7 @@ impl Memory {
     /// Whether the newest look saw every tag that begins with one of these; `None` is any tag.
     pub(super) fn reaches(&self, wanted: Option<&BTreeSet<String>>) -> bool {
         match (&self.reach, wanted) {
-            (Reach::Whole | Reach::Added, _) => true,
+            (Reach::Whole | Reach::Added | Reach::Sentinel(_), _) => true,
             (Reach::Beginning(_), None) | (Reach::Followed(_), _) => false,
             (Reach::Beginning(seen), Some(wanted)) => {
                 wanted.iter().all(|text| seen.iter().any(|seen| text.starts_with(seen.as_str())))

@@ -374,3 +374,83 @@ async fn who_follows_a_tag_and_who_needs_the_list_do_not_pay_for_each_other() {
         assert_eq!(polls.poll(&["1.4."]).await.1, [bounded], "the followed tag is no part of the bound");
     }
 }
+
+/// A release: its tag, and the floating tag with it.
+fn release(polls: &Polls, tag: &str, moves: bool) {
+    let image = image("linux", "amd64", tag);
+    polls.fake.push("web", tag, &image);
+    if moves {
+        polls.fake.push("web", "latest", &image);
+    }
+}
+
+const HEAD: &str = "HEAD /v2/web/manifests/latest";
+
+/// A rule that could choose from the whole list of three pages, and `latest` that has moved with three releases since.
+async fn with_a_floating_tag() -> Polls {
+    let polls = Polls::of(ListOrder::Name).await;
+    release(&polls, "5.50.0", true);
+    let (_, lines) = polls.poll(&[]).await;
+    assert_eq!(lines, PAGES, "nothing is watched before a list told the names");
+    let seen_once = [&[HEAD][..], &PAGES[..]].concat();
+    assert_eq!(polls.poll(&[]).await.1, seen_once);
+    for patch in 1..=3 {
+        release(&polls, &format!("5.50.{patch}"), true);
+        let (scan, lines) = polls.poll(&[]).await;
+        assert_eq!(lines, seen_once);
+        assert!(has(&scan, &format!("5.50.{patch}")));
+    }
+    polls
+}
+
+#[tokio::test]
+async fn a_floating_tag_that_moves_with_every_release_spares_a_list_of_many_pages() {
+    let polls = with_a_floating_tag().await;
+    for _ in 0..3 {
+        let (scan, lines) = polls.poll(&[]).await;
+        assert_eq!(lines, [HEAD]);
+        assert_eq!((scan.requests, &scan.reach), (1, &Reach::Sentinel(tag("latest"))));
+        assert_eq!(
+            scan.habit.sentence(),
+            "no list while latest, which moved with every release seen, stays as it is, 1 request a look; any other tag is seen within 6 h"
+        );
+    }
+    // A bound that one request can ask for is still preferred: it sees every tag that the rule could choose.
+    assert_eq!(polls.poll(&["5.50."]).await.1, [HEAD], "and the looks are shared with whoever could choose any");
+    release(&polls, "6.0.0", true);
+    let (scan, lines) = polls.poll(&[]).await;
+    assert_eq!(lines, [&[HEAD, HEAD][..], &PAGES[..]].concat());
+    assert!(has(&scan, "6.0.0"));
+    assert_eq!(polls.poll(&[]).await.1, [HEAD]);
+}
+
+#[tokio::test]
+async fn a_floating_tag_that_moved_before_its_release_is_listed_does_not_hide_it() {
+    let polls = with_a_floating_tag().await;
+    polls.fake.push("web", "latest", &image("linux", "amd64", "6.0.0"));
+    let (scan, lines) = polls.poll(&[]).await;
+    assert_eq!(lines.len(), 2 + PAGES.len());
+    assert!(!has(&scan, "6.0.0"));
+    release(&polls, "6.0.0", false);
+    let (scan, _) = polls.poll(&[]).await;
+    assert!(has(&scan, "6.0.0"), "the list is read again after a move that brought nothing");
+    assert_eq!(polls.poll(&[]).await.1, [HEAD]);
+}
+
+#[tokio::test]
+async fn a_floating_tag_that_missed_a_release_is_never_believed_again_and_its_silence_is_none() {
+    let polls = with_a_floating_tag().await;
+    polls.fake.fault("/manifests/latest", Fault::error(429, "TOOMANYREQUESTS", "slow down"));
+    let (answer, _) = polls.scans.latest(&polls.registry, polls.plain()).await;
+    refused(answer, Reason::RegistryRateLimited, "429");
+    let polls = with_a_floating_tag().await;
+    release(&polls, "4.9.99", false);
+    assert_eq!(polls.poll(&[]).await.1, [HEAD], "a release that did not move it: seen by the next whole listing");
+    let (scan, _) = polls.ask(&[], true).await;
+    assert!(has(&scan, "4.9.99"));
+    assert_eq!(polls.poll(&[]).await.1, [&[HEAD][..], &PAGES[..]].concat(), "it may still move");
+    for _ in 0..2 {
+        let (scan, lines) = polls.poll(&[]).await;
+        assert_eq!((lines, scan.reach), (PAGES.map(str::to_owned).to_vec(), Reach::Whole));
+    }
+}
