@@ -179,6 +179,10 @@ mod tests {
             floating.listed(vec![(Tag::parse("latest").unwrap(), Answer::Found(digest(0)))], 0 < n);
         }
         floating.listed(vec![(Tag::parse("latest").unwrap(), Answer::Found(digest(0)))], false);
-        assert_eq!(floating.to_resolve(["latest", "3"].into_iter()).len(), 1, "one that missed is not asked again");
+        assert_eq!(
+            floating.to_resolve(["latest", "3"].into_iter()).len(),
+            1,
+            "one that missed is not asked again"
+        );
     }
 }

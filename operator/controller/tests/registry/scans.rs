@@ -416,7 +416,11 @@ async fn a_floating_tag_that_moves_with_every_release_spares_a_list_of_many_page
         );
     }
     // A bound that one request can ask for is still preferred: it sees every tag that the rule could choose.
-    assert_eq!(polls.poll(&["5.50."]).await.1, [HEAD], "and the looks are shared with whoever could choose any");
+    assert_eq!(
+        polls.poll(&["5.50."]).await.1,
+        [HEAD],
+        "and the looks are shared with whoever could choose any"
+    );
     release(&polls, "6.0.0", true);
     let (scan, lines) = polls.poll(&[]).await;
     assert_eq!(lines, [&[HEAD, HEAD][..], &PAGES[..]].concat());
@@ -445,7 +449,11 @@ async fn a_floating_tag_that_missed_a_release_is_never_believed_again_and_its_si
     refused(answer, Reason::RegistryRateLimited, "429");
     let polls = with_a_floating_tag().await;
     release(&polls, "4.9.99", false);
-    assert_eq!(polls.poll(&[]).await.1, [HEAD], "a release that did not move it: seen by the next whole listing");
+    assert_eq!(
+        polls.poll(&[]).await.1,
+        [HEAD],
+        "a release that did not move it: seen by the next whole listing"
+    );
     let (scan, _) = polls.ask(&[], true).await;
     assert!(has(&scan, "4.9.99"));
     assert_eq!(polls.poll(&[]).await.1, [&[HEAD][..], &PAGES[..]].concat(), "it may still move");
