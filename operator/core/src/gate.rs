@@ -3,11 +3,18 @@
 //! No layer is believed alone and none hides another: every one that has its inputs speaks. A layer is a function in
 //! `gate/`, of its inputs and `now`; what it needs from outside is named as a [`Need`] and fetched by the controller.
 
+pub mod binding;
+pub mod drift;
 pub mod label;
 pub mod ledger;
+pub mod log;
 pub mod platform;
+pub mod provenance;
 pub mod quarantine;
+pub mod reference;
 pub mod resolved;
+pub mod running;
+pub mod signature;
 pub mod soak;
 pub mod trust;
 
@@ -16,12 +23,15 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::current::{Choice, Chosen};
-use crate::evidence::{Answer, Attached, Manifest};
+use crate::evidence::{Answer, Attached, Manifest, Shape};
 use crate::image::{Digest, Repository, Tag};
 use crate::ledger::{Abandoned, Ledger};
 use crate::policy::{Facts, Rebuilds, Track};
 use crate::reason::Reason;
+use crate::scan::Scan;
 use crate::select::{Order, Rule};
+use crate::trust::score::{self, Score, Witness};
+use crate::trust::{Demand, Effective};
 
 /// How many candidates of a track are resolved and judged: all that a pass keeps.
 pub const MAX_ASSESSED: usize = crate::select::MAX_SHORTLIST;
@@ -29,6 +39,8 @@ pub const MAX_ASSESSED: usize = crate::select::MAX_SHORTLIST;
 /// One kind of check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Layer {
+    /// The repository and the digest may be used.
+    Reference,
     /// Somebody decided what to trust.
     Trust,
     /// The tag is resolved to a digest, once.
@@ -37,10 +49,24 @@ pub enum Layer {
     Platform,
     /// The tag has not moved; the digest is new.
     Ledger,
+    /// A named signer vouches for the digest.
+    Signature,
+    /// What was signed is this version of this repository.
+    Binding,
+    /// Signing was public, or dated by somebody else.
+    Log,
+    /// The statements that are asked for are there and say what they must.
+    Provenance,
+    /// What is in the image is listed.
+    Sbom,
+    /// The image has the shape of what runs.
+    Drift,
     /// The digest has not failed here.
     Quarantine,
     /// The digest has been known for long enough.
     Soak,
+    /// The evidence together suffices.
+    Score,
 }
 
 impl Layer {
@@ -48,12 +74,37 @@ impl Layer {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Layer::Reference => "Reference",
             Layer::Trust => "Trust",
             Layer::Digest => "Digest",
             Layer::Platform => "Platform",
             Layer::Ledger => "Ledger",
+            Layer::Signature => "Signature",
+            Layer::Binding => "Binding",
+            Layer::Log => "Log",
+            Layer::Provenance => "Provenance",
+            Layer::Sbom => "Sbom",
+            Layer::Drift => "Drift",
             Layer::Quarantine => "Quarantine",
             Layer::Soak => "Soak",
+            Layer::Score => "Score",
+        }
+    }
+
+    /// Whether its refusal is a security check's, and not the application's fault.
+    #[must_use]
+    pub fn is_security(self) -> bool {
+        match self {
+            Layer::Reference
+            | Layer::Ledger
+            | Layer::Signature
+            | Layer::Binding
+            | Layer::Log
+            | Layer::Provenance
+            | Layer::Sbom
+            | Layer::Drift
+            | Layer::Score => true,
+            Layer::Trust | Layer::Digest | Layer::Platform | Layer::Quarantine | Layer::Soak => false,
         }
     }
 }
@@ -89,12 +140,27 @@ pub struct Verdict {
     pub observed: String,
     /// What a person can do.
     pub hint: String,
+    /// How much it counts.
+    pub demand: Demand,
+    /// The exception that lifts it: its name and when it ends, as a sentence names them.
+    pub lifted: Option<String>,
 }
 
 impl Verdict {
     /// A verdict without a hint.
     pub fn new(word: Word, reason: Reason, expected: impl Into<String>, observed: impl Into<String>) -> Self {
-        Self { word, reason, expected: expected.into(), observed: observed.into(), hint: String::new() }
+        let (expected, observed, hint) = (expected.into(), observed.into(), String::new());
+        Self { word, reason, expected, observed, hint, demand: Demand::Required, lifted: None }
+    }
+
+    /// The same, counting so much.
+    pub fn demanded(self, demand: Demand) -> Self {
+        Self { demand, ..self }
+    }
+
+    /// The same, counting so much unless it had nothing to look at.
+    pub fn demanded_if_judged(self, demand: Demand) -> Self {
+        if self.word == Word::Skipped { self } else { self.demanded(demand) }
     }
 
     /// The same with what a person can do.
@@ -107,11 +173,34 @@ impl Verdict {
         Self::new(Word::Skipped, reason, "", "")
     }
 
-    /// Whether the candidate may go on.
+    /// Whether the layer is satisfied.
     #[must_use]
     pub fn passes(&self) -> bool {
         self.word == Word::Pass
     }
+
+    /// Whether the candidate may go on: the layer is satisfied, is only advisory, or a person lifted it.
+    #[must_use]
+    pub fn lets_through(&self) -> bool {
+        self.passes() || self.demand != Demand::Required || self.lifted.is_some()
+    }
+}
+
+/// The one of several words on one layer that counts: what stops, then what is only told, then what passes.
+pub fn worst(verdicts: impl Iterator<Item = Verdict>) -> Option<Verdict> {
+    let rank = |verdict: &Verdict| {
+        let word = match verdict.word {
+            Word::Fail => 5,
+            Word::Absent => 4,
+            Word::Unknown => 3,
+            Word::Waiting(_) => 2,
+            Word::Skipped => 1,
+            Word::Pass => 0,
+        };
+        (!verdict.lets_through(), word)
+    };
+    // The first of equals: the decisions come in the order in which a reader finds them.
+    verdicts.reduce(|one, other| if rank(&one) < rank(&other) { other } else { one })
 }
 
 /// A question to the outside.
@@ -149,13 +238,17 @@ pub struct Assessed {
     pub digest: Option<Digest>,
     /// The layers' words, in their order.
     pub verdicts: Vec<(Layer, Verdict)>,
+    /// What the evidence together is worth; `None` where nobody decided what to trust.
+    pub score: Option<Score>,
+    /// Where signatures were looked for; empty where none were.
+    pub looked_in: String,
 }
 
 impl Assessed {
     /// The first layer that does not let it through.
     #[must_use]
     pub fn blocking(&self) -> Option<(Layer, &Verdict)> {
-        let refusals = || self.verdicts.iter().filter(|(_, verdict)| !verdict.passes());
+        let refusals = || self.verdicts.iter().filter(|(_, verdict)| !verdict.lets_through());
         // A refusal says more than a wait: a quarantined digest that also soaks is not "waiting".
         refusals()
             .find(|(_, verdict)| matches!(verdict.word, Word::Fail | Word::Absent | Word::Unknown))
@@ -166,7 +259,9 @@ impl Assessed {
     /// When it passes by time alone; `None` where it needs more than time.
     #[must_use]
     pub fn passes_at(&self) -> Option<Timestamp> {
-        self.verdicts.iter().try_fold(Timestamp::MIN, |latest, (_, verdict)| match verdict.word {
+        let counting = self.verdicts.iter().filter(|(_, verdict)| !verdict.lets_through());
+        let mut counting = counting.map(|(_, verdict)| verdict.word);
+        counting.try_fold(Timestamp::MIN, |latest, word| match word {
             Word::Pass => Some(latest),
             Word::Waiting(until) => Some(latest.max(until)),
             Word::Fail | Word::Absent | Word::Unknown | Word::Skipped => None,
@@ -192,6 +287,8 @@ pub struct Assessment {
     pub ledgers: BTreeMap<Repository, Ledger>,
     /// What the running tag names in the registry now, by track: tells a rebuild.
     pub running_tag: Vec<Option<Digest>>,
+    /// What the layers say of what runs, by track; `None` where nobody asks for its signatures.
+    pub running: Vec<Option<Assessed>>,
 }
 
 /// Judges the best candidates with the evidence at hand, and names what is still needed.
@@ -211,7 +308,7 @@ pub fn assess(facts: &Facts, chosen: Vec<Chosen>, evidence: &Evidence) -> (Asses
         chosen.into_iter().map(|choice| label::heeded(facts, choice, evidence, &mut needs)).collect();
     record_sightings(facts, &chosen, evidence, &mut ledgers);
     let mut candidates = Vec::new();
-    let mut running_tag = Vec::new();
+    let (mut running_tag, mut running_digest) = (Vec::new(), Vec::new());
     for choice in &chosen {
         let Some(track) = facts.seen.tracks.get(choice.track) else {
             continue;
@@ -222,10 +319,13 @@ pub fn assess(facts: &Facts, chosen: Vec<Chosen>, evidence: &Evidence) -> (Asses
         needs.extend(unresolved.map(|(repository, tag)| Need::Digest(repository, tag)));
         candidates.push(assess_track(facts, track, choice, ledger, evidence, &mut needs));
         running_tag.push(running(facts, track, choice, evidence, &mut needs));
+        running_digest.push(
+            ledger.and_then(|ledger| running::judge(facts, track, choice, ledger, evidence, &mut needs)),
+        );
     }
     needs.sort();
     needs.dedup();
-    (Assessment { chosen, candidates, ledgers, running_tag }, needs)
+    (Assessment { chosen, candidates, ledgers, running_tag, running: running_digest }, needs)
 }
 
 /// The candidates to judge: the best of the selection; for `digest` the tag once it names something else than what runs;
@@ -242,9 +342,19 @@ fn best<'a>(facts: &Facts, track: &Track, choice: &'a Chosen, evidence: &Evidenc
     }
     let rebuilt = choice.current.as_ref().and_then(|current| current.rebuilt_tag()).filter(|tag| {
         let moved = named(tag).is_some_and(|now| running.is_some_and(|running| now != running));
-        moved && facts.policy.rebuilds == Rebuilds::Follow
+        moved && follows_rebuilds(facts, track)
     });
     best.chain(rebuilt).collect()
+}
+
+/// Whether a rebuild of the running tag is a candidate: always where the policy follows them; where it is left to us, if
+/// somebody could vouch that the same authority signed both.
+fn follows_rebuilds(facts: &Facts, track: &Track) -> bool {
+    match facts.policy.rebuilds {
+        Rebuilds::Follow => true,
+        Rebuilds::Auto => Effective::of(facts, track).has_authorities(),
+        Rebuilds::Hold => false,
+    }
 }
 
 /// The digest that a tag was found to name.
@@ -315,8 +425,20 @@ fn assess_track(
     needs: &mut Vec<Need>,
 ) -> Vec<Assessed> {
     let Some(ledger) = ledger else { return Vec::new() };
-    best(facts, track, choice, evidence)
-        .into_iter()
+    let effective = Effective::of(facts, track);
+    let repositories = names(facts, track);
+    let running = choice.current.as_ref().and_then(|current| current.digest.as_ref());
+    let tags = best(facts, track, choice, evidence);
+    let looks_at_shape = !tags.is_empty() && effective.demand(Layer::Drift) != Demand::Off;
+    let running_shape = running
+        .filter(|_| looks_at_shape)
+        .and_then(|digest| shape(facts, &track.repository, digest, evidence, needs));
+    let running_attached = running.and_then(|digest| {
+        let rebuilt = choice.current.as_ref().and_then(|current| current.rebuilt_tag());
+        rebuilt.filter(|tag| tags.contains(tag))?;
+        attached(facts, track, digest, &effective, evidence, needs)
+    });
+    tags.into_iter()
         .map(|tag| {
             let repository = facts.asked(track);
             let answer = evidence.digests.get(&(repository.clone(), tag.clone()));
@@ -328,16 +450,11 @@ fn assess_track(
                     None
                 }
             };
-            let manifest = digest.and_then(|digest| {
-                let answer = evidence.manifests.get(&(repository.clone(), digest.clone()));
-                if answer.is_none() {
-                    needs.push(Need::Manifest(repository.clone(), digest.clone()));
-                }
-                answer
-            });
+            let manifest = digest.and_then(|digest| manifest(repository, digest, evidence, needs));
             let mirror = facts
                 .mirror(track)
                 .map(|mirror| (mirror, digest.and_then(|digest| served(mirror, digest, evidence, needs))));
+            let reads_shape = looks_at_shape || effective.has_authorities();
             let subject = Subject {
                 tag,
                 digest,
@@ -345,13 +462,85 @@ fn assess_track(
                 manifest,
                 mirror,
                 ledger,
-                running: choice.current.as_ref().and_then(|current| current.digest.as_ref()),
+                running,
                 left: choice.memory.abandoned.as_ref(),
                 order: facts.policy.order(),
+                repositories: &repositories,
+                attached: digest
+                    .and_then(|digest| attached(facts, track, digest, &effective, evidence, needs)),
+                running_attached,
+                shape: digest
+                    .filter(|_| reads_shape)
+                    .and_then(|digest| shape(facts, repository, digest, evidence, needs)),
+                running_shape,
+                scan: facts.seen.repositories.get(&track.repository).map(|seen| &seen.scan),
             };
-            Assessed { tag: tag.clone(), digest: digest.cloned(), verdicts: verdicts(facts, &subject) }
+            assessed(facts, &effective, &subject)
         })
         .collect()
+}
+
+/// The names of the repository: the one that is asked, then the one that is written where that is a mirror.
+fn names(facts: &Facts, track: &Track) -> Vec<String> {
+    let mut names = vec![facts.asked(track).to_string(), track.repository.to_string()];
+    names.dedup();
+    names
+}
+
+fn manifest<'a>(
+    repository: &Repository,
+    digest: &Digest,
+    evidence: &'a Evidence,
+    needs: &mut Vec<Need>,
+) -> Option<&'a Answer<Manifest>> {
+    let answer = evidence.manifests.get(&(repository.clone(), digest.clone()));
+    if answer.is_none() {
+        needs.push(Need::Manifest(repository.clone(), digest.clone()));
+    }
+    answer
+}
+
+/// The shape of a digest: its own, or that of an index's image for a platform of the nodes in use.
+fn shape<'a>(
+    facts: &Facts,
+    repository: &Repository,
+    digest: &Digest,
+    evidence: &'a Evidence,
+    needs: &mut Vec<Need>,
+) -> Option<&'a Shape> {
+    let found = |answer: Option<&'a Answer<Manifest>>| match answer {
+        Some(Answer::Found(manifest)) => Some(manifest),
+        Some(Answer::Absent | Answer::Unknown(_)) | None => None,
+    };
+    let whole = found(manifest(repository, digest, evidence, needs))?;
+    if whole.shape.is_some() {
+        return whole.shape.as_ref();
+    }
+    let nodes = || facts.seen.platforms.iter();
+    let serving = whole.images.iter().find(|(platform, _)| nodes().any(|node| platform.serves(node)));
+    let child =
+        serving.or_else(|| whole.images.iter().next()).map(|(_, child)| child).or(whole.child.as_ref())?;
+    found(manifest(repository, child, evidence, needs))?.shape.as_ref()
+}
+
+/// What is attached to a digest, where anybody asks.
+pub(crate) fn attached<'a>(
+    facts: &Facts,
+    track: &Track,
+    digest: &Digest,
+    effective: &Effective<'_>,
+    evidence: &'a Evidence,
+    needs: &mut Vec<Need>,
+) -> Option<&'a Answer<Attached>> {
+    if !effective.has_authorities() {
+        return None;
+    }
+    let key = (facts.asked(track).clone(), digest.clone());
+    let answer = evidence.attached.get(&key);
+    if answer.is_none() {
+        needs.push(Need::Attached(key.0, key.1));
+    }
+    answer
 }
 
 /// Whether a mirror serves a digest; `None` where it was not asked yet.
@@ -390,16 +579,88 @@ pub struct Subject<'a> {
     pub left: Option<&'a Abandoned>,
     /// How the policy orders tags.
     pub order: Order<'a>,
+    /// The names of the repository, the one that is asked first.
+    pub repositories: &'a [String],
+    /// What is attached to the digest; `None` where nobody asks, or it was not asked yet.
+    pub attached: Option<&'a Answer<Attached>>,
+    /// What is attached to the digest that runs, where the candidate is a rebuild of it.
+    pub running_attached: Option<&'a Answer<Attached>>,
+    /// The shape of the digest.
+    pub shape: Option<&'a Shape>,
+    /// The shape of the digest that runs.
+    pub running_shape: Option<&'a Shape>,
+    /// What the repository listed.
+    pub scan: Option<&'a Answer<Scan>>,
 }
 
-fn verdicts(facts: &Facts, subject: &Subject<'_>) -> Vec<(Layer, Verdict)> {
-    let policy = &facts.policy;
-    vec![
-        (Layer::Trust, trust::judge(policy.trust.as_ref())),
-        (Layer::Digest, resolved::judge(subject)),
-        (Layer::Platform, platform::judge(subject, &facts.seen.platforms)),
-        (Layer::Ledger, ledger::judge(subject)),
-        (Layer::Quarantine, quarantine::judge(subject, &policy.id.name, facts.now)),
-        (Layer::Soak, soak::judge(subject, policy.trust.as_ref(), facts.now)),
-    ]
+impl Subject<'_> {
+    /// Whether the repository has a tag of that version.
+    #[must_use]
+    pub fn lists_version(&self, version: &str) -> bool {
+        let plain = |text: &str| text.strip_prefix('v').unwrap_or(text).to_owned();
+        let wanted = plain(version);
+        let known = self.ledger.tags.keys().any(|tag| plain(tag.as_str()) == wanted);
+        known
+            || match self.scan {
+                Some(Answer::Found(scan)) => scan.tags.iter().any(|tag| plain(tag) == wanted),
+                Some(Answer::Absent | Answer::Unknown(_)) | None => false,
+            }
+    }
+}
+
+fn assessed(facts: &Facts, effective: &Effective<'_>, subject: &Subject<'_>) -> Assessed {
+    let (policy, now) = (&facts.policy, facts.now);
+    let found = match subject.attached {
+        Some(Answer::Found(attached)) => Some(attached),
+        Some(Answer::Absent | Answer::Unknown(_)) | None => None,
+    };
+    let signed = effective.signed(found, now);
+    let all = [
+        (Layer::Reference, reference::judge(subject, effective)),
+        (Layer::Trust, Some(trust::judge(effective))),
+        (Layer::Digest, Some(resolved::judge(subject))),
+        (Layer::Platform, Some(platform::judge(subject, &facts.seen.platforms))),
+        (Layer::Ledger, Some(ledger::judge(subject, effective, policy.rebuilds, now))),
+        (Layer::Signature, signature::judge(subject, effective, now)),
+        (Layer::Binding, binding::judge(subject, effective, now)),
+        (Layer::Log, log::judge(subject, effective, now)),
+        (Layer::Provenance, provenance::judge(subject, effective, now)),
+        (Layer::Sbom, provenance::sbom(subject, effective, now)),
+        (Layer::Drift, drift::judge(subject, effective.demand(Layer::Drift))),
+        (Layer::Quarantine, Some(quarantine::judge(subject, &policy.id.name, now))),
+        (Layer::Soak, Some(soak::judge(subject, effective, signed, now))),
+    ];
+    let mut verdicts: Vec<(Layer, Verdict)> =
+        all.into_iter().filter_map(|(layer, verdict)| Some((layer, verdict?))).collect();
+    let score = effective.speaks().then(|| {
+        let witness = Witness {
+            signed,
+            n_signers: found.map_or(0, |attached| effective.names(attached, now).len()),
+            shape: subject.running_shape.zip(subject.shape).map(|(running, candidate)| {
+                drift::differences(running, candidate).iter().map(|difference| difference.weight).sum()
+            }),
+            first_seen: subject.digest.and_then(|digest| subject.ledger.first_seen(subject.tag, digest)),
+        };
+        score::score(&verdicts, witness, now)
+    });
+    let demand = effective.demand(Layer::Score);
+    if let Some(score) = score.as_ref().filter(|_| demand != Demand::Off) {
+        verdicts.push((Layer::Score, score.verdict(now).demanded(demand)));
+    }
+    lift(facts, subject.digest, &mut verdicts);
+    let looked_in = found.map_or_else(String::new, Attached::places);
+    Assessed { tag: subject.tag.clone(), digest: subject.digest.cloned(), verdicts, score, looked_in }
+}
+
+/// Lifts what exceptions name, for exactly their digest and until they end.
+fn lift(facts: &Facts, digest: Option<&Digest>, verdicts: &mut [(Layer, Verdict)]) {
+    let Some(digest) = digest else { return };
+    for (layer, verdict) in verdicts.iter_mut().filter(|(_, verdict)| !verdict.lets_through()) {
+        let lifting =
+            facts.seen.exceptions.iter().find(|exception| exception.lifts(*layer, digest, facts.now));
+        verdict.lifted = lifting.map(|exception| {
+            let ends = crate::text::instant(exception.ends);
+            format!("VerificationException {} until {ends}", exception.name)
+        });
+    }
 }

@@ -13,7 +13,7 @@ use crate::ledger::Ledger;
 use crate::rollout::{OpenRun, Run};
 use crate::scan::Scan;
 use crate::select::{Order, Rule, TagFilter, VariantMode};
-use crate::trust::Roots;
+use crate::trust::{Decision, Effective, Exception, Roots};
 use crate::workload::{Container, Pod, ReplicaSet, Workload};
 
 /// Names a policy.
@@ -85,19 +85,12 @@ pub struct RolloutSettings {
 /// What happens when the running tag is pushed again with other content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rebuilds {
-    /// Followed where the same authority signed both; this version knows no signatures, so it is told and not followed.
+    /// Followed after its own soak where the same authority signed both; else told and not followed.
     Auto,
     /// Followed after its own soak.
     Follow,
     /// Never followed.
     Hold,
-}
-
-/// What the user decided to trust.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trust {
-    /// How long an unsigned digest must have been known.
-    pub soak_unsigned: SignedDuration,
 }
 
 /// A policy, every field checked.
@@ -131,8 +124,10 @@ pub struct Policy {
     pub adopt: bool,
     /// How often the registry is asked.
     pub interval: SignedDuration,
-    /// The trust decision, where one was made.
-    pub trust: Option<Trust>,
+    /// What the policy itself decided to trust, in addition to the decisions of the namespace.
+    pub trust: Option<Decision>,
+    /// How long an unsigned digest must have been known where no decision says.
+    pub soak_unsigned: SignedDuration,
     /// How carefully to go.
     pub rollout: RolloutSettings,
     /// How soon a better candidate must pass for a lesser one to be deferred.
@@ -217,8 +212,12 @@ pub struct Seen {
     pub open_runs: Vec<OpenRun>,
     /// The newest finished run of each track: tells what happened last.
     pub last_runs: Vec<Run>,
+    /// The trust decisions of the namespace, by name, and the floor of the operator's configuration.
+    pub decisions: Vec<Decision>,
     /// The trust roots of the namespace.
     pub roots: Roots,
+    /// The exceptions of the namespace that have not ended.
+    pub exceptions: Vec<Exception>,
     /// Limits on starts.
     pub concurrency: Concurrency,
     /// Whether the namespace is being deleted: then nothing is written to workloads.
@@ -229,8 +228,13 @@ impl Facts {
     /// What is to be found out about the digests of a repository: all authorities and rules of every decision that counts
     /// for it.
     #[must_use]
-    pub fn questions(&self, _repository: &Repository) -> Questions {
-        Questions::default()
+    pub fn questions(&self, repository: &Repository) -> Questions {
+        let track = self.seen.tracks.iter().find(|track| self.asked(track) == repository);
+        let effective = track.map_or_else(
+            || Effective::of_repositories(self, &[repository]),
+            |track| Effective::of(self, track),
+        );
+        effective.questions(self.now)
     }
 
     /// The repository that is asked for tags and manifests of a track.

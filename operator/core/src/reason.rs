@@ -108,7 +108,7 @@ reasons! {
         PullSecretInvalid,
     }
     "Gates" {
-        /// Nobody has decided what to trust. Write `verification: {unsigned: Allow}` into the policy.
+        /// Nobody has decided what to trust. Write `verification: {unsigned: Allow}` into the policy, or create a VerificationPolicy.
         NoTrustDecision,
         /// The policy allows unsigned images: no signature was looked for.
         UnsignedAllowed,
@@ -124,6 +124,94 @@ reasons! {
         TagMoved,
         /// An old digest came back under a newer name. Publish a new build, or delete the tag.
         RetaggedDigest,
+        /// Somebody decided what to trust; the sentence names who.
+        TrustDecided,
+        /// The repository and the digest are allowed by the lists of the decisions.
+        ReferenceAllowed,
+        /// The repository is on a deny list. Use another one; no exception lifts that.
+        RepositoryDenied,
+        /// The repository is not on the allow list of a decision. Add it there, or use an allowed one.
+        RepositoryNotAllowed,
+        /// The digest is on a deny list. Publish a newer version; no exception lifts that.
+        DigestDenied,
+        /// The digest is not on the allow list of a decision. Add it there.
+        DigestNotAllowed,
+        /// Unsigned images are denied and no authority is named that could have signed. Name one, or write `unsigned: Allow`.
+        NoAuthority,
+        /// Enough authorities signed the digest.
+        SignatureVerified,
+        /// No signature was found; every place was asked. Sign the digest.
+        SignatureAbsent,
+        /// A place where signatures are kept gave no answer. Nothing is concluded; asked again by itself.
+        SignatureUnknown,
+        /// The digest is signed, by somebody else than the decision names. Sign it as expected, or correct the decision.
+        SignatureIdentityMismatch,
+        /// The right identity signed, with a certificate that says something else than the decision wants. Build it where it is expected, or correct the decision.
+        SignatureClaimMismatch,
+        /// A signature is there and is not one of this key or root over this content. Sign the digest anew.
+        SignatureInvalid,
+        /// A signature was made for another digest. Treat it as an attempt, and sign this digest.
+        SignatureSubjectMismatch,
+        /// A signature has a form that this version cannot check. Sign the digest with a current tool.
+        SignatureUnsupported,
+        /// Some authorities signed, fewer than the decision asks for. Let the others sign too.
+        SignaturesTooFew,
+        /// More is attached to the digest than is read, and none of what was read is the signature. Delete what is not yours.
+        EvidenceBudgetExhausted,
+        /// The trust root that an authority names does not exist or cannot be read. Create or correct it.
+        TrustRootMissing,
+        /// The trust root has expired: nothing can be proved by it. Give it a current `trusted_root.json`.
+        TrustRootExpired,
+        /// The key of an authority cannot be read. Correct the decision or the ConfigMap that it names.
+        AuthorityUnreadable,
+        /// What was signed names this version.
+        VersionBound,
+        /// What was signed names no version. With `versionBinding: Required` nothing moves without one.
+        VersionUnbound,
+        /// What was signed names another version: an old or other image under this name. Publish a new build, or delete the tag.
+        VersionMismatch,
+        /// What was signed is of another repository. Sign it for this one.
+        RepositoryMismatch,
+        /// What was signed was built from a branch or an unmerged change, not from the version's tag. Build the version from its tag.
+        BranchBuild,
+        /// Signing is proved by a log, or dated by a timestamp authority.
+        LogProofPresent,
+        /// The signature is in no transparency log, and the decision asks for one. Sign it with a log entry.
+        LogProofAbsent,
+        /// The log's proof or promise does not hold under the trust root. Sign anew, or refresh the trust root.
+        LogProofInvalid,
+        /// The time of signing cannot be believed, or the certificate was not valid then. Sign anew, with a log or a timestamp.
+        SigningTimeUntrusted,
+        /// The statements that the decision asks for are there, signed, and say what they must.
+        AttestationVerified,
+        /// A statement that the decision asks for is not there. Attach it.
+        AttestationAbsent,
+        /// Whether a statement is there could not be found out. Asked again by itself.
+        AttestationUnknown,
+        /// A statement of the right type is there, signed by nobody who may. Sign it by one of the authorities.
+        AttestationUntrusted,
+        /// The provenance says something else than the rule wants. Build it as the rule wants, or correct the rule.
+        ProvenanceRuleFailed,
+        /// A statement says something else than the rule wants. Correct what it is about, or the rule.
+        AttestationRuleFailed,
+        /// A rule could not be run over a statement; that is never a pass. Correct the rule.
+        RuleNotRun,
+        /// A signed list of what is in the image is attached.
+        SbomPresent,
+        /// No signed list of what is in the image is attached.
+        SbomAbsent,
+        /// The image has the shape of what runs.
+        NoDrift,
+        /// The image differs in shape from what runs: user, start, ports, volumes, environment, size or age. Compare the two.
+        ConfigDrift,
+        /// The shape of the image or of what runs could not be read.
+        DriftUnknown,
+        /// The evidence together suffices for the trust ledger.
+        TrustEnough,
+        /// The evidence together does not suffice for the trust ledger yet. Time adds to it; signatures, a bound version and provenance do too.
+        TrustShort,
+        /// What runs does not satisfy the decisions any more, or never did. Nothing is rolled back by this; move on, or correct the decision.
+        RunningImageNoLongerVerified,
         /// The digest has been known for long enough.
         SoakDone,
         /// The digest is too young to be trusted. It goes on by itself at the time named.

@@ -20,6 +20,7 @@ use crate::ledger::{Ledger, NewFailure};
 use crate::policy::{Facts, Mode, OnDeadline, Policy, Track};
 use crate::reason::Reason;
 use crate::text;
+use crate::trust::Effective;
 use crate::workload::{Pod, Workload};
 
 pub use deployment::{Patch, held_fields};
@@ -316,11 +317,11 @@ fn abort_cause(facts: &Facts, run: &Run) -> Option<(Reason, String)> {
     if policy.mode == Mode::DryRun {
         return Some((Reason::DryRun, "the policy was set to DryRun".to_owned()));
     }
-    if policy.trust.is_none() {
-        return Some((Reason::NoTrustDecision, "the policy's trust decision was taken away".to_owned()));
-    }
-    if !facts.seen.tracks.iter().any(|track| track.key == run.track) {
+    let Some(track) = facts.seen.tracks.iter().find(|track| track.key == run.track) else {
         return aborted("the policy was edited: the workload is not among its targets any more");
+    };
+    if !Effective::of(facts, track).speaks() {
+        return Some((Reason::NoTrustDecision, "the policy's trust decision was taken away".to_owned()));
     }
     if !current::still_admits(policy, run) {
         return Some((

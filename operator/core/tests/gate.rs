@@ -23,10 +23,11 @@ use rollforward_core::evidence::{Answer, Manifest};
 use rollforward_core::gate::{self, Evidence, Need, Subject, Verdict, Word};
 use rollforward_core::image::{Digest, Repository, Tag};
 use rollforward_core::ledger::{Ledger, NewFailure};
-use rollforward_core::policy::{Facts, Policy, Track, Trust};
+use rollforward_core::policy::{Facts, Policy, Rebuilds, Track};
 use rollforward_core::reason::Reason;
 use rollforward_core::select::{Level, Order, Rule, TagFilter};
 use rollforward_core::text;
+use rollforward_core::trust::{Decision, Effective, Roots, SOAK_UNSIGNED};
 use rollforward_core::workload::Strategy;
 
 fn at(clock: &str) -> Timestamp {
@@ -63,7 +64,30 @@ fn subject<'a>(tag: &'a Tag, digest: Option<&'a Digest>, ledger: &'a Ledger) -> 
     static FILTER: LazyLock<TagFilter> = LazyLock::new(TagFilter::default);
     let order = Order { rule: &RULE, filter: &FILTER };
     let (answer, manifest, mirror, running, left) = (None, None, None, None, None);
-    Subject { tag, digest, answer, manifest, mirror, ledger, running, left, order }
+    let (attached, running_attached, shape, running_shape, scan) = (None, None, None, None, None);
+    Subject {
+        tag,
+        digest,
+        answer,
+        manifest,
+        mirror,
+        ledger,
+        running,
+        left,
+        order,
+        repositories: &[],
+        attached,
+        running_attached,
+        shape,
+        running_shape,
+        scan,
+    }
+}
+
+/// The short form alone, or no decision.
+fn effective(decision: &Option<Decision>) -> Effective<'_> {
+    static ROOTS: Roots = Roots::new();
+    Effective { decisions: decision.iter().collect(), roots: &ROOTS, soak_unsigned: SOAK_UNSIGNED }
 }
 
 #[test]
@@ -71,8 +95,9 @@ fn a_digest_soaks_until_its_time_is_over_and_not_a_second_longer() {
     let check = |first_seen: &str, required: &str, now: &str, answer: &str| {
         let (tag, digest) = (build::tag("1.0.1"), build::digest("a"));
         let ledger = ledger(&format!("1.0.1=a@{first_seen}"));
-        let trust = Trust { soak_unsigned: build::duration(required) };
-        let verdict = gate::soak::judge(&subject(&tag, Some(&digest), &ledger), Some(&trust), at(now));
+        let trust = Some(build::unsigned(build::duration(required)));
+        let subject = subject(&tag, Some(&digest), &ledger);
+        let verdict = gate::soak::judge(&subject, &effective(&trust), false, at(now));
         assert_eq!(told(&verdict), answer, "{first_seen} {required} {now}");
     };
     check("08:00:00", "6h", "13:59:59", "Waiting until 14:00:00 Soaking");
@@ -86,13 +111,13 @@ fn a_digest_soaks_until_its_time_is_over_and_not_a_second_longer() {
 #[test]
 fn a_soak_beyond_the_end_of_time_never_ends_and_one_of_an_unknown_digest_is_not_judged() {
     let (tag, digest, ledger) = (build::tag("1.0.1"), build::digest("a"), ledger("1.0.1=a@08:00:00"));
-    let trust = Trust { soak_unsigned: jiff::SignedDuration::MAX };
-    let verdict = gate::soak::judge(&subject(&tag, Some(&digest), &ledger), Some(&trust), at("09:00:00"));
-    assert_eq!(verdict.word, Word::Waiting(Timestamp::MAX));
-    let verdict = gate::soak::judge(&subject(&tag, None, &ledger), Some(&trust), at("09:00:00"));
-    assert_eq!(told(&verdict), "Skipped Soaking");
-    let verdict = gate::soak::judge(&subject(&tag, Some(&digest), &ledger), None, at("09:00:00"));
-    assert_eq!(told(&verdict), "Skipped Soaking");
+    let trust = Some(build::unsigned(jiff::SignedDuration::MAX));
+    let judge = |digest: Option<&Digest>, trust: &Option<Decision>| {
+        gate::soak::judge(&subject(&tag, digest, &ledger), &effective(trust), false, at("09:00:00"))
+    };
+    assert_eq!(judge(Some(&digest), &trust).word, Word::Waiting(Timestamp::MAX));
+    assert_eq!(told(&judge(None, &trust)), "Skipped Soaking");
+    assert_eq!(told(&judge(Some(&digest), &None)), "Skipped Soaking");
 }
 
 #[test]
@@ -122,7 +147,8 @@ fn a_moved_tag_is_told_and_an_old_digest_under_a_newer_name_is_refused() {
     let check = |sightings: &str, candidate: &str, answer: &str| {
         let (tag, content) = candidate.split_once('=').unwrap();
         let (tag, digest, ledger) = (build::tag(tag), build::digest(content), ledger(sightings));
-        let verdict = gate::ledger::judge(&subject(&tag, Some(&digest), &ledger));
+        let subject = subject(&tag, Some(&digest), &ledger);
+        let verdict = gate::ledger::judge(&subject, &effective(&None), Rebuilds::Follow, at("12:00:00"));
         assert_eq!(told(&verdict), answer, "{sightings} {candidate}");
     };
     check("1.0.1=a@10:00:00", "1.0.1=a", "Pass LedgerClean");

@@ -157,7 +157,10 @@ fn settings(policy: &Policy) -> Vec<String> {
     let rollout = &policy.rollout;
     let trust = policy.trust.as_ref().map_or_else(
         || "none: nothing moves".to_owned(),
-        |trust| format!("unsigned images, known for {}", text::span(trust.soak_unsigned)),
+        |trust| {
+            let soak = trust.soak.unsigned.unwrap_or(policy.soak_unsigned);
+            format!("unsigned images, known for {}", text::span(soak))
+        },
     );
     vec![
         "Effective settings".to_owned(),

@@ -10,8 +10,9 @@ use rollforward_api::policy::{
 };
 use rollforward_api::schema::PodsOrShare;
 use rollforward_core::image::Digest;
-use rollforward_core::policy::{self, Policy, PolicyId, RolloutSettings, StepSize, Trust};
+use rollforward_core::policy::{self, Policy, PolicyId, RolloutSettings, StepSize};
 use rollforward_core::reason::Reason;
+use rollforward_core::trust;
 
 use super::selection;
 use crate::config::{Defaults, parse_duration};
@@ -136,6 +137,7 @@ pub fn policy(object: &UpdatePolicy, defaults: &Defaults) -> Result<Policy, Vec<
         adopt: adopt(image.adopt, &mut faults),
         interval: interval.max(SignedDuration::from_secs(1)),
         trust: trust(spec.verification.as_ref(), defaults, &mut faults),
+        soak_unsigned: defaults.soak,
         rollout: rollout(&spec.rollout.clone().unwrap_or_default(), defaults, &mut faults),
         defer_for: DEFER_FOR,
     };
@@ -187,7 +189,11 @@ fn adopt(adopt: Option<Adopt>, faults: &mut Faults) -> bool {
     }
 }
 
-fn trust(verification: Option<&Verification>, defaults: &Defaults, faults: &mut Faults) -> Option<Trust> {
+fn trust(
+    verification: Option<&Verification>,
+    defaults: &Defaults,
+    faults: &mut Faults,
+) -> Option<trust::Decision> {
     let verification = verification?;
     match verification.unsigned {
         Unsigned::Allow => {}
@@ -197,8 +203,13 @@ fn trust(verification: Option<&Verification>, defaults: &Defaults, faults: &mut 
         }
     }
     let text = verification.soak.as_ref().and_then(|soak| soak.unsigned.as_ref());
-    let soak_unsigned = faults.duration("spec.verification.soak.unsigned", text, defaults.soak);
-    Some(Trust { soak_unsigned })
+    let unsigned =
+        text.map(|text| faults.duration("spec.verification.soak.unsigned", Some(text), defaults.soak));
+    Some(trust::Decision {
+        unsigned: Some(trust::Unsigned::Allow),
+        soak: trust::Soak { routine: None, unsigned },
+        ..trust::Decision::new(trust::Origin::UpdatePolicy)
+    })
 }
 
 fn rollout(rollout: &Rollout, defaults: &Defaults, faults: &mut Faults) -> RolloutSettings {

@@ -203,7 +203,9 @@ pub async fn observe(
         platforms: platforms(ctx, now).await?,
         last_runs: last_runs(&runs),
         open_runs,
+        decisions: Vec::new(),
         roots: BTreeMap::new(),
+        exceptions: Vec::new(),
         concurrency: ctx.stores.places.count(&ctx.stores.known_runs(), namespace, &ctx.config, now),
         namespace_deleting: workloads::namespace_is_deleting(&ctx.client, namespace).await?,
     };

@@ -70,6 +70,23 @@ pub enum Place {
     AttestationTag,
 }
 
+impl Attached {
+    /// The place that gave no answer: what is not found may be there.
+    #[must_use]
+    pub fn silent(&self) -> Option<(Place, &crate::evidence::Unknown)> {
+        self.looked_in.iter().find_map(|(place, answer)| match answer {
+            Answer::Unknown(unknown) => Some((*place, unknown)),
+            Answer::Found(_) | Answer::Absent => None,
+        })
+    }
+
+    /// The places that were asked, as a sentence names them.
+    #[must_use]
+    pub fn places(&self) -> String {
+        self.looked_in.iter().map(|(place, _)| place.to_string()).collect::<Vec<_>>().join(", ")
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {

@@ -4,16 +4,29 @@
 
 use std::cmp::Ordering;
 
+use jiff::Timestamp;
+
+use crate::evidence::Answer;
 use crate::gate::{Subject, Verdict, Word};
+use crate::policy::Rebuilds;
 use crate::reason::Reason;
 use crate::text;
+use crate::trust::Effective;
 
 /// Passes where the digest is new under this tag.
-pub fn judge(subject: &Subject<'_>) -> Verdict {
+pub fn judge(
+    subject: &Subject<'_>,
+    effective: &Effective<'_>,
+    rebuilds: Rebuilds,
+    now: Timestamp,
+) -> Verdict {
     let Some(digest) = subject.digest else {
         return Verdict::skipped(Reason::LedgerClean);
     };
     if let Some(refusal) = left_by_a_person(subject) {
+        return refusal;
+    }
+    if let Some(refusal) = foreign_rebuild(subject, effective, rebuilds, now) {
         return refusal;
     }
     // `1.4` names what the newest of 1.4 is: the digest of 1.4.2 under it is no old one.
@@ -44,6 +57,50 @@ pub fn judge(subject: &Subject<'_>) -> Verdict {
         ),
         None => Verdict::new(Word::Pass, Reason::LedgerClean, "a new digest", "a new digest"),
     }
+}
+
+/// A rebuild of what runs is followed by itself only where an authority that signed what runs signed this one too.
+fn foreign_rebuild(
+    subject: &Subject<'_>,
+    effective: &Effective<'_>,
+    rebuilds: Rebuilds,
+    now: Timestamp,
+) -> Option<Verdict> {
+    let running_attached = subject.running_attached.filter(|_| rebuilds == Rebuilds::Auto)?;
+    let (running, digest) = (subject.running?, subject.digest?);
+    if running == digest || subject.ledger.first_seen(subject.tag, running).is_none() {
+        return None;
+    }
+    let expected = format!("the authority that signed what runs ({}) to have signed this", running.short());
+    let (word, observed) = match (running_attached, subject.attached) {
+        (Answer::Unknown(unknown), _) | (_, Some(Answer::Unknown(unknown))) => {
+            (Word::Unknown, unknown.message.clone())
+        }
+        (_, None) => (Word::Unknown, "not asked yet".to_owned()),
+        (Answer::Found(before), Some(Answer::Found(after))) => {
+            let (before, after) = (effective.names(before, now), effective.names(after, now));
+            if before.intersection(&after).next().is_some() {
+                return None;
+            }
+            let named = |names: std::collections::BTreeSet<&str>| {
+                if names.is_empty() {
+                    "nobody".to_owned()
+                } else {
+                    names.into_iter().collect::<Vec<_>>().join(", ")
+                }
+            };
+            (Word::Fail, format!("that one by {}, this one by {}", named(before), named(after)))
+        }
+        (Answer::Absent | Answer::Found(_), Some(Answer::Absent | Answer::Found(_))) => {
+            (Word::Fail, "no signature by the same authority on both".to_owned())
+        }
+    };
+    let verdict = Verdict::new(word, Reason::TagMoved, expected, observed);
+    Some(
+        verdict.hint(
+            "Publish a new tag, or set `image.rebuilds: Follow` to take a re-pushed tag after its soak",
+        ),
+    )
 }
 
 /// A rebuild that a person went back from, and every one seen before that, is held; a later one goes on.

@@ -11,12 +11,13 @@ use rollforward_core::image::{Digest, ImageRef, Repository, Tag};
 use rollforward_core::ledger::Ledger;
 use rollforward_core::policy::{
     Concurrency, Facts, Mode, OnDeadline, Policy, PolicyId, Rebuilds, RepositorySeen, RolloutSettings, Seen,
-    StepSize, Track, Trust, WhenImpossible,
+    StepSize, Track, WhenImpossible,
 };
 use rollforward_core::reason::Reason;
 use rollforward_core::rollout::{OpenRun, Run};
 use rollforward_core::scan::Scan;
 use rollforward_core::select::{Level, Rule, TagFilter, VariantMode};
+use rollforward_core::trust::{Decision, Origin, Soak, Unsigned};
 use rollforward_core::version::range::Range;
 use rollforward_core::workload::{
     Container, ContainerState, ContainerStatus, IntOrPercent, Pod, ReplicaSet, Strategy, Termination,
@@ -98,9 +99,19 @@ pub fn policy() -> Policy {
         allow_downgrade: false,
         adopt: false,
         interval: duration("5m"),
-        trust: Some(Trust { soak_unsigned: SignedDuration::ZERO }),
+        trust: Some(unsigned(SignedDuration::ZERO)),
+        soak_unsigned: rollforward_core::trust::SOAK_UNSIGNED,
         rollout: settings(),
         defer_for: duration("1h"),
+    }
+}
+
+/// The short form: unsigned images, known for so long.
+pub fn unsigned(soak: SignedDuration) -> Decision {
+    Decision {
+        unsigned: Some(Unsigned::Allow),
+        soak: Soak { routine: None, unsigned: Some(soak) },
+        ..Decision::new(Origin::UpdatePolicy)
     }
 }
 
@@ -119,8 +130,8 @@ pub fn settings() -> RolloutSettings {
 /// Changes one field of a policy, as a script writes it: `soak=24h`.
 pub fn edit(policy: &mut Policy, field: &str, value: &str) {
     match field {
-        "soak" => policy.trust = Some(Trust { soak_unsigned: duration(value) }),
-        "trust" => policy.trust = (value != "none").then_some(Trust { soak_unsigned: SignedDuration::ZERO }),
+        "soak" => policy.trust = Some(unsigned(duration(value))),
+        "trust" => policy.trust = (value != "none").then(|| unsigned(SignedDuration::ZERO)),
         "mode" => policy.mode = if value == "DryRun" { Mode::DryRun } else { Mode::Enforce },
         "suspend" => policy.suspend = value == "true",
         "adopt" => policy.adopt = value == "Allow",
@@ -316,7 +327,9 @@ pub fn facts(
             platforms: BTreeSet::from([platform("linux/amd64")]),
             open_runs,
             last_runs,
+            decisions: Vec::new(),
             roots: BTreeMap::new(),
+            exceptions: Vec::new(),
             concurrency: Concurrency {
                 namespace_open: open,
                 per_namespace: 10,

@@ -1,0 +1,72 @@
+//! Whether the repository and the digest may be used at all, by the lists of the decisions. The deny list is the one word that
+//! no exception lifts and no score outweighs.
+
+use crate::gate::{Subject, Verdict, Word};
+use crate::reason::Reason;
+use crate::select::glob_matches;
+use crate::trust::{Decision, Effective};
+
+/// `None` where nobody keeps a list.
+pub fn judge(subject: &Subject<'_>, effective: &Effective<'_>) -> Option<Verdict> {
+    let lists = |decision: &Decision| {
+        let lists = [&decision.deny, &decision.allow];
+        lists.iter().any(|list| !list.repositories.is_empty() || !list.digests.is_empty())
+    };
+    let mut listed = effective.decisions.iter().filter(|decision| lists(decision)).peekable();
+    listed.peek()?;
+    let refusal = listed.find_map(|decision| refused(subject, decision));
+    Some(refusal.unwrap_or_else(|| {
+        Verdict::new(
+            Word::Pass,
+            Reason::ReferenceAllowed,
+            "a name and digest that the lists allow",
+            "allowed",
+        )
+    }))
+}
+
+fn refused(subject: &Subject<'_>, decision: &Decision) -> Option<Verdict> {
+    let named = |patterns: &[String]| {
+        let fits = |pattern: &&String| subject.repositories.iter().any(|name| glob_matches(pattern, name));
+        patterns.iter().find(fits).cloned()
+    };
+    let origin = &decision.origin;
+    let repository = subject.repositories.first().map_or("", String::as_str);
+    if let Some(pattern) = named(&decision.deny.repositories) {
+        return Some(fail(
+            Reason::RepositoryDenied,
+            "a repository that is not denied",
+            format!("{repository} on the deny list ({pattern})"),
+            format!("Use another repository; {origin} denies this one, and no exception lifts that."),
+        ));
+    }
+    if !decision.allow.repositories.is_empty() && named(&decision.allow.repositories).is_none() {
+        return Some(fail(
+            Reason::RepositoryNotAllowed,
+            format!("a repository that {origin} allows ({})", decision.allow.repositories.join(", ")),
+            repository.to_owned(),
+            format!("Add it to {origin}, or use an allowed one."),
+        ));
+    }
+    let digest = subject.digest?;
+    if decision.deny.digests.contains(digest) {
+        return Some(fail(
+            Reason::DigestDenied,
+            "a digest that is not denied",
+            format!("{} on the deny list", digest.short()),
+            format!("Publish a newer version; {origin} denies this digest, and no exception lifts that."),
+        ));
+    }
+    (!decision.allow.digests.is_empty() && !decision.allow.digests.contains(digest)).then(|| {
+        fail(
+            Reason::DigestNotAllowed,
+            format!("one of the {} digests that {origin} allows", decision.allow.digests.len()),
+            digest.short().to_owned(),
+            format!("Add {digest} to {origin}."),
+        )
+    })
+}
+
+fn fail(reason: Reason, expected: impl Into<String>, observed: String, hint: String) -> Verdict {
+    Verdict::new(Word::Fail, reason, expected, observed).hint(hint)
+}

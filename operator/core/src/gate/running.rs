@@ -1,0 +1,70 @@
+//! Whether what runs is still verified: the papers of the running digest, judged again at each pass with evidence that is
+//! refreshed on a schedule and as soon as a decision or a trust root changes. Nothing is rolled back by this.
+
+use crate::current::Chosen;
+use crate::evidence::{Answer, Attached};
+use crate::gate::{
+    Assessed, Evidence, Layer, Need, Subject, Verdict, attached, binding, lift, log, names, provenance,
+    reference, signature,
+};
+use crate::ledger::Ledger;
+use crate::policy::{Facts, Track};
+use crate::trust::{Demand, Effective};
+
+/// `None` where nothing that runs is known, or nobody asks for its signatures or lists what is denied.
+pub fn judge(
+    facts: &Facts,
+    track: &Track,
+    choice: &Chosen,
+    ledger: &Ledger,
+    evidence: &Evidence,
+    needs: &mut Vec<Need>,
+) -> Option<Assessed> {
+    let current = choice.current.as_ref()?;
+    let digest = current.digest.as_ref()?;
+    let tag = current.tag.as_ref().or(current.known_as.as_ref())?;
+    let effective = Effective::of(facts, track);
+    let repositories = names(facts, track);
+    let subject = Subject {
+        tag,
+        digest: Some(digest),
+        answer: None,
+        manifest: None,
+        mirror: None,
+        ledger,
+        running: Some(digest),
+        left: None,
+        order: facts.policy.order(),
+        repositories: &repositories,
+        attached: attached(facts, track, digest, &effective, evidence, needs),
+        running_attached: None,
+        shape: None,
+        running_shape: None,
+        scan: None,
+    };
+    let now = facts.now;
+    let all = [
+        (Layer::Reference, reference::judge(&subject, &effective)),
+        (
+            Layer::Signature,
+            signature::judge(&subject, &effective, now).filter(|_| effective.has_authorities()),
+        ),
+        (Layer::Binding, binding::judge(&subject, &effective, now)),
+        (Layer::Log, log::judge(&subject, &effective, now)),
+        (Layer::Provenance, provenance::judge(&subject, &effective, now)),
+    ];
+    let mut verdicts: Vec<(Layer, Verdict)> = all
+        .into_iter()
+        .filter_map(|(layer, verdict)| Some((layer, verdict?)))
+        .filter(|(_, verdict)| verdict.demand != Demand::Off)
+        .collect();
+    if verdicts.is_empty() {
+        return None;
+    }
+    lift(facts, Some(digest), &mut verdicts);
+    let looked_in = match subject.attached {
+        Some(Answer::Found(attached)) => Attached::places(attached),
+        Some(Answer::Absent | Answer::Unknown(_)) | None => String::new(),
+    };
+    Some(Assessed { tag: tag.clone(), digest: Some(digest.clone()), verdicts, score: None, looked_in })
+}

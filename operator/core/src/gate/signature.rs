@@ -1,0 +1,350 @@
+//! Whether a named signer vouches for the digest: k of n authorities of each decision. What is found instead is told by name.
+//!
+//! A silent place is `Unknown`, for the signature may be there; a budget that ended the reading is its own reason, for what was
+//! not read may be the good one. Neither is "unsigned".
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::evidence::{Answer, Attached, Budget, Content, FaultKind, Item};
+use crate::gate::Layer;
+use crate::gate::{Subject, Verdict, Word, worst};
+use crate::reason::Reason;
+use crate::text;
+use crate::trust::signers::Missing;
+use crate::trust::{Authority, Decision, Demand, Effective, Means};
+
+/// `None` where nobody names an authority and unsigned images are allowed: then there is nothing to look for.
+pub fn judge(subject: &Subject<'_>, effective: &Effective<'_>, now: Timestamp) -> Option<Verdict> {
+    if !effective.speaks() {
+        return None;
+    }
+    if !effective.has_authorities() {
+        return denied_by_all(effective);
+    }
+    let found = match subject.attached {
+        Some(Answer::Found(attached)) => attached,
+        Some(Answer::Unknown(unknown)) => return Some(unanswered(effective, &unknown.message)),
+        None => return Some(unanswered(effective, "not asked yet")),
+        Some(Answer::Absent) => return Some(absent(effective, None)),
+    };
+    let n_holding =
+        effective.with_authorities().filter(|decision| effective.holds(decision, found, now)).count();
+    let verdicts = effective.with_authorities().map(|decision| {
+        let verdict = of_decision(effective, decision, found, now);
+        verdict.demanded(demand(effective, decision, n_holding))
+    });
+    worst(verdicts)
+}
+
+/// A decision that allows unsigned images makes its own authorities advisory, as long as no other one denies.
+fn demand(effective: &Effective<'_>, decision: &Decision, n_holding: usize) -> Demand {
+    let others_deny =
+        effective.decisions.iter().any(|other| other.authorities.is_empty() && !other.allows_unsigned());
+    let demanded = decision.demand(Layer::Signature);
+    if decision.allows_unsigned() && !(others_deny && n_holding == 0) {
+        demanded.min(Demand::Advisory)
+    } else {
+        demanded
+    }
+}
+
+fn denied_by_all(effective: &Effective<'_>) -> Option<Verdict> {
+    let denies = effective.decisions.iter().find(|decision| !decision.allows_unsigned())?;
+    Some(
+        Verdict::new(
+            Word::Fail,
+            Reason::NoAuthority,
+            format!("a signature, as {} denies unsigned images", denies.origin),
+            "no authority that could have signed",
+        )
+        .hint(format!("Name an authority in {}, or write `unsigned: Allow` there.", denies.origin)),
+    )
+}
+
+fn unanswered(effective: &Effective<'_>, why: &str) -> Verdict {
+    let demand = if effective.allows_unsigned() { Demand::Advisory } else { Demand::Required };
+    Verdict::new(Word::Unknown, Reason::SignatureUnknown, expected_of_all(effective), why.to_owned())
+        .hint("Nothing is concluded from silence; asked again by itself.")
+        .demanded(demand)
+}
+
+fn absent(effective: &Effective<'_>, attached: Option<&Attached>) -> Verdict {
+    let demand = if effective.allows_unsigned() { Demand::Advisory } else { Demand::Required };
+    let observed = attached.map_or_else(
+        || "nothing attached to the digest".to_owned(),
+        |attached| format!("no signature in {}", attached.places()),
+    );
+    Verdict::new(Word::Absent, Reason::SignatureAbsent, expected_of_all(effective), observed)
+        .hint("Sign the digest.")
+        .demanded(demand)
+}
+
+fn expected_of_all(effective: &Effective<'_>) -> String {
+    effective.with_authorities().next().map_or_else(String::new, expected)
+}
+
+/// `authority ci (…/release.yml@refs/tags/v.*)`, or `2 of ci, security`.
+pub fn expected(decision: &Decision) -> String {
+    match decision.authorities.as_slice() {
+        [one] => format!("authority {}", described(one)),
+        several => {
+            let names: Vec<&str> = several.iter().map(|one| one.name.as_str()).collect();
+            format!("{} of the authorities {}", decision.require, names.join(", "))
+        }
+    }
+}
+
+fn described(authority: &Authority) -> String {
+    match &authority.means {
+        Means::Keyless { subject, .. } => {
+            format!("{} ({})", authority.name, text::clean(&bare(&subject.to_string()), 120))
+        }
+        Means::Key { .. } | Means::Unreadable { .. } => format!("{} (key)", authority.name),
+    }
+}
+
+/// Without the scheme: it is the same in all of them and the line is short.
+fn bare(identity: &str) -> String {
+    identity.strip_prefix("https://").unwrap_or(identity).to_owned()
+}
+
+fn of_decision(
+    effective: &Effective<'_>,
+    decision: &Decision,
+    attached: &Attached,
+    now: Timestamp,
+) -> Verdict {
+    let words: Vec<_> = decision
+        .authorities
+        .iter()
+        .map(|authority| (authority, effective.word_of(authority, attached, now)))
+        .collect();
+    let n_held = effective.n_held(decision, attached, now);
+    let held: Vec<&str> =
+        words.iter().filter(|(_, word)| word.is_ok()).map(|(authority, _)| authority.name.as_str()).collect();
+    if decision.require <= n_held {
+        return Verdict::new(Word::Pass, Reason::SignatureVerified, expected(decision), held.join(", "));
+    }
+    if let Some((place, unknown)) = attached.silent() {
+        return Verdict::new(
+            Word::Unknown,
+            Reason::SignatureUnknown,
+            expected(decision),
+            format!("the {place} could not be read: {}", unknown.message),
+        )
+        .hint("Nothing is concluded from silence; asked again by itself.");
+    }
+    let missing =
+        words.iter().filter_map(|(authority, word)| word.as_ref().err().map(|why| (*authority, why)));
+    let mut verdict = missing
+        .map(|(authority, why)| refusal(decision, authority, why, attached))
+        .max_by_key(|verdict| gravity(verdict.reason))
+        .unwrap_or_else(|| short_of(decision, &held));
+    if let Some(budget) = attached.exhausted.filter(|_| !is_unusable(verdict.reason)) {
+        return exhausted(decision, budget, attached);
+    }
+    if !held.is_empty() {
+        verdict = Verdict { reason: Reason::SignaturesTooFew, ..verdict };
+        verdict.observed =
+            format!("{} of {} ({}); {}", held.len(), decision.require, held.join(", "), verdict.observed);
+    }
+    verdict
+}
+
+/// Which of several reasons is told, the last first: the one that says most of what to do.
+const BY_GRAVITY: [Reason; 12] = [
+    Reason::SignatureAbsent,
+    Reason::SignatureUnsupported,
+    Reason::SignatureInvalid,
+    Reason::LogProofInvalid,
+    Reason::SigningTimeUntrusted,
+    Reason::SignatureSubjectMismatch,
+    Reason::SignatureIdentityMismatch,
+    Reason::SignatureClaimMismatch,
+    Reason::RepositoryMismatch,
+    Reason::AuthorityUnreadable,
+    Reason::TrustRootMissing,
+    Reason::TrustRootExpired,
+];
+
+fn gravity(reason: Reason) -> usize {
+    BY_GRAVITY.iter().position(|one| *one == reason).unwrap_or_default()
+}
+
+/// Whether the authority itself could not be asked: then it does not matter what was left unread.
+fn is_unusable(reason: Reason) -> bool {
+    gravity(Reason::AuthorityUnreadable) <= gravity(reason)
+}
+
+fn short_of(decision: &Decision, held: &[&str]) -> Verdict {
+    Verdict::new(
+        Word::Fail,
+        Reason::SignaturesTooFew,
+        expected(decision),
+        format!("one identity that several of them mean ({})", held.join(", ")),
+    )
+    .hint(format!("Sign it by another authority, or correct {}.", decision.origin))
+}
+
+fn exhausted(decision: &Decision, budget: Budget, attached: &Attached) -> Verdict {
+    // Time may suffice at the next look; junk stays until somebody deletes it.
+    let (word, what) = match budget {
+        Budget::Count => (Word::Fail, "number"),
+        Budget::Bytes => (Word::Fail, "size"),
+        Budget::Time => (Word::Unknown, "time"),
+    };
+    let n_read = attached.items.len();
+    Verdict::new(
+        word,
+        Reason::EvidenceBudgetExhausted,
+        expected(decision),
+        format!(
+            "none among the first {n_read}; {} more were not read (limit of {what})",
+            attached.n_left_out
+        ),
+    )
+    .hint("Delete what is attached to the digest and is no signature of yours.")
+}
+
+fn refusal(decision: &Decision, authority: &Authority, why: &Missing<'_>, attached: &Attached) -> Verdict {
+    let origin = &decision.origin;
+    let name = &authority.name;
+    let (word, reason, observed, hint) = match why {
+        Missing::Nothing => (
+            Word::Absent,
+            Reason::SignatureAbsent,
+            nothing(attached),
+            "No pod was started. Sign the digest.".to_owned(),
+        ),
+        Missing::OtherIdentity => (
+            Word::Fail,
+            Reason::SignatureIdentityMismatch,
+            found_instead(attached),
+            format!("No pod was started. Sign it by {name}, or correct {origin}."),
+        ),
+        Missing::Claim(claim, wanted, found) => (
+            Word::Fail,
+            if claim.contains("epository") {
+                Reason::RepositoryMismatch
+            } else {
+                Reason::SignatureClaimMismatch
+            },
+            format!(
+                "{claim} {}, not {}",
+                found.map_or_else(|| "not named".to_owned(), |found| text::clean(found, 120)),
+                text::clean(wanted, 120)
+            ),
+            format!("No pod was started. Build it where {name} expects it, or correct {origin}."),
+        ),
+        Missing::Faults(kind, message) => {
+            let (reason, hint) = of_fault(*kind);
+            let found = format!("{}: {}", count(attached), text::clean(message, 160));
+            (Word::Fail, reason, found, hint.to_owned())
+        }
+        Missing::NoRoot(root) => (
+            Word::Unknown,
+            Reason::TrustRootMissing,
+            format!("no TrustRoot {root} in the namespace"),
+            format!("Create it, or correct {origin}."),
+        ),
+        Missing::RootUnreadable(root, why) => (
+            Word::Unknown,
+            Reason::TrustRootMissing,
+            format!("TrustRoot {root} cannot be used: {}", text::clean(why, 160)),
+            "Correct it.".to_owned(),
+        ),
+        Missing::RootExpired(root, at) => (
+            Word::Fail,
+            Reason::TrustRootExpired,
+            format!("TrustRoot {root} expired {}", text::instant(*at)),
+            "Give it a current trusted_root.json.".to_owned(),
+        ),
+        Missing::KeyUnreadable(why) => (
+            Word::Unknown,
+            Reason::AuthorityUnreadable,
+            format!("the key of {name} cannot be read: {}", text::clean(why, 160)),
+            format!("Correct {origin} or the ConfigMap that it names."),
+        ),
+    };
+    Verdict::new(word, reason, expected(decision), observed).hint(hint)
+}
+
+fn of_fault(kind: FaultKind) -> (Reason, &'static str) {
+    match kind {
+        FaultKind::Signature | FaultKind::Certificate | FaultKind::Malformed => {
+            (Reason::SignatureInvalid, "No pod was started. Sign the digest anew with the right key.")
+        }
+        FaultKind::Subject => (
+            Reason::SignatureSubjectMismatch,
+            "No pod was started. Treat it as an attempt, and sign this digest.",
+        ),
+        FaultKind::Expired | FaultKind::Time => (
+            Reason::SigningTimeUntrusted,
+            "No pod was started. Sign the digest anew, with a log or a timestamp.",
+        ),
+        FaultKind::Log => {
+            (Reason::LogProofInvalid, "No pod was started. Sign the digest anew, or refresh the trust root.")
+        }
+        FaultKind::Root => (Reason::TrustRootMissing, "Correct the trust root."),
+        FaultKind::Unsupported => {
+            (Reason::SignatureUnsupported, "No pod was started. Sign the digest with a current tool.")
+        }
+    }
+}
+
+fn nothing(attached: &Attached) -> String {
+    let unreadable = attached.items.iter().filter(|item| is_unreadable(item)).count();
+    let places = attached.places();
+    match unreadable {
+        0 => format!("no signature in {places}"),
+        n => format!("no signature in {places}; {n} unreadable"),
+    }
+}
+
+fn is_unreadable(item: &Item) -> bool {
+    match &item.content {
+        Content::Unreadable { .. } => true,
+        Content::Signature { .. } | Content::Attestation { .. } => false,
+    }
+}
+
+fn count(attached: &Attached) -> String {
+    let unreadable = attached.items.iter().filter(|item| is_unreadable(item)).count();
+    match unreadable {
+        0 => format!("{} found", attached.items.len()),
+        n => format!("{} found, {n} unreadable", attached.items.len()),
+    }
+}
+
+/// `2 found: 1 by github.com/acme/web/…/dev.yml@refs/heads/main, 1 unreadable (not counted against it)`.
+pub fn found_instead(attached: &Attached) -> String {
+    let mut by: BTreeMap<String, usize> = BTreeMap::new();
+    let (mut unverified, mut unreadable) = (0_usize, 0_usize);
+    for item in &attached.items {
+        let signers = || item.checks.values().filter_map(|check| check.as_ref().ok());
+        if is_unreadable(item) {
+            unreadable = unreadable.saturating_add(1);
+        } else if let Some(signer) = signers().next() {
+            let subject = signer.subject.as_deref().map_or_else(|| "a key".to_owned(), bare);
+            let counted = by.entry(text::clean(&subject, 120)).or_default();
+            *counted = counted.saturating_add(1);
+        } else {
+            unverified = unverified.saturating_add(1);
+        }
+    }
+    let others = by.len().saturating_sub(3);
+    let mut parts: Vec<String> =
+        by.iter().take(3).map(|(subject, count)| format!("{count} by {subject}")).collect();
+    if 0 < others {
+        parts.push(format!("{others} more identities"));
+    }
+    if 0 < unverified {
+        parts.push(format!("{unverified} not verified"));
+    }
+    if 0 < unreadable {
+        parts.push(format!("{unreadable} unreadable (not counted against it)"));
+    }
+    format!("{} found: {}", attached.items.len(), parts.join(", "))
+}

@@ -1,0 +1,196 @@
+//! Who of the authorities vouches for a digest, by what is attached to it. One good signature of an authority is enough; bad
+//! ones beside it are counted, never fatal, or anybody who may write to the registry could stop every update.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use crate::evidence::{Attached, Content, Fault, FaultKind, Item, Signer};
+use crate::trust::merge::RootState;
+use crate::trust::{Authority, Decision, Effective, Means};
+
+/// An item that an authority signed.
+#[derive(Debug, Clone, Copy)]
+pub struct Vouch<'a> {
+    /// The authority.
+    pub authority: &'a Authority,
+    /// What it signed.
+    pub item: &'a Item,
+    /// Who signed, as proved.
+    pub signer: &'a Signer,
+}
+
+/// Why an authority does not vouch for a digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Missing<'a> {
+    /// Nothing that it could have signed is there.
+    Nothing,
+    /// Others signed.
+    OtherIdentity,
+    /// It signed, and its certificate says something else than was wanted: claim, wanted, found.
+    Claim(&'a str, &'a str, Option<&'a str>),
+    /// What is there does not verify: the fault that most of them have.
+    Faults(FaultKind, &'a str),
+    /// Its trust root does not exist.
+    NoRoot(&'a str),
+    /// Its trust root cannot be read.
+    RootUnreadable(&'a str, &'a str),
+    /// Its trust root has expired.
+    RootExpired(&'a str, Timestamp),
+    /// Its key cannot be read.
+    KeyUnreadable(&'a str),
+}
+
+/// Whether an item vouches for the digest as such: a signature, or where it was built.
+///
+/// Provenance counts, for GitHub's own attestations are the one signature that its images have. An SBOM or a scan does not: who
+/// lists what is in an image has not said that it should run.
+fn vouches(item: &Item) -> bool {
+    match &item.content {
+        Content::Signature { .. } => true,
+        Content::Attestation { provenance, .. } => provenance.is_some(),
+        Content::Unreadable { .. } => false,
+    }
+}
+
+/// How one verified signer stands to an authority.
+enum Match<'a> {
+    Holds,
+    OtherIdentity,
+    Claim(&'a str, &'a str, Option<&'a str>),
+}
+
+fn compare<'a>(authority: &'a Authority, signer: &'a Signer) -> Match<'a> {
+    match &authority.means {
+        Means::Key { .. } => Match::Holds,
+        Means::Unreadable { .. } => Match::OtherIdentity,
+        Means::Keyless { root: _, issuer, subject, claims } => {
+            let is = |pattern: &crate::trust::Pattern, found: &Option<String>| {
+                found.as_ref().is_some_and(|found| pattern.matches(found))
+            };
+            if !is(issuer, &signer.issuer) || !is(subject, &signer.subject) {
+                return Match::OtherIdentity;
+            }
+            let differs = claims.iter().find(|(name, wanted)| signer.claims.get(*name) != Some(wanted));
+            differs.map_or(Match::Holds, |(name, wanted)| {
+                Match::Claim(name, wanted, signer.claims.get(name).map(String::as_str))
+            })
+        }
+    }
+}
+
+impl<'a> Effective<'a> {
+    /// The items of an authority, of those that are asked about.
+    pub fn of_authority(
+        &self,
+        authority: &'a Authority,
+        attached: &'a Attached,
+        now: Timestamp,
+        wanted: impl Fn(&Item) -> bool,
+    ) -> Vec<Vouch<'a>> {
+        let Some(verifier) = self.verifier(authority, now) else { return Vec::new() };
+        let items = attached.items.iter().filter(|item| wanted(item));
+        items
+            .filter_map(|item| match item.checks.get(&verifier) {
+                Some(Ok(signer)) => match compare(authority, signer) {
+                    Match::Holds => Some(Vouch { authority, item, signer }),
+                    Match::OtherIdentity | Match::Claim(..) => None,
+                },
+                Some(Err(_)) | None => None,
+            })
+            .collect()
+    }
+
+    /// What an authority says for the digest as such, or why it says nothing.
+    pub fn word_of(
+        &self,
+        authority: &'a Authority,
+        attached: &'a Attached,
+        now: Timestamp,
+    ) -> Result<Vec<Vouch<'a>>, Missing<'a>> {
+        match &authority.means {
+            Means::Unreadable { why } => return Err(Missing::KeyUnreadable(why)),
+            Means::Keyless { root, .. } => match self.root(root, now) {
+                RootState::Missing => return Err(Missing::NoRoot(root)),
+                RootState::Unreadable(why) => return Err(Missing::RootUnreadable(root, why)),
+                RootState::Expired(at) => return Err(Missing::RootExpired(root, at)),
+                RootState::Usable(_) => {}
+            },
+            Means::Key { .. } => {}
+        }
+        let found = self.of_authority(authority, attached, now, vouches);
+        if found.is_empty() { Err(self.why_not(authority, attached, now)) } else { Ok(found) }
+    }
+
+    fn why_not(&self, authority: &'a Authority, attached: &'a Attached, now: Timestamp) -> Missing<'a> {
+        let Some(verifier) = self.verifier(authority, now) else { return Missing::Nothing };
+        let mut other = false;
+        let mut faults: BTreeMap<FaultKind, (usize, &str)> = BTreeMap::new();
+        for item in attached.items.iter().filter(|item| vouches(item)) {
+            match item.checks.get(&verifier) {
+                Some(Ok(signer)) => match compare(authority, signer) {
+                    Match::Claim(name, wanted, found) => return Missing::Claim(name, wanted, found),
+                    Match::OtherIdentity | Match::Holds => other = true,
+                },
+                Some(Err(Fault { kind, message })) => {
+                    let counted = faults.entry(*kind).or_insert((0, message));
+                    counted.0 = counted.0.saturating_add(1);
+                }
+                None => {}
+            }
+        }
+        if other {
+            return Missing::OtherIdentity;
+        }
+        let most = faults.into_iter().max_by_key(|(kind, (count, _))| (*count, std::cmp::Reverse(*kind)));
+        most.map_or(Missing::Nothing, |(kind, (_, message))| Missing::Faults(kind, message))
+    }
+
+    /// How many of a decision's authorities vouch for the digest. One identity counts once, however many of them mean it.
+    #[must_use]
+    pub fn n_held(&self, decision: &'a Decision, attached: &'a Attached, now: Timestamp) -> usize {
+        let words =
+            decision.authorities.iter().filter_map(|authority| self.word_of(authority, attached, now).ok());
+        let (mut n_held, mut identities) = (0_usize, BTreeSet::new());
+        for found in words {
+            n_held = n_held.saturating_add(1);
+            identities.extend(found.iter().map(|vouch| {
+                let key = match &vouch.authority.means {
+                    Means::Key { pem } => Some(pem.as_str()),
+                    Means::Keyless { .. } | Means::Unreadable { .. } => None,
+                };
+                (key, vouch.signer.issuer.as_deref(), vouch.signer.subject.as_deref())
+            }));
+        }
+        n_held.min(identities.len())
+    }
+
+    /// Whether enough authorities of a decision vouch for the digest.
+    #[must_use]
+    pub fn holds(&self, decision: &'a Decision, attached: &'a Attached, now: Timestamp) -> bool {
+        decision.require <= self.n_held(decision, attached, now)
+    }
+
+    /// Whether the digest counts as signed: every decision that names authorities has enough of them.
+    #[must_use]
+    pub fn signed(&self, attached: Option<&'a Attached>, now: Timestamp) -> bool {
+        let Some(attached) = attached else { return false };
+        self.has_authorities() && self.with_authorities().all(|decision| self.holds(decision, attached, now))
+    }
+
+    /// Everything that authorities signed for the digest as such.
+    #[must_use]
+    pub fn vouching(&self, attached: &'a Attached, now: Timestamp) -> Vec<Vouch<'a>> {
+        self.with_authorities()
+            .flat_map(|decision| &decision.authorities)
+            .filter_map(|authority| self.word_of(authority, attached, now).ok())
+            .flatten()
+            .collect()
+    }
+
+    /// The names of the authorities that vouch.
+    #[must_use]
+    pub fn names(&self, attached: &'a Attached, now: Timestamp) -> BTreeSet<&'a str> {
+        self.vouching(attached, now).iter().map(|vouch| vouch.authority.name.as_str()).collect()
+    }
+}
