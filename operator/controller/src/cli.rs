@@ -10,6 +10,7 @@ mod release;
 mod resolve;
 mod restore;
 mod run;
+mod verify_bundle;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,6 +39,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Answers which tag a rule would choose and why not the others, without a cluster.
     Resolve(Box<resolve::Arguments>),
+    /// Verifies a Sigstore bundle against a file or a digest, by the command line of the public conformance suite.
+    VerifyBundle(verify_bundle::Arguments),
     /// Asks the operator to look at a policy now.
     Check(check::Arguments),
     /// Lets a quarantined digest or a version that a person left go on.
@@ -57,6 +60,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Run { config } => run::run(config.as_deref()).await,
         Command::Explain(arguments) => explain::run(arguments).await,
         Command::Resolve(arguments) => resolve::run(*arguments).await,
+        Command::VerifyBundle(arguments) => verify_bundle::run(&arguments),
         Command::Check(arguments) => check::run(arguments).await,
         Command::Release(arguments) => release::run(arguments).await,
         Command::Restore(arguments) => restore::run(arguments).await,

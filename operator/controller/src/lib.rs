@@ -12,5 +12,6 @@ pub mod reconcile;
 pub mod registry;
 pub mod scans;
 pub mod server;
+pub mod sigstore;
 mod spread;
 pub mod telemetry;

@@ -18,6 +18,7 @@ use rollforward_core::reason::Reason;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+mod attached;
 mod budget;
 mod clients;
 mod credential;
@@ -34,6 +35,7 @@ mod token;
 mod transport;
 mod words;
 
+pub use attached::{Attachment, Attachments, Form};
 pub use clients::HostSettings;
 pub(crate) use clients::is_proxy;
 pub use credential::{Credential, CredentialIdentity, Secret};
@@ -150,6 +152,8 @@ struct Inner {
     tokens: TokenBroker,
     page_sizes: PageSizes,
     own_credentials: OwnCredentials,
+    /// Signatures and attestations that were read, by digest.
+    attached: attached::Kept,
     /// Which of several credentials was let in last, so that a refused one is not shown at each request.
     let_in: Mutex<BTreeMap<(Repository, CredentialIdentity), usize>>,
 }
@@ -178,6 +182,7 @@ impl Registry {
                 tokens: TokenBroker::default(),
                 page_sizes: PageSizes::default(),
                 let_in: Mutex::default(),
+                attached: attached::Kept::default(),
                 own_credentials: OwnCredentials::new(
                     &settings.credential_files,
                     &settings.credential_providers,
@@ -253,6 +258,18 @@ impl Registry {
     ) -> Answer<Referrers> {
         let asker = Asker { repository, credential };
         self.within(repository, self.inner.referrers(asker, digest)).await
+    }
+
+    /// What is attached to a digest and could be evidence, in all places where signers put it: bytes, within budgets.
+    ///
+    /// Each place has an answer of its own, so that a signature in one is found while another is silent.
+    pub async fn attachments(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        credential: Option<&Credential>,
+    ) -> Attachments {
+        self.inner.attachments(Asker { repository, credential }, digest).await
     }
 
     /// The operator's own credential for a repository: of a file for its host, or of a credential provider.
@@ -367,11 +384,16 @@ impl Inner {
         self.ask(asker, request).await
     }
 
-    /// The config blob of an image, hashed and compared. Redirected to an object store, it is asked without credentials.
+    /// The config blob of an image, hashed and compared.
     async fn config(&self, asker: Asker<'_>, digest: &Digest) -> Result<Exchange, Unknown> {
+        self.blob(asker, digest, self.settings.max_config_bytes).await
+    }
+
+    /// A blob, hashed and compared. Redirected to an object store, it is asked without credentials.
+    async fn blob(&self, asker: Asker<'_>, digest: &Digest, max_bytes: usize) -> Result<Exchange, Unknown> {
         let url = self.url(asker.repository, &format!("blobs/{digest}"))?;
         let request = Request {
-            max_bytes: self.settings.max_config_bytes,
+            max_bytes,
             oversize: Reason::ManifestInvalid,
             ..self.request(asker, Method::GET, url, "*/*")
         };

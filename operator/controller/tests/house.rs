@@ -83,6 +83,8 @@ fn each_outside_system_has_one_importer() {
         };
         may("oci_distribution", "registry");
         may("reqwest", "registry");
+        may("sigstore_verify", "sigstore");
+        may("cel::", "sigstore");
         if !path.starts_with("operator/controller/src/cli") {
             may("kube::api::", "kubernetes");
         }

@@ -16,12 +16,20 @@ use super::words::{clean, unknown};
 use super::{Inner, digest_header, found, hash, mismatch};
 
 /// How many are read. An image has a handful; thousands are an attack on whoever verifies them.
-const MAX_REFERRERS: usize = 64;
+pub(super) const MAX_REFERRERS: usize = 64;
 
 /// Pages that are followed for them.
 const MAX_PAGES: usize = 8;
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// What the referrers API said.
+pub(super) enum Listed {
+    /// That there is no such API here.
+    NoApi,
+    /// What it lists, which may be nothing.
+    Some(Referrers),
+}
 
 impl Inner {
     /// `Ok(None)` where there is nothing, in the registry's own words.
@@ -30,6 +38,17 @@ impl Inner {
         asker: Asker<'_>,
         digest: &Digest,
     ) -> Result<Option<Referrers>, Unknown> {
+        match self.referrers_by_api(asker, digest).await? {
+            Listed::NoApi => self.referrers_by_tag(asker, digest).await,
+            Listed::Some(all) => Ok(Some(all).filter(|all| !all.listed.is_empty() || all.n_more > 0)),
+        }
+    }
+
+    pub(super) async fn referrers_by_api(
+        &self,
+        asker: Asker<'_>,
+        digest: &Digest,
+    ) -> Result<Listed, Unknown> {
         let mut all = Referrers { listed: Vec::new(), n_more: 0 };
         let mut next = Some(self.url(asker.repository, &format!("referrers/{digest}"))?);
         let mut n_pages = 0_usize;
@@ -41,9 +60,12 @@ impl Inner {
             let exchange = self.ask_index(asker, url).await?;
             match exchange.status {
                 StatusCode::OK => {}
-                // The specification's sign that a registry has no such API; older ones answer as to any unknown path.
-                StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED if n_pages == 0 => {
-                    return self.referrers_by_tag(asker, digest).await;
+                // The specification's sign that a registry has no such API; older ones answer as to any unknown path, and
+                // one sends to its web pages.
+                StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::SEE_OTHER
+                    if n_pages == 0 =>
+                {
+                    return Ok(Listed::NoApi);
                 }
                 _ => return Err(exchange.unexpected(Reason::RegistryUnavailable)),
             }
@@ -52,11 +74,11 @@ impl Inner {
             next = next_page(&exchange.headers, &exchange.url)
                 .map_err(|why| unknown(Reason::RegistryUnavailable, format!("{}, {why}", exchange.line)))?;
         }
-        Ok(Some(all).filter(|all| !all.listed.is_empty() || all.n_more > 0))
+        Ok(Listed::Some(all))
     }
 
     /// `sha256-<hex>`: an index that clients maintain where the registry does not.
-    async fn referrers_by_tag(
+    pub(super) async fn referrers_by_tag(
         &self,
         asker: Asker<'_>,
         digest: &Digest,
