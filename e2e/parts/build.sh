@@ -1,20 +1,21 @@
 #!/usr/bin/env bash
 # Builds the real parts that the end-to-end tests and the demo run on: Kubernetes, etcd, containerd, runc, the CNI
-# plugins, the reference registry and helm, and the Go library that ranges are compared with, each from its Go module
-# beside this file, into a cache shared by all clones.
+# plugins, the reference registry, helm and Prometheus, and the Go library that ranges are compared with, each from its
+# Go module beside this file, into a cache shared by all clones.
 #
 # Usage: build.sh [PART ...]     builds what is missing (all parts without an argument), one line of progress a part
 #        build.sh --print DIR?   no build: prints the folder of each part's programs, as "part folder"
 #
+# A file `tags` beside the module holds its build tags: Prometheus goes without the clients of two dozen clouds.
 # A part's folder is named by a hash of its module and of how it is built: an edit builds anew, an old clone keeps its own.
 # Two builds at once wait for each other; a build that is cut off leaves nothing half done (built beside, then renamed).
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/rollforward/parts
-all="etcd cni runc registry masterminds containerd helm kubernetes"
+all="etcd cni runc registry masterminds containerd helm prometheus kubernetes"
 
 # The hash holds `build` as it stands, not this file: another part in the list rebuilds nothing.
-folder() { printf '%s/%s-%s' "$cache" "$1" "$({ cat "$here/$1/"go.* "$here/$1/"*.go 2>/dev/null || true; declare -f build; } | sha256sum | cut -c1-12)"; }
+folder() { printf '%s/%s-%s' "$cache" "$1" "$({ cat "$here/$1/"go.* "$here/$1/"*.go "$here/$1/tags" 2>/dev/null || true; declare -f build; } | sha256sum | cut -c1-12)"; }
 
 need() { # program, what it is for, how to get it
   command -v "$1" >/dev/null 2>&1 || { printf 'missing: %s (%s). Install it: %s\n' "$1" "$2" "$3" >&2; exit 3; }
@@ -25,7 +26,7 @@ build() {
   out=$(folder "$part")
   [ -e "$out/.done" ] && return 0
   need go "builds the Kubernetes parts" "see your distribution's golang package, version 1.26 or newer"
-  flags="-s -w" tags="" cgo=0
+  flags="-s -w" tags=$(cat "$here/$part/tags" 2>/dev/null || true) cgo=0
   case $part in
     kubernetes)
       local v; v=$(sed -n 's/^\s*k8s.io\/kubernetes v\([0-9.]*\).*/\1/p' "$here/$part/go.mod" | head -n 1)

@@ -51,6 +51,8 @@ pub struct Metrics {
     pub runs: Family<ReasonLabel, Counter>,
     /// Runs that are open.
     pub open_runs: Gauge,
+    /// Runs whose pods showed words that no rule knows: a change of wording in Kubernetes becomes visible here.
+    pub unclassified: Counter,
 }
 
 /// What the client of registries has counted, read when somebody scrapes.
@@ -86,6 +88,7 @@ impl Metrics {
             writes: Family::default(),
             runs: Family::default(),
             open_runs: Gauge::default(),
+            unclassified: Counter::default(),
         };
         let mut registry = Registry::with_prefix("rollforward");
         registry.register("passes", "Passes over a policy", metrics.passes.clone());
@@ -98,6 +101,11 @@ impl Metrics {
         registry.register("writes", "Writes to the apiserver by kind", metrics.writes.clone());
         registry.register("runs", "Runs ended, by result", metrics.runs.clone());
         registry.register("open_runs", "Runs open now", metrics.open_runs.clone());
+        registry.register(
+            "unclassified",
+            "Runs whose pods showed a cause that no rule of the classifier knows",
+            metrics.unclassified.clone(),
+        );
         registry.register_collector(Box::new(Requests(requests)));
         (metrics, registry)
     }

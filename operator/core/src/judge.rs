@@ -169,6 +169,8 @@ fn is_crash(reason: Reason) -> bool {
         Reason::OutOfMemory,
         Reason::Completed,
         Reason::LivenessFailed,
+        Reason::StartupProbeFailed,
+        Reason::IllegalInstruction,
         Reason::StartFailed,
         Reason::SeccompKill,
     ]
@@ -325,9 +327,14 @@ fn is_security(reason: Reason) -> bool {
         Reason::PodSecurity,
         Reason::AdmissionDenied,
         Reason::WebhookDenied,
+        Reason::ImagePolicyDenied,
+        Reason::SignatureRefusedByNode,
         Reason::RunAsNonRoot,
         Reason::SeccompKill,
         Reason::SecurityProfile,
+        Reason::AppArmorUnavailable,
+        Reason::SeccompUnavailable,
+        Reason::SysctlForbidden,
     ]
     .contains(&reason)
 }
@@ -347,15 +354,38 @@ fn expected(observation: &Observation<'_>, reason: Reason) -> String {
     if is_creation(reason) {
         return "the canary pod to be created".to_owned();
     }
-    if [Reason::Unschedulable, Reason::NodeRefused, Reason::VolumeUnavailable].contains(&reason) {
+    if is_placement(reason) {
         return "a node to take the canary pod".to_owned();
     }
     let long = if bake.is_empty() { bake } else { format!(" for{bake}") };
     format!("{who} to start and stay Ready{long}")
 }
 
+fn is_placement(reason: Reason) -> bool {
+    [
+        Reason::Unschedulable,
+        Reason::HostPortTaken,
+        Reason::InsufficientCpu,
+        Reason::InsufficientMemory,
+        Reason::PodCountExceeded,
+        Reason::TaintNotTolerated,
+        Reason::NodeSelectorUnmet,
+        Reason::AntiAffinity,
+        Reason::TopologySpread,
+        Reason::VolumeCountExceeded,
+        Reason::VolumeElsewhere,
+        Reason::VolumeInUse,
+        Reason::VolumeUnavailable,
+        Reason::NodeRefused,
+        Reason::AppArmorUnavailable,
+        Reason::SysctlForbidden,
+    ]
+    .contains(&reason)
+}
+
 fn is_pull(reason: Reason) -> bool {
     [
+        Reason::SignatureRefusedByNode,
         Reason::PullNotFound,
         Reason::PullUnauthorized,
         Reason::PullPlatform,
@@ -371,6 +401,7 @@ fn is_creation(reason: Reason) -> bool {
         Reason::AdmissionDenied,
         Reason::WebhookDenied,
         Reason::WebhookDown,
+        Reason::ImagePolicyDenied,
         Reason::QuotaExceeded,
         Reason::LimitRange,
         Reason::ServiceAccountMissing,

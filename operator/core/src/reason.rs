@@ -288,12 +288,16 @@ reasons! {
         CrashExit,
         /// The program was ended by a signal.
         CrashSignal,
+        /// The program used an instruction that the node's CPU does not know (signal 4, SIGILL). Publish a build for older CPUs, or keep the pods on newer nodes.
+        IllegalInstruction,
         /// The seccomp profile killed the program (signal 31, SIGSYS): the new image makes a system call that the profile forbids.
         SeccompKill,
         /// The kernel ended the program for memory.
         OutOfMemory,
         /// The runtime could not start the program: missing, not executable, or for another platform.
         StartFailed,
+        /// A lifecycle hook of the container failed; the sentence keeps the words. Compare the hook's command with the new image.
+        HookFailed,
         /// The node could not find the image.
         PullNotFound,
         /// The node's credential was refused for the image.
@@ -304,14 +308,20 @@ reasons! {
         PullUnavailable,
         /// The node could not unpack the image, or refused its name.
         PullInvalid,
+        /// The node's own signature check refused the image, and ours had let it through. Compare the node's trust with the policy's; treat it as an attack until you know.
+        SignatureRefusedByNode,
         /// A Secret, ConfigMap or key that the pod names does not exist.
         ConfigMissing,
         /// The pod demands a user other than root and the image runs as root, or its user cannot be verified. The security setting did this, not a crash.
         RunAsNonRoot,
         /// The program runs and never becomes Ready.
         NotReady,
-        /// The kubelet restarts the program because its liveness or startup probe fails.
+        /// The kubelet restarts the program because its liveness probe fails.
         LivenessFailed,
+        /// The kubelet restarts the program because its startup probe fails. Give it more time (`failureThreshold`), or publish a fixed image.
+        StartupProbeFailed,
+        /// A probe could not be carried out at all, for example because its command is not in the image. Compare the probe with the new image.
+        ProbeErrored,
         /// The program ended without an error; a Deployment's program has to go on.
         Completed,
         /// A ResourceQuota leaves no room for the new pod. Raise it; tried again by itself.
@@ -326,14 +336,44 @@ reasons! {
         WebhookDenied,
         /// An admission webhook does not answer, so no pod can be created. An outage, not a refusal.
         WebhookDown,
+        /// The image policy webhook refuses the image. The security layer did this, not the application.
+        ImagePolicyDenied,
         /// The pod's ServiceAccount does not exist.
         ServiceAccountMissing,
         /// Creating the pod was refused for another reason; the sentence keeps the words.
         CreateForbidden,
-        /// A security profile (AppArmor, seccomp, sysctl) could not be applied on the node.
+        /// A security setting (SELinux) could not be applied on the node. The environment, not the image.
         SecurityProfile,
+        /// An AppArmor profile that the pod names is not on the node, or cannot be applied. Load it there, or keep the pods on nodes that have it.
+        AppArmorUnavailable,
+        /// The pod's seccomp profile could not be set up on the node. Install it there, or correct the pod's profile.
+        SeccompUnavailable,
+        /// The node does not allow a sysctl that the pod sets. Allow it there, or take it out of the pod.
+        SysctlForbidden,
         /// No node has room for the pod. The environment, not the image.
         Unschedulable,
+        /// A host port of the pod is taken on every node, usually by the old pods. The environment, not the image. Free a node, or set `rollout.whenImpossible: RollWithoutCanary`.
+        HostPortTaken,
+        /// No node has enough CPU left for one more pod. The environment, not the image. Add room; tried again by itself.
+        InsufficientCpu,
+        /// No node has enough memory left for one more pod. The environment, not the image. Add room; tried again by itself.
+        InsufficientMemory,
+        /// Every node runs as many pods as it may. The environment, not the image. Add a node; tried again by itself.
+        PodCountExceeded,
+        /// No node has a taint that the pod tolerates. The environment, not the image. Correct the taint or the tolerations.
+        TaintNotTolerated,
+        /// No node matches the pod's node selector or affinity. The environment, not the image. Correct the labels or the selector.
+        NodeSelectorUnmet,
+        /// The pod may not share a node with those that run there (anti-affinity), and there is no free one. The environment, not the image. Add a node, or prefer instead of require.
+        AntiAffinity,
+        /// One more pod would break the topology spread constraints. The environment, not the image. Add a node, or allow `ScheduleAnyway`.
+        TopologySpread,
+        /// The nodes cannot take another volume. The environment, not the image. Add a node.
+        VolumeCountExceeded,
+        /// The volume lives on another node or in another zone than any free node. The environment, not the image.
+        VolumeElsewhere,
+        /// The volume is in use by another pod and cannot be shared. Our extra pod brings this about, not the image. Set `rollout.whenImpossible: RollWithoutCanary`, or use a claim that several may mount.
+        VolumeInUse,
         /// A volume could not be attached or mounted. The environment, not the image.
         VolumeUnavailable,
         /// The kubelet refused the pod. The environment, not the image.

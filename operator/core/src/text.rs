@@ -28,6 +28,24 @@ pub fn clean(text: &str, most: usize) -> String {
     kept
 }
 
+/// As [`clean`], for the messages of runtimes: what a long one means stands at its end, behind the layers that passed it on.
+/// Keeps the first quarter and as much of the end as fits.
+#[must_use]
+pub fn clean_ends(text: &str, most: usize) -> String {
+    /// No message of a kubelet is longer; what is longer is cut first, so that the work is bounded.
+    const LONGEST: usize = 8_192;
+    let whole = clean(text, LONGEST);
+    let length = whole.chars().count();
+    if length <= most {
+        return whole;
+    }
+    let head = most.checked_div(4).unwrap_or(0);
+    let tail = most.saturating_sub(head).saturating_sub(3);
+    let first: String = whole.chars().take(head).collect();
+    let last: String = whole.chars().skip(length.saturating_sub(tail)).collect();
+    format!("{} … {}", first.trim_end(), last.trim_start())
+}
+
 /// Makes a line safe for a terminal without touching its spaces: for text that is laid out in columns.
 #[must_use]
 pub fn printable(line: &str, most: usize) -> String {

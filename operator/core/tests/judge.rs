@@ -13,9 +13,10 @@
 #[path = "scenarios/build.rs"]
 mod build;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
+use rollforward_core::judge::classify::table::RULES;
 use rollforward_core::judge::classify::{classify_create_failure, classify_pod};
 use rollforward_core::judge::{Blame, Cause, Finding, Judgement, Observation, judge, stable_health};
 use rollforward_core::text;
@@ -51,12 +52,20 @@ fn shows(place: &[&str], words: &str) -> Option<Finding> {
     match place {
         ["create"] => return Some(classify_create_failure(words)),
         ["waiting", reason] => pod.containers[0].state = waiting(reason, words),
-        ["ended" | "limited" | "probed", code, reason] => {
+        ["unsecret", reason] => {
+            pod.containers[0].state = waiting(reason, words);
+            let secret = "Unable to retrieve some image pull secrets (registry); attempting to pull the image may not succeed.";
+            pod.warnings = vec![("FailedToRetrieveImagePullSecret".to_owned(), secret.to_owned())];
+        }
+        ["ended" | "limited" | "probed" | "stopped", code, reason] => {
             let ended = build::ended(code.parse().unwrap(), reason, words, now);
             pod.containers[0].state = ContainerState::Terminated(ended);
             pod.containers[0].memory_limit = (place[0] == "limited").then(|| "64Mi".to_owned());
             if place[0] == "probed" {
                 pod.warnings = vec![("Unhealthy".to_owned(), words.to_owned())];
+            }
+            if place[0] == "stopped" {
+                pod.warnings = vec![("Killing".to_owned(), words.to_owned())];
             }
         }
         ["beside", code, reason] => {
@@ -80,13 +89,85 @@ fn shows(place: &[&str], words: &str) -> Option<Finding> {
 fn every_text_of_the_table_has_its_name_and_its_blame() {
     for (question, answer) in rows(include_str!("tables/classify.txt")) {
         let (place, words) = question.split_once('|').unwrap();
-        let place: Vec<&str> = place.split_whitespace().collect();
-        let told = shows(&place, words.trim()).map_or("nothing".to_owned(), |finding| {
+        let told = shows(&from(place), words.trim()).map_or("nothing".to_owned(), |finding| {
             let certain = if finding.deterministic { " certain" } else { "" };
             format!("{} {}{certain}", finding.reason, blame(finding.blame))
         });
         assert_eq!(told, answer, "{question}");
     }
+}
+
+/// The place of a row without its provenance.
+fn from(place: &str) -> Vec<&str> {
+    let mut place = place.split_whitespace();
+    let provenance = place.next().unwrap();
+    assert!(["real", "source"].contains(&provenance), "{provenance}");
+    place.collect()
+}
+
+/// A rule without an example would be a guess; an example that another rule takes away is a mistake in the order.
+#[test]
+fn every_text_of_every_rule_has_an_example_that_it_decides() {
+    let examples: Vec<(Vec<&str>, &str)> = rows(include_str!("tables/classify.txt"))
+        .filter_map(|(question, _)| question.split_once('|'))
+        .map(|(place, words)| (from(place), words.trim()))
+        .collect();
+    for rule in RULES {
+        for text in rule.texts {
+            let decides = examples.iter().any(|(place, words)| {
+                let shown = format!("{}: {words}", place.last().unwrap_or(&""));
+                let secret = place[0] == "unsecret" && *text == "image pull secrets";
+                (shown.contains(text) || secret)
+                    && shows(place, words).is_some_and(|found| found.reason == rule.reason)
+            });
+            assert!(decides, "no example of {:?} {text:?} => {}", rule.place, rule.reason);
+        }
+    }
+}
+
+/// Rows are what the table says, columns what was told: printed for the record, off the diagonal nothing may stand.
+#[test]
+fn the_confusion_matrix_of_the_examples_has_nothing_off_its_diagonal() {
+    let mut matrix: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for (question, answer) in rows(include_str!("tables/classify.txt")) {
+        let (place, words) = question.split_once('|').unwrap();
+        let told =
+            shows(&from(place), words.trim()).map_or("nothing".to_owned(), |found| found.reason.to_string());
+        let expected = answer.split_whitespace().next().unwrap().to_owned();
+        *matrix.entry((expected, told)).or_default() += 1;
+    }
+    let codes: BTreeSet<&String> = matrix.keys().map(|(expected, _)| expected).collect();
+    let off: Vec<_> = matrix.iter().filter(|((expected, told), _)| expected != told).collect();
+    println!(
+        "{} examples, {} codes, {} off the diagonal",
+        matrix.values().sum::<usize>(),
+        codes.len(),
+        off.len()
+    );
+    for ((expected, told), n) in &matrix {
+        println!("{expected:>24} -> {told:<24} {n}");
+    }
+    assert!(off.is_empty(), "{off:?}");
+}
+
+#[test]
+fn the_end_of_a_long_text_is_kept_for_there_it_says_what_happened() {
+    let reference = format!(
+        "registry.internal.acme.example:5000/platform/storefront/web@sha256:{}",
+        "4290a1b2".repeat(8)
+    );
+    let words = format!(
+        "rpc error: code = NotFound desc = failed to pull and unpack image \"{reference}\": failed to resolve reference \"{reference}\": {reference}: not found"
+    );
+    let finding = shows(&["waiting", "ErrImagePull"], &words).unwrap();
+    assert_eq!(finding.reason.code(), "PullNotFound");
+    assert!(
+        finding.message.starts_with("ErrImagePull: NotFound desc = failed to pull"),
+        "{}",
+        finding.message
+    );
+    assert!(finding.message.ends_with(": not found"), "{}", finding.message);
+    assert!(finding.message.chars().count() <= 200, "{}", finding.message);
 }
 
 #[test]

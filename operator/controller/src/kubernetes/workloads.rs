@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{self as core_v1, Event, Namespace, Node, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, Time};
@@ -17,6 +17,7 @@ use rollforward_core::workload::{
 };
 
 use super::{ApiError, optional};
+use crate::clock;
 
 /// The annotation on a workload that names its open run. Only a pointer: the run itself holds everything.
 pub const RUN_ANNOTATION: &str = "rollforward.dev/run";
@@ -77,7 +78,7 @@ pub async fn pods(
             continue;
         };
         let mut pod = pod(object, name);
-        if pod.ready_since.is_none() {
+        if pod.ready_since.is_none() || ended_lately(&pod) {
             pod.warnings = warnings(client, &namespace, &object.uid().unwrap_or_default()).await;
         }
         pods.push(pod);
@@ -86,14 +87,27 @@ pub async fn pods(
     Ok((owned.into_iter().map(replica_set).collect(), pods))
 }
 
-/// The newest Warning Events of a pod. Hints only: without the right to read them, or when they have expired, there are none.
+/// How long after the end of a container the Events that explain it are read: the kubelet repeats a probe's for as long.
+const EXPLAINED: SignedDuration = SignedDuration::from_mins(10);
+
+/// Whether a container of a pod that is Ready again ended a moment ago.
+fn ended_lately(pod: &Pod) -> bool {
+    let ends = pod.containers.iter().filter_map(|container| container.last_end.as_ref()?.finished_at);
+    ends.max().is_some_and(|end| clock::now().duration_since(end) < EXPLAINED)
+}
+
+/// The newest Warning Events of a pod, and `Killing`, which says why the kubelet stopped a container. Hints only: without the
+/// right to read them, or when they have expired, there are none.
 async fn warnings(client: &Client, namespace: &str, uid: &str) -> Vec<(String, String)> {
     let api = Api::<Event>::namespaced(client.clone(), namespace);
-    let params = ListParams::default().fields(&format!("involvedObject.uid={uid},type=Warning")).limit(20);
+    let params = ListParams::default().fields(&format!("involvedObject.uid={uid}")).limit(50);
     let Ok(list) = api.list(&params).await else {
         return Vec::new();
     };
     let mut events = list.items;
+    events.retain(|event| {
+        event.type_.as_deref() == Some("Warning") || event.reason.as_deref() == Some("Killing")
+    });
     events.sort_by_key(|event| std::cmp::Reverse(event.last_timestamp.as_ref().map(|time| time.0)));
     events
         .into_iter()

@@ -85,6 +85,11 @@ async fn store_ledgers(
 async fn act_on_run(ctx: &Context, plan: &RunPlan, outcome: &mut Outcome) -> Result<(), Error> {
     let name = &plan.run.name;
     record(ctx, plan, &plan.run.status, &plan.before).await?;
+    let unclassified =
+        |status: &RunStatus| status.cause.as_ref().is_some_and(|cause| cause.reason == Reason::Unclassified);
+    if unclassified(&plan.before) && !unclassified(&plan.run.status) {
+        ctx.metrics.unclassified.inc();
+    }
     if let Some((change, what)) = &plan.patch {
         match patch::apply(&ctx.client, change).await {
             Ok(()) => {
