@@ -138,14 +138,14 @@ fn the_confusion_matrix_of_the_examples_has_nothing_off_its_diagonal() {
     }
     let codes: BTreeSet<&String> = matrix.keys().map(|(expected, _)| expected).collect();
     let off: Vec<_> = matrix.iter().filter(|((expected, told), _)| expected != told).collect();
-    println!(
+    eprintln!(
         "{} examples, {} codes, {} off the diagonal",
         matrix.values().sum::<usize>(),
         codes.len(),
         off.len()
     );
     for ((expected, told), n) in &matrix {
-        println!("{expected:>24} -> {told:<24} {n}");
+        eprintln!("{expected:>24} -> {told:<24} {n}");
     }
     assert!(off.is_empty(), "{off:?}");
 }
