@@ -1,6 +1,6 @@
 //! The command line: what each command is called and which file holds it.
 //!
-//! Exit codes: 0 done, 1 could not be done (a sentence on standard error), 2 wrong usage. Every command that changes
+//! Exit codes: 0 done, 1 could not be done (a sentence on standard error), 2 wrong usage; `verify` has its own. Every command that changes
 //! something says which object and field it wrote.
 
 mod check;
@@ -10,6 +10,7 @@ mod release;
 mod resolve;
 mod restore;
 mod run;
+mod verify;
 mod verify_bundle;
 
 use std::path::PathBuf;
@@ -39,6 +40,10 @@ enum Command {
     Explain(explain::Arguments),
     /// Answers which tag a rule would choose and why not the others, without a cluster.
     Resolve(Box<resolve::Arguments>),
+    /// Verifies an image as the operator would, without a cluster: who signed it, and what each layer says.
+    ///
+    /// Exit code 0 where it is verified, 1 where it is refused, 2 where that is not known.
+    Verify(verify::Arguments),
     /// Verifies a Sigstore bundle against a file or a digest, by the command line of the public conformance suite.
     VerifyBundle(verify_bundle::Arguments),
     /// Asks the operator to look at a policy now.
@@ -60,6 +65,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Run { config } => run::run(config.as_deref()).await,
         Command::Explain(arguments) => explain::run(arguments).await,
         Command::Resolve(arguments) => resolve::run(*arguments).await,
+        Command::Verify(arguments) => verify::run(arguments).await,
         Command::VerifyBundle(arguments) => verify_bundle::run(&arguments),
         Command::Check(arguments) => check::run(arguments).await,
         Command::Release(arguments) => release::run(arguments).await,

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod convert;
 pub mod kubernetes;
+pub mod papers;
 pub mod reconcile;
 pub mod registry;
 pub mod scans;

@@ -8,6 +8,8 @@
     reason = "a fixture that cannot be made is a failed test"
 )]
 
+#[path = "registry/attached.rs"]
+mod attached;
 #[path = "registry/crate_limits.rs"]
 mod crate_limits;
 #[path = "registry/credentials.rs"]

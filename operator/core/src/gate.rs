@@ -8,6 +8,7 @@ pub mod drift;
 pub mod label;
 pub mod ledger;
 pub mod log;
+pub mod offline;
 pub mod platform;
 pub mod provenance;
 pub mod quarantine;

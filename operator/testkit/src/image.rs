@@ -61,6 +61,30 @@ pub fn annotate(image: &Image, annotations: &serde_json::Value) -> Image {
     Image { manifest: manifest.to_string().into_bytes(), ..image.clone() }
 }
 
+/// Something attached to a digest: a manifest with layers of a media type, each with its annotations. `subject` is left out in
+/// the layouts of tags.
+#[must_use]
+pub fn attachment(
+    subject: Option<&Digest>,
+    layers: &[(&str, &[u8], &std::collections::BTreeMap<String, String>)],
+) -> Image {
+    let layers: Vec<serde_json::Value> = layers
+        .iter()
+        .map(|(media_type, bytes, annotations)| {
+            json!({"mediaType": media_type, "size": bytes.len(), "digest": digest_of(bytes).as_str(),
+                "annotations": annotations})
+        })
+        .collect();
+    let empty = json!({"mediaType": "application/vnd.oci.empty.v1+json", "size": 2,
+        "digest": digest_of(b"{}").as_str()});
+    let mut manifest = json!({"schemaVersion": 2, "mediaType": IMAGE, "config": empty, "layers": layers});
+    if let Some(subject) = subject {
+        manifest["subject"] = json!({"mediaType": IMAGE, "digest": subject.as_str(), "size": 2});
+        manifest["artifactType"] = manifest["layers"][0]["mediaType"].clone();
+    }
+    Image { media_type: IMAGE.to_owned(), manifest: manifest.to_string().into_bytes(), config: None }
+}
+
 /// An index of images for platforms, with an attestation beside the first, as BuildKit writes it.
 #[must_use]
 pub fn index(platforms: &[(&str, &str)], salt: &str) -> Image {

@@ -86,6 +86,8 @@ pub struct Switches {
     pub link_prefix: String,
     /// Leaves out `Docker-Content-Digest`.
     pub without_digest: bool,
+    /// Whether there is a referrers API; without it 404, as in many registries.
+    pub referrers: bool,
     /// The refresh token that `/token` takes in a posted form.
     pub refresh_token: Option<String>,
 }
@@ -243,6 +245,18 @@ impl HostileRegistry {
         self.store.lock().unwrap().push(path, tag, image)
     }
 
+    /// Stores a manifest without a tag, and blobs beside it.
+    pub fn store(&self, path: &str, image: &Image, blobs: &[Vec<u8>]) -> Digest {
+        let mut store = self.store.lock().unwrap();
+        for blob in blobs {
+            store.blobs.insert(digest_of(blob), blob.clone());
+        }
+        store.repositories.entry(path.to_owned()).or_default();
+        let digest = image.digest();
+        store.manifests.insert((path.to_owned(), digest.clone()), image.clone());
+        digest
+    }
+
     /// Pushes as soon as a request whose line holds `part` was answered: between a HEAD and the GET behind it.
     pub fn push_after(&self, part: &str, path: &str, tag: &str, image: &Image) {
         let later = (part.to_owned(), path.to_owned(), tag.to_owned(), image.clone());
@@ -370,6 +384,9 @@ impl Store {
         if let Some(name) = rest.strip_suffix("/tags/list") {
             return self.list(name, query);
         }
+        if let Some((name, digest)) = rest.split_once("/referrers/").filter(|_| self.switches.referrers) {
+            return self.referrers(name, digest);
+        }
         if let Some((name, reference)) = rest.split_once("/manifests/") {
             return self.manifest(name, reference);
         }
@@ -476,6 +493,22 @@ impl Store {
             headers.push(("link".to_owned(), link));
         }
         reply(200, &headers, body.into_bytes())
+    }
+
+    /// What names a digest as its subject, as the distribution specification lists it.
+    fn referrers(&self, name: &str, subject: &str) -> Response<Body> {
+        let referring =
+            self.manifests.iter().filter(|((path, _), _)| path == name).filter_map(|((_, digest), image)| {
+                let manifest: serde_json::Value = serde_json::from_slice(&image.manifest).ok()?;
+                (manifest["subject"]["digest"] == subject).then(|| {
+                json!({"mediaType": image.media_type, "digest": digest.as_str(), "size": image.manifest.len(),
+                    "artifactType": manifest["artifactType"]})
+            })
+            });
+        let all: Vec<_> = referring.collect();
+        let index = json!({"schemaVersion": 2, "mediaType": crate::image::INDEX, "manifests": all});
+        let headers = [("content-type".to_owned(), crate::image::INDEX.to_owned())];
+        reply(200, &headers, index.to_string().into_bytes())
     }
 
     fn manifest(&self, name: &str, reference: &str) -> Response<Body> {

@@ -88,7 +88,7 @@ pub(crate) struct Arguments {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
+pub(crate) enum Output {
     Table,
     Json,
     Yaml,
@@ -248,7 +248,7 @@ async fn listed(name: &str, plain_http: bool) -> anyhow::Result<Vec<String>> {
 }
 
 /// The credential for a repository in docker's configuration file; none where there is no file or no entry.
-fn docker_credential(repository: &Repository) -> anyhow::Result<Option<Credential>> {
+pub(crate) fn docker_credential(repository: &Repository) -> anyhow::Result<Option<Credential>> {
     let folder = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
     let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".docker"));
     let Some(path) = folder.or(home).map(|folder| folder.join("config.json")) else {

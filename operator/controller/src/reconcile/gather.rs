@@ -9,16 +9,17 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use rollforward_core::current::Chosen;
-use rollforward_core::evidence::{Answer, Manifest, Unknown};
+use rollforward_core::evidence::{Answer, Attached, Budget, Manifest, Questions};
 use rollforward_core::gate::{self, Assessment, Evidence, Need};
 use rollforward_core::image::{Digest, Repository, Tag};
 use rollforward_core::policy::Facts;
-use rollforward_core::reason::Reason;
 use rollforward_core::select::Rule;
+use rollforward_core::trust::Effective;
 use tokio::sync::Mutex;
 
 use super::Context;
 use crate::clock;
+use crate::papers::Engine;
 use crate::registry::{Credential, CredentialIdentity};
 use crate::spread;
 
@@ -39,7 +40,12 @@ pub struct Cache {
     manifests: Answers<(Repository, Digest, Identity), Manifest>,
     digests: Answers<(Repository, Tag, Identity), Digest>,
     served: Answers<(Repository, Digest, Identity), ()>,
+    attached: Answers<(Repository, Digest, Identity, Asked), Attached>,
+    engine: Engine,
 }
+
+/// What was asked about a digest, and the contents of the trust roots that the answer was found with.
+type Asked = (Questions, Vec<String>);
 
 /// Answers by question. Each question is asked once, however many passes want to know at the same time.
 #[derive(Debug)]
@@ -138,13 +144,9 @@ async fn fetch(
             evidence.manifests.insert((repository, digest), answer);
         }
         Need::Attached(repository, digest) => {
-            // No layer asks yet.
-            let unknown = Unknown {
-                reason: Reason::RegistryUnavailable,
-                message: "not asked yet".to_owned(),
-                retry_at: None,
-            };
-            evidence.attached.insert((repository, digest), Answer::Unknown(unknown));
+            let credential = credentials.get(&repository);
+            let answer = attached(ctx, facts, &repository, &digest, credential).await;
+            evidence.attached.insert((repository, digest), answer);
         }
         Need::Served(repository, digest) => {
             let answer = served(ctx, facts, &repository, &digest, credentials.get(&repository)).await;
@@ -220,6 +222,48 @@ async fn manifest(
     // A digest never changes its meaning; that it was absent or silent may.
     let is_fresh = |answer: &Answer<Manifest>, at| matches!(answer, Answer::Found(_)) || looked_at <= at;
     ctx.cache.manifests.get(key, is_fresh, ctx.registry.manifest(repository, digest, credential)).await
+}
+
+/// How long an answer that holds a good signature is kept. Other keys, roots or rules are another question.
+const VERIFIED_KEPT: SignedDuration = SignedDuration::from_hours(24);
+/// How long one without is kept: a signature often comes some minutes after its image.
+const UNVERIFIED_KEPT: SignedDuration = SignedDuration::from_mins(10);
+
+/// What is attached to a digest, checked with all that the decisions for it name. Where a place gave no answer, it is asked
+/// again at the next look.
+async fn attached(
+    ctx: &Context,
+    facts: &Facts,
+    repository: &Repository,
+    digest: &Digest,
+    credential: Option<&Credential>,
+) -> Answer<Attached> {
+    let questions = facts.questions(repository);
+    let roots = &facts.seen.roots;
+    let hashes = roots.values().map(|root| root.hash.clone()).collect();
+    let key = (repository.clone(), digest.clone(), identity(credential), (questions.clone(), hashes));
+    let (looked_at, _) = times(facts, repository);
+    let is_fresh = |answer: &Answer<Attached>, at: Timestamp| match answer {
+        Answer::Found(attached) if is_whole(attached) => {
+            let verified = attached.items.iter().any(|item| item.checks.values().any(Result::is_ok));
+            let recheck = || Effective::of_repositories(facts, &[repository]).recheck();
+            let kept = if verified { VERIFIED_KEPT.min(recheck()) } else { UNVERIFIED_KEPT };
+            facts.now.duration_since(at) < spread::share_for(kept, &(repository.to_string(), digest.as_str()))
+        }
+        Answer::Found(_) | Answer::Absent | Answer::Unknown(_) => looked_at <= at,
+    };
+    let engine = &ctx.cache.engine;
+    let ask = async {
+        let image = (repository, digest);
+        Answer::Found(engine.ask(&ctx.registry, image, &questions, roots, credential, facts.now).await)
+    };
+    ctx.cache.attached.get(key, is_fresh, ask).await
+}
+
+/// Whether every place gave an answer, in time.
+fn is_whole(attached: &Attached) -> bool {
+    attached.exhausted != Some(Budget::Time)
+        && attached.looked_in.iter().all(|(_, answer)| !matches!(answer, Answer::Unknown(_)))
 }
 
 /// A mirror that served a digest is asked again after some hours, for it may clean up; one that did not, after each look.

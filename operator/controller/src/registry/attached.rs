@@ -29,6 +29,8 @@ const MAX_ONE_BYTES: usize = 1024 * 1024;
 const MAX_ALL_BYTES: usize = 8 * 1024 * 1024;
 /// For all requests.
 const MAX_TIME: Duration = Duration::from_secs(5);
+/// For the lists and manifests: one place that stalls leaves time to read what the others hold.
+const MAX_LIST_TIME: Duration = Duration::from_secs(3);
 /// How many are asked for at once.
 const AT_ONCE: usize = 8;
 /// What is kept of them by digest, in bytes.
@@ -208,12 +210,13 @@ impl Kept {
 impl Inner {
     /// Looks in all places. Never fails as a whole: each place has an answer of its own.
     pub(super) async fn attachments(&self, asker: Asker<'_>, digest: &Digest) -> Attachments {
-        let deadline = Instant::now().checked_add(MAX_TIME).unwrap_or_else(Instant::now);
+        let after = |time| Instant::now().checked_add(time).unwrap_or_else(Instant::now);
+        let (deadline, listed_by) = (after(MAX_TIME), after(MAX_LIST_TIME));
         let tag = digest.as_str().replace(':', "-");
         let (referrers, signatures, attestations) = futures::join!(
-            self.by_referrers(asker, digest, deadline),
-            self.by_tag(asker, Place::SignatureTag, format!("{tag}.sig"), deadline),
-            self.by_tag(asker, Place::AttestationTag, format!("{tag}.att"), deadline),
+            self.by_referrers(asker, digest, listed_by),
+            self.by_tag(asker, Place::SignatureTag, format!("{tag}.sig"), listed_by),
+            self.by_tag(asker, Place::AttestationTag, format!("{tag}.att"), listed_by),
         );
         let mut places: Vec<Looked> = referrers.into_iter().chain([signatures, attestations]).collect();
         let (chosen, n_left_out, exhausted) = choose(&places);
@@ -419,7 +422,11 @@ async fn in_time<T>(
     question: impl Future<Output = Result<T, Refusal>>,
 ) -> Result<T, Refusal> {
     tokio::time::timeout_at(deadline, question).await.unwrap_or_else(|_| {
-        let words = format!("{}: signatures were not read within {} s", asker.repository, MAX_TIME.as_secs());
+        let words = format!(
+            "{}: signatures were not read in time, {} s in all",
+            asker.repository,
+            MAX_TIME.as_secs()
+        );
         Err(Refusal::TooLate(unknown(Reason::RegistryUnavailable, words)))
     })
 }

@@ -1,0 +1,234 @@
+//! `rollforward verify`: is this image signed by whom I trust? The operator's own layers, without a cluster.
+//!
+//! Exit code 0 where everything that is required passes, 1 where something is refused, 2 where something could not be asked
+//! or the question itself could not be read. What needs a cluster (soak, drift, what failed there) is not judged here. What is
+//! printed, and how: `verify/show.rs`.
+
+mod show;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, anyhow};
+use rollforward_core::evidence::{Answer, Attached, Manifest, Shape};
+use rollforward_core::gate::offline::{self, Outcome};
+use rollforward_core::gate::{Layer, Subject, Verdict};
+use rollforward_core::image::{Digest, ImageRef, Tag};
+use rollforward_core::ledger::Ledger;
+use rollforward_core::select::Order;
+use rollforward_core::trust::{
+    Authority, Decision, Effective, Means, Origin, Pattern, Root, RootContent, Roots, SOAK_UNSIGNED,
+};
+
+use super::resolve::{Output, docker_credential};
+use crate::clock;
+use crate::convert::policy::Faults;
+use crate::convert::selection;
+use crate::papers::Engine;
+use crate::registry::{Credential, Registry, Settings};
+use crate::sigstore;
+
+/// The name of the one trust root that there is here.
+const ROOT: &str = "trusted-root";
+
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("who").required(true).args(["key", "certificate_identity"]))]
+pub(crate) struct Arguments {
+    /// The image: `HOST/PATH:TAG`, or with a digest.
+    #[arg(value_name = "IMAGE")]
+    image: String,
+    /// A public key in PEM that must have signed it.
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Who must have signed it: the exact subject of the certificate.
+    #[arg(long, value_name = "IDENTITY", requires = "certificate_oidc_issuer")]
+    certificate_identity: Option<String>,
+    /// Who must vouch for the subject: the exact issuer.
+    #[arg(long, value_name = "URL", requires = "certificate_identity")]
+    certificate_oidc_issuer: Option<String>,
+    /// The trust root, a `trusted_root.json`; without it the public-good instance of Sigstore as it is built in.
+    #[arg(long, value_name = "FILE")]
+    trusted_root: Option<PathBuf>,
+    /// Speaks plain http with the registry.
+    #[arg(long)]
+    plain_http: bool,
+    /// How the answer is written.
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Output,
+}
+
+/// What was found out, as it is printed.
+pub(crate) struct Verified {
+    image: ImageRef,
+    digest: Option<Digest>,
+    attached: Option<Attached>,
+    verdicts: Vec<(Layer, Verdict)>,
+    outcome: Outcome,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let verified = match verify(&arguments).await {
+        Ok(verified) => verified,
+        // Nothing was judged: neither 0 nor 1 would be true.
+        Err(error) => {
+            let _ = super::failed(&error);
+            return Ok(ExitCode::from(2));
+        }
+    };
+    match arguments.output {
+        Output::Table => super::tell(&show::table(&verified)),
+        Output::Json => super::tell(&format!("{:#}\n", show::json(&verified))),
+        Output::Yaml => {
+            super::tell(&serde_saphyr::to_string(&show::json(&verified)).context("the answer")?);
+        }
+    }
+    Ok(match verified.outcome {
+        Outcome::Verified => ExitCode::SUCCESS,
+        Outcome::Refused => ExitCode::from(1),
+        Outcome::Unknown => ExitCode::from(2),
+    })
+}
+
+async fn verify(arguments: &Arguments) -> anyhow::Result<Verified> {
+    let image = ImageRef::parse(&arguments.image).with_context(|| format!("image {:?}", arguments.image))?;
+    let (decision, roots) = decision(arguments)?;
+    let effective = Effective { decisions: vec![&decision], roots: &roots, soak_unsigned: SOAK_UNSIGNED };
+    let host = image.repository.registry().to_owned();
+    let plain_http = if arguments.plain_http { vec![host] } else { Vec::new() };
+    let registry = Registry::new(Settings { plain_http, ..Settings::default() })?;
+    let credential = docker_credential(&image.repository)?;
+    let fetched = fetch(&registry, &image, &effective, &roots, credential.as_ref()).await?;
+    let verdicts = judge(&image, &effective, &fetched);
+    let outcome = offline::outcome(&verdicts);
+    let Fetched { digest, attached, .. } = fetched;
+    let found = |answer: Answer<Attached>| match answer {
+        Answer::Found(attached) => Some(attached),
+        Answer::Absent | Answer::Unknown(_) => None,
+    };
+    let digest = match digest {
+        Answer::Found(digest) => Some(digest),
+        Answer::Absent | Answer::Unknown(_) => None,
+    };
+    Ok(Verified { image, digest, attached: attached.and_then(found), verdicts, outcome })
+}
+
+/// What the options say, as a policy would say it.
+fn decision(arguments: &Arguments) -> anyhow::Result<(Decision, Roots)> {
+    let content = match &arguments.trusted_root {
+        Some(path) => RootContent::Json(read(path)?),
+        None => RootContent::PublicGood,
+    };
+    let fault = |fault: rollforward_core::evidence::Fault| anyhow!("{}", fault.message);
+    let engine = sigstore::Root::of(&content).map_err(fault).context("the trust root")?;
+    let (hash, expires) = (engine.hash().to_owned(), engine.expires());
+    let root = Root { name: ROOT.to_owned(), hash, content, expires };
+    let (name, means) = match &arguments.key {
+        Some(path) => {
+            let pem = read(path)?;
+            sigstore::Key::from_pem(&pem).map_err(fault).with_context(|| path.display().to_string())?;
+            ("key", Means::Key { pem })
+        }
+        None => {
+            let exact = |text: &Option<String>| Pattern::Exact(text.clone().unwrap_or_default());
+            let means = Means::Keyless {
+                root: ROOT.to_owned(),
+                issuer: exact(&arguments.certificate_oidc_issuer),
+                subject: exact(&arguments.certificate_identity),
+                claims: std::collections::BTreeMap::new(),
+            };
+            ("identity", means)
+        }
+    };
+    let authority = Authority { name: name.to_owned(), means, require_log: false };
+    let decision = Decision { authorities: vec![authority], ..Decision::new(Origin::UpdatePolicy) };
+    Ok((decision, [(root.name.clone(), root)].into()))
+}
+
+/// What a registry said of an image.
+struct Fetched {
+    digest: Answer<Digest>,
+    manifest: Option<Answer<Manifest>>,
+    shape: Option<Shape>,
+    attached: Option<Answer<Attached>>,
+}
+
+/// Resolves the tag once; everything after is asked of the digest.
+async fn fetch(
+    registry: &Registry,
+    image: &ImageRef,
+    effective: &Effective<'_>,
+    roots: &Roots,
+    credential: Option<&Credential>,
+) -> anyhow::Result<Fetched> {
+    let repository = &image.repository;
+    let answer = match (&image.digest, &image.tag) {
+        (Some(digest), _) => Answer::Found(digest.clone()),
+        (None, Some(tag)) => registry.resolve(repository, tag, credential).await,
+        (None, None) => registry.resolve(repository, &Tag::parse("latest")?, credential).await,
+    };
+    let Answer::Found(digest) = &answer else {
+        return Ok(Fetched { digest: answer, manifest: None, shape: None, attached: None });
+    };
+    let manifest = registry.manifest(repository, digest, credential).await;
+    let shape = shape(registry, image, &manifest, credential).await;
+    let now = clock::now();
+    let questions = effective.questions(now);
+    let asked = Engine::default();
+    let attached = asked.ask(registry, (repository, digest), &questions, roots, credential, now).await;
+    let attached = Some(Answer::Found(attached));
+    Ok(Fetched { digest: answer, manifest: Some(manifest), shape, attached })
+}
+
+/// The labels of the image, or of the first image of an index: under the digest that is signed.
+async fn shape(
+    registry: &Registry,
+    image: &ImageRef,
+    manifest: &Answer<Manifest>,
+    credential: Option<&Credential>,
+) -> Option<Shape> {
+    let Answer::Found(manifest) = manifest else { return None };
+    if manifest.shape.is_some() {
+        return manifest.shape.clone();
+    }
+    let child = manifest.images.values().next().or(manifest.child.as_ref())?;
+    match registry.manifest(&image.repository, child, credential).await {
+        Answer::Found(child) => child.shape,
+        Answer::Absent | Answer::Unknown(_) => None,
+    }
+}
+
+fn judge(image: &ImageRef, effective: &Effective<'_>, fetched: &Fetched) -> Vec<(Layer, Verdict)> {
+    let mut faults = Faults::default();
+    let rule = selection::rule(None, &mut faults).0;
+    let filter = selection::filter(None, &mut faults);
+    let digest = match &fetched.digest {
+        Answer::Found(digest) => Some(digest),
+        Answer::Absent | Answer::Unknown(_) => None,
+    };
+    // Layers compare it only where there is one: see `has_tag`.
+    let latest = Tag::parse("latest").ok();
+    let Some(tag) = image.tag.as_ref().or(latest.as_ref()) else { return Vec::new() };
+    let names = [image.repository.to_string()];
+    let subject = Subject {
+        tag,
+        digest,
+        answer: Some(&fetched.digest),
+        manifest: fetched.manifest.as_ref(),
+        mirror: None,
+        ledger: &Ledger::new(image.repository.clone()),
+        running: None,
+        left: None,
+        order: Order { rule: &rule, filter: &filter },
+        repositories: &names,
+        attached: fetched.attached.as_ref(),
+        running_attached: None,
+        shape: fetched.shape.as_ref(),
+        running_shape: None,
+        scan: None,
+    };
+    offline::judge(&subject, effective, image.tag.is_some(), clock::now())
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("could not read {}", path.display()))
+}

@@ -1,0 +1,79 @@
+//! The layers that a digest can be judged by without a cluster: no ledger, no nodes, nothing that runs.
+//!
+//! For `rollforward verify`, with the same functions as a pass. What these layers cannot know (soak, drift, what failed here)
+//! is not said to pass: it is not said at all.
+
+use jiff::Timestamp;
+
+use crate::gate::{
+    Layer, Subject, Verdict, Word, binding, log, provenance, reference, resolved, signature, trust,
+};
+use crate::trust::{Demand, Effective};
+
+/// What the layers say, in their order. Without a tag nothing can contradict a version: `has_tag` is false.
+pub fn judge(
+    subject: &Subject<'_>,
+    effective: &Effective<'_>,
+    has_tag: bool,
+    now: Timestamp,
+) -> Vec<(Layer, Verdict)> {
+    let all = [
+        (Layer::Reference, reference::judge(subject, effective)),
+        (Layer::Trust, Some(trust::judge(effective))),
+        (Layer::Digest, Some(resolved::judge(subject))),
+        (Layer::Signature, signature::judge(subject, effective, now)),
+        (Layer::Binding, binding::judge(subject, effective, now).filter(|_| has_tag)),
+        (Layer::Log, log::judge(subject, effective, now)),
+        (Layer::Provenance, provenance::judge(subject, effective, now)),
+        (Layer::Sbom, provenance::sbom(subject, effective, now)),
+    ];
+    let said = all.into_iter().filter_map(|(layer, verdict)| Some((layer, verdict?)));
+    said.filter(|(_, verdict)| verdict.demand != Demand::Off).collect()
+}
+
+/// What they say together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything that is required passes.
+    Verified,
+    /// Something that is required is refused or not there.
+    Refused,
+    /// Nothing is refused, and something that is required could not be asked.
+    Unknown,
+}
+
+/// The outcome of verdicts. A refusal counts for more than silence: asking again does not change it.
+#[must_use]
+pub fn outcome(verdicts: &[(Layer, Verdict)]) -> Outcome {
+    let mut outcome = Outcome::Verified;
+    for (_, verdict) in verdicts.iter().filter(|(_, verdict)| !verdict.lets_through()) {
+        match verdict.word {
+            Word::Fail | Word::Absent => return Outcome::Refused,
+            Word::Unknown | Word::Waiting(_) => outcome = Outcome::Unknown,
+            // It had nothing to look at, because a layer before it was not satisfied: that one counts.
+            Word::Skipped | Word::Pass => {}
+        }
+    }
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reason::Reason;
+
+    #[test]
+    fn a_refusal_counts_for_more_than_silence_and_silence_is_no_pass() {
+        let say = |words: &[(Word, Demand)]| {
+            let verdict = |(word, demand): &(Word, Demand)| {
+                (Layer::Signature, Verdict::new(*word, Reason::SignatureAbsent, "", "").demanded(*demand))
+            };
+            outcome(&words.iter().map(verdict).collect::<Vec<_>>())
+        };
+        let (required, advisory) = (Demand::Required, Demand::Advisory);
+        assert_eq!(say(&[(Word::Pass, required), (Word::Fail, advisory)]), Outcome::Verified);
+        assert_eq!(say(&[(Word::Unknown, required), (Word::Pass, required)]), Outcome::Unknown);
+        assert_eq!(say(&[(Word::Unknown, required), (Word::Absent, required)]), Outcome::Refused);
+        assert_eq!(say(&[(Word::Unknown, advisory)]), Outcome::Verified);
+    }
+}
