@@ -483,6 +483,10 @@ fn canary(
     ledgers: &mut BTreeMap<Repository, Ledger>,
 ) -> RunPlan {
     let run = &open.run;
+    if run.status.started_at.is_none() {
+        // The first patch was written and not recorded: the watch begins now, however long the pods have been there.
+        return wait(facts, run, Phase::Canary);
+    }
     let (pods, judged) = (split(open), judged(run));
     let expected = match &workload.shape {
         Shape::StatefulSet(_) => workload.updatable().max(1),

@@ -79,6 +79,7 @@ pub fn command(world: &mut World, line: &str) -> String {
         }
         ["kill-after-write", writes] => world.operator.dies_after = Some(writes.parse().unwrap()),
         ["kill-before", kind] => world.operator.dies_before = Some((*kind).to_owned()),
+        ["dead-for", time] => world.operator.dead_for = build::duration(time),
         ["before-next-patch", rest @ ..] => world.before_patch = Some(rest.join(" ")),
         ["quota", state] => {
             for deployment in &mut world.deployments {

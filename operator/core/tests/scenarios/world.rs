@@ -70,6 +70,10 @@ pub struct Operator {
     pub dies_after: Option<u32>,
     /// The kind of write that it does not live to.
     pub dies_before: Option<String>,
+    /// How long it takes until the next one comes after the next death.
+    pub dead_for: SignedDuration,
+    /// When the next one comes.
+    dead_until: Timestamp,
     /// How often it was killed since somebody looked.
     pub killed: u32,
     pub next_look: Timestamp,
@@ -115,6 +119,8 @@ impl World {
                 digests: BTreeMap::new(),
                 dies_after: None,
                 dies_before: None,
+                dead_for: SignedDuration::from_secs(2),
+                dead_until: now,
                 killed: 0,
                 next_look: Timestamp::MAX,
             },
@@ -155,6 +161,7 @@ impl World {
             if changed && !self.deployments.is_empty() {
                 self.operator.next_look = self.now;
             }
+            self.operator.next_look = self.operator.next_look.max(self.operator.dead_until);
             if self.policy.is_none() || self.now < self.operator.next_look {
                 return;
             }
@@ -163,7 +170,8 @@ impl World {
                 self.operator.digests.clear();
                 (self.operator.dies_after, self.operator.dies_before) = (None, None);
                 self.operator.killed += 1;
-                self.operator.next_look = self.now + SignedDuration::from_secs(2);
+                self.operator.dead_until = self.now + self.operator.dead_for;
+                self.operator.dead_for = SignedDuration::from_secs(2);
             }
         }
         panic!("{}: the operator looks again and again at one moment", self.now);
