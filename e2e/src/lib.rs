@@ -14,10 +14,12 @@
 
 pub mod cluster;
 pub mod demo;
+pub mod door;
 pub mod harness;
 pub mod image;
 pub mod keeper;
 pub mod operator;
 pub mod parts;
 pub mod shop;
+pub mod simulated;
 pub mod wait;

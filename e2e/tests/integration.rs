@@ -10,6 +10,8 @@
 
 #[path = "integration/canary.rs"]
 mod canary;
+#[path = "integration/kills.rs"]
+mod kills;
 #[path = "integration/masterminds.rs"]
 mod masterminds;
 #[path = "integration/registries.rs"]
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         .chain(targets::trials())
         .chain(registries::trials())
         .chain(canary::trials())
+        .chain(kills::trials())
         .chain(masterminds::trials());
     harness::main(Options { nodes: 0 }, trials.collect())
 }
