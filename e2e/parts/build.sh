@@ -12,7 +12,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/rollforward/parts
-all="etcd cni runc registry masterminds containerd helm prometheus kubernetes"
+all="etcd cni runc registry masterminds firewall containerd helm prometheus kubernetes"
 
 # The hash holds `build` as it stands, not this file: another part in the list rebuilds nothing.
 folder() { printf '%s/%s-%s' "$cache" "$1" "$({ cat "$here/$1/"go.* "$here/$1/"*.go "$here/$1/tags" 2>/dev/null || true; declare -f build; } | sha256sum | cut -c1-12)"; }

@@ -267,6 +267,30 @@ impl Cluster {
         self.spawn("registry", &self.parts.program("registry"), &["serve", &file], &[])
     }
 
+    /// A second door to the same images that wants the user `anna` with the password `geheim`: its `host:port`.
+    pub fn guarded_registry(&self, name: &str) -> anyhow::Result<String> {
+        let host = format!("{}:{}", self.address, free_port(&self.address)?);
+        let passwords = self.folder.join(format!("{name}.htpasswd"));
+        fs::write(&passwords, "anna:$2b$04$f2pNR2rjHH.oT2ZT9vJkWOlI04GzF1XKn4YG4VnRTOY86xuDFxq1C\n")?;
+        let file = self.folder.join(format!("{name}.yml"));
+        fs::write(
+            &file,
+            format!(
+                "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {0}/registry}}}}\nhttp: {{addr: \"{host}\"}}\nauth: {{htpasswd: {{realm: guarded, path: {1}}}}}\n",
+                self.folder.display(),
+                passwords.display()
+            ),
+        )?;
+        let file = file.display().to_string();
+        self.spawn(name, &self.parts.program("registry"), &["serve", &file], &[])?;
+        for entry in
+            fs::read_dir(&self.folder)?.flatten().filter(|entry| entry.path().join("certs.d").exists())
+        {
+            node::speaks_plain_http(&entry.path(), &host)?;
+        }
+        Ok(host)
+    }
+
     fn start_control_plane(&self) -> anyhow::Result<()> {
         let (client, peer) = (free_port("127.0.0.1")?, free_port("127.0.0.1")?);
         let etcd = [

@@ -15,6 +15,7 @@
 pub mod cluster;
 pub mod demo;
 pub mod door;
+pub mod fault;
 pub mod harness;
 pub mod image;
 pub mod keeper;

@@ -25,6 +25,12 @@ pub struct Shop {
     pub namespace: String,
     pub repository: String,
     pub operator: Option<Operator>,
+    /// What the workload runs where it is not the repository's 1.0.0.
+    pub image: String,
+    /// Further registries that the operator speaks plain http to, as `host:port`.
+    pub plain_http: Vec<String>,
+    /// Lines below the policy's `spec:`, two spaces deep.
+    pub policy_settings: String,
     client: kube::Client,
 }
 
@@ -57,15 +63,25 @@ impl Shop {
             namespace: name.to_owned(),
             repository,
             operator: None,
+            image: String::new(),
+            plain_http: Vec::new(),
+            policy_settings: String::new(),
             client,
         })
     }
 
     /// Starts the operator for this namespace; `extra` is YAML of further configuration keys.
     pub async fn start_operator(&mut self, extra: &str) -> anyhow::Result<()> {
-        let config = format!("watchNamespaces: [{}]\n{extra}", self.namespace);
+        let own = self.cluster.registry_host();
+        let hosts = self.plain_http.iter().map(String::as_str).chain([own]);
+        let hosts: Vec<String> = hosts.map(|host| format!("\"{host}\"")).collect();
+        let config = format!(
+            "watchNamespaces: [{}]\nregistries: {{plainHttp: [{}]}}\n{extra}\n",
+            self.namespace,
+            hosts.join(", ")
+        );
         let name = format!("operator-{}", self.namespace);
-        self.operator = Some(Operator::start(&self.cluster, &name, &config).await?);
+        self.operator = Some(Operator::start_with(&self.cluster, &name, &config).await?);
         Ok(())
     }
 
@@ -110,8 +126,13 @@ spec:
         self.policy_named("web", more)
     }
 
-    /// Applies a policy for the Deployment `web`.
+    /// Applies a policy for the Deployment `web` that looks every second.
     pub fn policy_named(&self, name: &str, more: &str) -> anyhow::Result<String> {
+        self.policy_every(name, "1s", more)
+    }
+
+    /// Applies a policy for the Deployment `web` that looks so often.
+    pub fn policy_every(&self, name: &str, interval: &str, more: &str) -> anyhow::Result<String> {
         self.cluster.apply(
             &self.namespace,
             &format!(
@@ -120,7 +141,7 @@ kind: UpdatePolicy
 metadata: {{name: {name}}}
 spec:
   targets: [{{apiVersion: apps/v1, kind: Deployment, name: web}}]
-  schedule: {{interval: 1s}}
+  schedule: {{interval: {interval}}}
 {more}
 "
             ),

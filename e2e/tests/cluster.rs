@@ -12,6 +12,10 @@
 mod chart;
 #[path = "cluster/faults.rs"]
 mod faults;
+#[path = "cluster/noise.rs"]
+mod noise;
+#[path = "cluster/surroundings.rs"]
+mod surroundings;
 #[path = "cluster/walk.rs"]
 mod walk;
 
@@ -21,6 +25,12 @@ use e2e::cluster::Options;
 use e2e::harness;
 
 fn main() -> ExitCode {
-    let trials = walk::trials().into_iter().chain(chart::trials()).chain(faults::trials()).collect();
-    harness::main(Options { nodes: 1 }, trials)
+    // The long ones first, or the others wait for them at the end.
+    let trials = noise::trials()
+        .into_iter()
+        .chain(surroundings::trials())
+        .chain(faults::trials())
+        .chain(walk::trials())
+        .chain(chart::trials());
+    harness::main(Options { nodes: 2 }, trials.collect())
 }

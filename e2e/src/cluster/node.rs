@@ -52,16 +52,19 @@ fn network(cluster: &Cluster, number: u8) -> anyhow::Result<String> {
     Ok(address)
 }
 
+impl Cluster {
+    /// Drops what the pods of a node send to a port of the bridge, from now on, by a rule of nftables in its network
+    /// namespace: the bridge plugin enforces no NetworkPolicy.
+    pub fn drop_egress(&self, number: u8, port: u16) -> anyhow::Result<()> {
+        let inside = format!("--net=/run/netns/{}", namespace(self, number));
+        let program = self.parts.program("firewall").display().to_string();
+        run("nsenter", &[&inside, &program, &self.address, &port.to_string()])
+    }
+}
+
 fn containerd(cluster: &Cluster, number: u8, folder: &Path) -> anyhow::Result<PathBuf> {
     let registry = cluster.registry_host();
-    let hosts = folder.join("certs.d").join(registry);
-    fs::create_dir_all(&hosts)?;
-    fs::write(
-        hosts.join("hosts.toml"),
-        format!(
-            "server = \"http://{registry}\"\n[host.\"http://{registry}\"]\n  capabilities = [\"pull\", \"resolve\"]\n"
-        ),
-    )?;
+    speaks_plain_http(folder, registry)?;
     let nets = folder.join("net.d");
     fs::create_dir_all(&nets)?;
     let bridge = json!({
@@ -94,6 +97,16 @@ fn containerd(cluster: &Cluster, number: u8, folder: &Path) -> anyhow::Result<Pa
     ];
     cluster.spawn(&format!("containerd-{number}"), Path::new("nsenter"), &arguments, &[("PATH", &path)])?;
     Ok(socket)
+}
+
+/// Lets a node pull from a registry by plain http; containerd reads this anew at each pull.
+pub(super) fn speaks_plain_http(folder: &Path, registry: &str) -> anyhow::Result<()> {
+    let hosts = folder.join("certs.d").join(registry);
+    fs::create_dir_all(&hosts)?;
+    let text = format!(
+        "server = \"http://{registry}\"\n[host.\"http://{registry}\"]\n  capabilities = [\"pull\", \"resolve\"]\n"
+    );
+    Ok(fs::write(hosts.join("hosts.toml"), text)?)
 }
 
 fn containerd_config(cluster: &Cluster, folder: &Path, socket: &Path) -> String {

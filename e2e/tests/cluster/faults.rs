@@ -1,16 +1,12 @@
-//! Images and environments that fail on a real node: what is done, the cause by its code, the sentence.
+//! Images that fail on a real node: what is done, the cause by its code, the sentence. Surroundings: `surroundings.rs`.
 
 use std::sync::Arc;
 
-use anyhow::ensure;
 use e2e::cluster::Cluster;
+use e2e::fault::{Action, Fault, When};
 use e2e::harness::{Named, trial};
 use e2e::image::Image;
-use e2e::shop::{Shop, Workload};
-
-const PROBE: &str = "        readinessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1}";
-const POLICY: &str = "  verification: {unsigned: Allow, soak: {unsigned: 0s}}
-  rollout: {bake: 3s, deadline: 45s, quarantine: {afterFails: 1, retryAfter: 1h}}";
+use e2e::shop::Shop;
 
 pub(crate) fn trials() -> Vec<Named> {
     vec![
@@ -20,238 +16,208 @@ pub(crate) fn trials() -> Vec<Named> {
         trial("an image that needs more memory than it may have is named so", out_of_memory),
         trial("an image whose program is missing is named by the runtime's words", missing_program),
         trial("an image that runs as root where that is forbidden is refused by security, and said so", root),
+        trial("an image whose user is a name cannot be told from root, and that is said", named_user),
         trial(
             "an image that never becomes Ready is rolled back at the deadline with the probe's words",
             never_ready,
         ),
-        trial("an image that is gone when the node pulls it is named so", gone),
-        trial("a missing Secret key is the environment's fault: rolled back, not quarantined", config),
+        trial("an image that has moved its readiness path is rolled back with the probe's words", moved_path),
+        trial("an image without the node's platform is not begun with", wrong_platform),
+        trial("an image whose program is of another machine than it says is rolled back", lying_platform),
+        trial("an image whose layer is gone when the node pulls it is named so", layer_gone),
+        trial("a digest deleted from the registry before the node pulls it is named so", digest_gone),
+        trial("an image that writes where the root is read-only is rolled back", read_only_root),
     ]
-}
-
-struct Fault<'a> {
-    name: &'a str,
-    image: Image,
-    container: &'a str,
-    reason: &'a str,
-    says: &'a [&'a str],
-    quarantined: bool,
-    /// Short where only the deadline decides.
-    deadline: &'a str,
-    /// Longer than what the image needs to fail, also on a busy node.
-    bake: &'a str,
-}
-
-async fn check(cluster: Arc<Cluster>, fault: Fault<'_>) -> anyhow::Result<()> {
-    let mut shop = Shop::open(&cluster, fault.name).await?;
-    let container = format!("{PROBE}\n{}", fault.container);
-    shop.workload(&Workload { container: &container, ..Workload::default() })?;
-    shop.wait_available(2).await?;
-    shop.start_operator("").await?;
-    shop.policy(
-        &POLICY.replace("45s", fault.deadline).replace("bake: 3s", &format!("bake: {}", fault.bake)),
-    )?;
-    shop.wait_condition("UpToDate", "True", "NewestRuns").await?;
-    let before: Vec<String> = pods(&shop)?;
-    let digest = shop.push("1.0.1", fault.image).await?;
-    let (reason, message) = shop.wait_run("1.0.1").await?;
-    ensure!(reason == fault.reason, "expected {}, got {reason}: {message}", fault.reason);
-    let end = if fault.quarantined { "Not retried by itself." } else { "Tried once more " };
-    let parts: Vec<&str> = fault.says.iter().copied().chain([end]).collect();
-    shop.wait_says("Blocked", fault.reason, &parts).await?;
-    shop.wait_event("web", &format!("{}: 1.0.1@{}: expected ", fault.reason, &digest[7..15])).await?;
-    if fault.quarantined {
-        shop.wait_event("web", "DigestQuarantined: ").await?;
-    } else {
-        let events = shop.events("web")?;
-        ensure!(!events.contains("DigestQuarantined: "), "{events}");
-    }
-    shop.wait_image(":1.0.0").await?;
-    shop.wait_available(2).await?;
-    shop.assert_no_held_field().await?;
-    ensure!(pods(&shop)? == before, "old pods were lost: {before:?} before, {:?} after", pods(&shop)?);
-    shop.close()
-}
-
-fn pods(shop: &Shop) -> anyhow::Result<Vec<String>> {
-    let listed = shop.kubectl(&[
-        "get",
-        "pods",
-        "-l",
-        "app=web",
-        "-o",
-        "name",
-        "--field-selector",
-        "status.phase=Running",
-    ])?;
-    Ok(listed.lines().map(str::to_owned).collect())
 }
 
 async fn crash(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     let fault = Fault {
-        name: "crash",
-        image: Image::new("1.0.1").arguments(&["--exit", "78"]),
-        container: "",
+        new: Image::new("1.0.1").arguments(&["--exit", "78"]),
         reason: "CrashExit",
         says: &[
             "expected the canary to stay up 3s, observed 3 crashes in ",
             "exit code 78, on node-a. The image is at fault, not the cluster: 2 of 2 old pods Ready with 0 restarts, and none shows this. ",
             "Publish a newer tag, or: kubectl rollforward release web sha256:",
         ],
-        quarantined: true,
-        deadline: "45s",
-        bake: "3s",
+        ..Fault::new("crash")
     };
-    check(cluster, fault).await
+    fault.check(cluster).await
 }
 
 async fn late_crash(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     let fault = Fault {
-        name: "late-crash",
-        image: Image::new("1.0.1").arguments(&["--exit", "1", "--after", "1500"]),
-        container: "",
+        new: Image::new("1.0.1").arguments(&["--exit", "1", "--after", "1500"]),
         reason: "CrashExit",
         says: &["exit code 1, on node-a"],
-        quarantined: true,
-        deadline: "45s",
         bake: "8s",
+        ..Fault::new("late-crash")
     };
-    check(cluster, fault).await
+    fault.check(cluster).await
 }
 
 async fn signal(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     let fault = Fault {
-        name: "signal",
-        image: Image::new("1.0.1").arguments(&["--signal", "11"]),
-        container: "",
+        new: Image::new("1.0.1").arguments(&["--signal", "11"]),
         reason: "CrashSignal",
         says: &["3 crashes in ", "ended by SIGSEGV, on node-a"],
-        quarantined: true,
-        deadline: "45s",
-        bake: "3s",
+        ..Fault::new("signal")
     };
-    check(cluster, fault).await
+    fault.check(cluster).await
 }
 
 async fn out_of_memory(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     let fault = Fault {
-        name: "memory",
-        image: Image::new("1.0.1").arguments(&["--alloc"]),
+        new: Image::new("1.0.1").arguments(&["--alloc"]),
         container: "        resources: {limits: {memory: 16Mi}}",
         reason: "OutOfMemory",
         says: &["3 crashes in ", "memory", "limit 16Mi"],
-        quarantined: true,
-        deadline: "45s",
-        bake: "3s",
+        ..Fault::new("memory")
     };
-    check(cluster, fault).await
+    fault.check(cluster).await
 }
 
 async fn missing_program(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     let fault = Fault {
-        name: "missing-program",
-        image: Image::new("1.0.1").entrypoint("/renamed"),
-        container: "",
+        new: Image::new("1.0.1").entrypoint("/renamed"),
         reason: "StartFailed",
         says: &["observed ", "/renamed", "no such file or directory"],
-        quarantined: true,
-        deadline: "45s",
-        bake: "3s",
+        ..Fault::new("missing-program")
     };
-    check(cluster, fault).await
+    fault.check(cluster).await
 }
 
 async fn root(cluster: Arc<Cluster>) -> anyhow::Result<()> {
-    let mut shop = Shop::open(&cluster, "root").await?;
     // The running image has a user of its own; the new one does not.
-    shop.push("1.0.0", Image::new("1.0.0").user("1000")).await?;
-    let container = format!("{PROBE}\n        securityContext: {{runAsNonRoot: true}}");
-    shop.workload(&Workload { container: &container, ..Workload::default() })?;
-    shop.wait_available(2).await?;
-    shop.start_operator("").await?;
-    shop.policy(POLICY)?;
-    shop.wait_condition("UpToDate", "True", "NewestRuns").await?;
-    shop.push("1.0.1", Image::new("1.0.1")).await?;
-    let message = shop.wait_condition("Blocked", "True", "RunAsNonRoot").await?;
-    shop.wait_run("1.0.1").await?;
-    ensure!(message.contains("the security layer refused it, not the application: "), "{message}");
-    ensure!(message.contains("container has runAsNonRoot and image will run as root"), "{message}");
-    shop.assert_no_held_field().await?;
-    shop.close()
+    let fault = Fault {
+        old: Image::new("1.0.0").user("1000"),
+        container: "        securityContext: {runAsNonRoot: true}",
+        reason: "RunAsNonRoot",
+        says: &[
+            "the security layer refused it, not the application: ",
+            "container has runAsNonRoot and image will run as root",
+        ],
+        ..Fault::new("root")
+    };
+    fault.check(cluster).await
+}
+
+async fn named_user(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let fault = Fault {
+        old: Image::new("1.0.0").user("1000"),
+        new: Image::new("1.0.1").user("app"),
+        container: "        securityContext: {runAsNonRoot: true}",
+        reason: "RunAsNonRoot",
+        says: &[
+            "the security layer refused it, not the application: ",
+            "image has non-numeric user (app), cannot verify user is non-root",
+        ],
+        ..Fault::new("named-user")
+    };
+    fault.check(cluster).await
 }
 
 async fn never_ready(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     let fault = Fault {
-        name: "never-ready",
-        image: Image::new("1.0.1").arguments(&["--never-ready"]),
-        container: "",
+        new: Image::new("1.0.1").arguments(&["--never-ready"]),
         reason: "NotReady",
         says: &[
             "expected the canary to start and stay Ready for 3s, observed Readiness probe failed: HTTP probe failed with statuscode: 503",
         ],
-        quarantined: true,
         deadline: "12s",
-        bake: "3s",
+        ..Fault::new("never-ready")
     };
-    check(cluster, fault).await
+    fault.check(cluster).await
 }
 
-async fn gone(cluster: Arc<Cluster>) -> anyhow::Result<()> {
-    let mut shop = Shop::open(&cluster, "gone").await?;
-    shop.workload(&Workload { container: PROBE, ..Workload::default() })?;
-    shop.wait_available(2).await?;
+async fn moved_path(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let fault = Fault {
+        new: Image::new("1.0.1").arguments(&["--ready-path", "/healthz"]),
+        reason: "NotReady",
+        says: &["observed Readiness probe failed: HTTP probe failed with statuscode: 404"],
+        deadline: "12s",
+        ..Fault::new("moved-path")
+    };
+    fault.check(cluster).await
+}
+
+async fn wrong_platform(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let fault = Fault {
+        new: Image::new("1.0.1").architecture("riscv64"),
+        action: Action::Held,
+        reason: "PlatformMissing",
+        says: &[
+            "1.0.1@",
+            "expected an image for linux/",
+            "observed only linux/riscv64. Publish it for linux/",
+        ],
+        ..Fault::new("wrong-platform")
+    };
+    fault.check(cluster).await
+}
+
+async fn lying_platform(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    // runc has given its place to the program when the kernel refuses that: 255 is all that the API shows.
+    let fault = Fault {
+        new: Image::new("1.0.1").foreign(),
+        reason: "CrashExit",
+        says: &["3 crashes in ", "exit code 255, on node-a"],
+        ..Fault::new("lying-platform")
+    };
+    fault.check(cluster).await
+}
+
+async fn layer_gone(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     // The layer's blob is removed behind the registry's back: the manifest is there, the content is not.
-    shop.start_operator("").await?;
-    shop.policy(&POLICY.replace("soak: {unsigned: 0s}", "soak: {unsigned: 3s}"))?;
-    shop.wait_condition("UpToDate", "True", "NewestRuns").await?;
-    let digest = shop.push("1.0.1", Image::new("1.0.1-gone")).await?;
-    shop.wait_condition("UpToDate", "False", "Soaking").await?;
-    remove_layer(&shop, &digest)?;
-    let (reason, message) = shop.wait_run("1.0.1").await?;
-    ensure!(["PullNotFound", "PullInvalid"].contains(&reason.as_str()), "{reason}: {message}");
-    ensure!(
-        message.contains("expected the node to pull the image, observed ErrImagePull: ")
-            || message.contains("observed ImagePullBackOff: ")
-            || message.contains("observed Failed to pull"),
-        "{message}"
-    );
-    shop.assert_no_held_field().await?;
-    shop.close()
+    let fault = Fault {
+        new: Image::new("1.0.1-gone"),
+        change: Some((When::Soaking, remove_layer)),
+        reason: "PullNotFound",
+        says: &["expected the node to pull the image, observed "],
+        deadline: "15s",
+        ..Fault::new("layer-gone")
+    };
+    fault.check(cluster).await
 }
 
 /// Removes the layer of a manifest from the registry's storage.
 fn remove_layer(shop: &Shop, digest: &str) -> anyhow::Result<()> {
-    let root = shop.cluster.folder.join("registry/docker/registry/v2/blobs/sha256");
-    let data = |digest: &str| {
-        let hex = digest.trim_start_matches("sha256:");
-        root.join(&hex[..2]).join(hex).join("data")
-    };
-    let manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(data(digest))?)?;
+    let manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(blob(shop, digest))?)?;
     let layer = manifest["layers"][0]["digest"].as_str().unwrap_or_default().to_owned();
-    Ok(std::fs::remove_file(data(&layer))?)
+    Ok(std::fs::remove_file(blob(shop, &layer))?)
 }
 
-async fn config(cluster: Arc<Cluster>) -> anyhow::Result<()> {
-    let mut shop = Shop::open(&cluster, "config").await?;
-    shop.kubectl(&["create", "secret", "generic", "settings", "--from-literal=level=1"])?;
-    let container = format!(
-        "{PROBE}\n        env: [{{name: LEVEL, valueFrom: {{secretKeyRef: {{name: settings, key: level}}}}}}]"
-    );
-    shop.workload(&Workload { container: &container, ..Workload::default() })?;
-    shop.wait_available(2).await?;
-    shop.start_operator("").await?;
-    shop.policy(&POLICY.replace("45s", "12s"))?;
-    shop.wait_condition("UpToDate", "True", "NewestRuns").await?;
-    shop.kubectl(&["delete", "secret", "settings"])?;
-    shop.push("1.0.1", Image::new("1.0.1")).await?;
-    let (reason, message) = shop.wait_run("1.0.1").await?;
-    ensure!(reason == "ConfigMissing", "{reason}: {message}");
-    ensure!(message.contains("secret \"settings\" not found"), "{message}");
-    shop.wait_says("Blocked", "ConfigMissing", &["Tried once more "]).await?;
-    ensure!(
-        !shop.events("web")?.contains("DigestQuarantined"),
-        "the environment's fault quarantines nothing"
-    );
-    shop.assert_no_held_field().await?;
-    shop.close()
+fn blob(shop: &Shop, digest: &str) -> std::path::PathBuf {
+    let hex = digest.trim_start_matches("sha256:");
+    let root = shop.cluster.folder.join("registry/docker/registry/v2/blobs/sha256");
+    root.join(&hex[..2]).join(hex).join("data")
+}
+
+async fn digest_gone(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    // The policy looks seldom: what it knows of the tag is older than the deletion.
+    let fault = Fault {
+        interval: "60s",
+        change: Some((When::Soaking, |shop, digest| {
+            let repository =
+                shop.cluster.folder.join("registry/docker/registry/v2/repositories").join(&shop.repository);
+            let hex = digest.trim_start_matches("sha256:");
+            std::fs::remove_dir_all(repository.join("_manifests/revisions/sha256").join(hex))?;
+            Ok(std::fs::remove_dir_all(repository.join("_manifests/tags/1.0.1"))?)
+        })),
+        reason: "PullNotFound",
+        says: &["expected the node to pull the image, observed "],
+        deadline: "15s",
+        ..Fault::new("digest-gone")
+    };
+    fault.check(cluster).await
+}
+
+async fn read_only_root(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let fault = Fault {
+        new: Image::new("1.0.1").arguments(&["--write", "/cache"]),
+        container: "        securityContext: {readOnlyRootFilesystem: true}",
+        reason: "CrashExit",
+        says: &["exit code 1, on node-a"],
+        ..Fault::new("read-only-root")
+    };
+    fault.check(cluster).await
 }
