@@ -6,8 +6,6 @@
 
 pub mod attribute;
 pub mod classify;
-pub mod jobs;
-pub mod statistics;
 
 use std::collections::BTreeSet;
 

@@ -197,9 +197,9 @@ impl MiniSigstore {
             let all: Vec<Value> = certificates.iter().map(|one| json!({"rawBytes": encode(one)})).collect();
             json!({"certificates": all})
         };
-        let authority = json!({"subject": {"commonName": "mini"}, "uri": "https://ca.mini.test",
+        let authority = json!({"subject": {"commonName": "mini", "organization": "mini"}, "uri": "https://ca.mini.test",
             "certChain": chain(&[&self.authority.certificate]), "validFor": {"start": start.to_string()}});
-        let timestamps = json!({"subject": {"commonName": "mini"}, "uri": "https://tsa.mini.test",
+        let timestamps = json!({"subject": {"commonName": "mini", "organization": "mini"}, "uri": "https://tsa.mini.test",
             "certChain": chain(&[&self.timestamp_certificate, &self.timestamp_authority.certificate]),
             "validFor": {"start": start.to_string()}});
         let details = "PKIX_ECDSA_P256_SHA_256";
@@ -265,6 +265,8 @@ impl MiniSigstore {
         let mut annotations = BTreeMap::from([
             ("dev.cosignproject.cosign/signature".to_owned(), encode(&signature)),
             ("dev.sigstore.cosign/certificate".to_owned(), pem),
+            // The root too, as Fulcio hands it out.
+            ("dev.sigstore.cosign/chain".to_owned(), self::pem("CERTIFICATE", &self.authority.certificate)),
         ]);
         annotations.insert("dev.sigstore.cosign/bundle".to_owned(), legacy_entry(&entry));
         (payload, annotations)

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::Store;
@@ -21,7 +21,7 @@ use rollforward_core::reason::Reason;
 use rollforward_core::rollout::{OpenRun, Run};
 use rollforward_core::scan::{self, Scan};
 use rollforward_core::select;
-use rollforward_core::workload::{Kind, Shape, Workload, WorkloadId};
+use rollforward_core::workload::Workload;
 use tokio::sync::Mutex;
 
 use super::places::{Places, RunName};
@@ -30,7 +30,6 @@ use crate::clock;
 use crate::config::Config;
 use crate::convert;
 use crate::kubernetes::secrets::{self, Trouble};
-use crate::kubernetes::workloads::Object;
 use crate::kubernetes::{store, workloads};
 use crate::registry::Credential;
 use crate::registry::pull_secret::Keyring;
@@ -68,13 +67,11 @@ impl Stores {
         runs
     }
 
-    /// The runs that the watch shows, and whether each takes a place.
+    /// The runs that the watch shows, and whether each is open.
     fn known_runs(&self) -> BTreeMap<RunName, bool> {
         let read = |run: Arc<DeserializeGuard<UpdateRun>>| {
             let run = run.0.as_ref().ok()?;
-            // A CronJob's run may be watched for weeks: it takes no place.
-            let takes = convert::run::is_open(run) && run.spec.workload.kind != Kind::CronJob.name();
-            Some(((run.namespace()?, run.name_any()), takes))
+            Some(((run.namespace()?, run.name_any()), convert::run::is_open(run)))
         };
         self.runs.iter().flat_map(Store::state).filter_map(read).collect()
     }
@@ -158,15 +155,16 @@ pub async fn observe(
     let (found, mut untracked) = targets(ctx, object, namespace).await?;
     let mut tracks = Vec::new();
     let mut wishes: BTreeMap<Repository, Wish> = BTreeMap::new();
-    for (target, containers) in &found {
-        let workloads::Whole { workload, revisions, pods } = workloads::whole(&ctx.client, target).await?;
+    for (deployment, containers) in &found {
+        let workload = workloads::workload(deployment);
+        let (sets, pods) = workloads::pods(&ctx.client, deployment).await?;
         for mut track in split(&workload, containers, object, &mut untracked) {
-            track.revisions.clone_from(&revisions);
+            track.replica_sets.clone_from(&sets);
             track.pods.clone_from(&pods);
-            track.conflict = conflict(ctx, object, target, &track);
+            track.conflict = conflict(ctx, object, deployment, &track);
             track.busy = busy(ctx, policy, &track.workload);
             if !wishes.contains_key(&track.repository) {
-                let wish = wish(ctx, object, policy, target, &track.repository).await;
+                let wish = wish(ctx, object, policy, deployment, &track.repository).await;
                 wishes.insert(track.repository.clone(), wish);
             }
             if let Some(wish) = wishes.get_mut(&track.repository) {
@@ -214,7 +212,7 @@ pub async fn observe(
     Ok(Observed { seen, credentials })
 }
 
-type Found = Vec<(Object, Vec<String>)>;
+type Found = Vec<(Deployment, Vec<String>)>;
 
 async fn targets(
     ctx: &Context,
@@ -233,31 +231,13 @@ async fn targets(
                 observed: "no such workload yet".to_owned(),
             });
         }
-        for workload in matched {
-            if target.name.is_none() && is_critical(&workload) {
-                untracked.push(Untracked {
-                    reason: Reason::NodeCritical,
-                    what: workload.workload().title(),
-                    observed: "node-critical, matched by labels only; a target has to name it".to_owned(),
-                });
-                continue;
-            }
-            if !found.iter().any(|(known, _)| known.uid() == workload.uid()) {
-                found.push((workload, containers.clone()));
+        for deployment in matched {
+            if !found.iter().any(|(known, _)| known.uid() == deployment.uid()) {
+                found.push((deployment, containers.clone()));
             }
         }
     }
-    // CronJobs go last, whatever the order of the targets: nothing waits for their runs.
-    found.sort_by_key(|(object, _)| matches!(object, Object::CronJob(_)));
     Ok((found, untracked))
-}
-
-/// Whether the nodes cannot do without it: a bad pod may cut the network that a rollback needs.
-fn is_critical(object: &Object) -> bool {
-    match object.workload().shape {
-        Shape::DaemonSet(own) => own.is_critical,
-        Shape::Deployment(_) | Shape::StatefulSet(_) | Shape::CronJob(_) => false,
-    }
 }
 
 fn describe(target: &Target) -> String {
@@ -267,11 +247,9 @@ fn describe(target: &Target) -> String {
     }
 }
 
-async fn matching(ctx: &Context, target: &Target, namespace: &str) -> Result<Vec<Object>, Error> {
-    // The schema admits no other; a newer one may, and then there is nothing here that it names.
-    let Some(kind) = Kind::parse(&target.kind) else { return Ok(Vec::new()) };
+async fn matching(ctx: &Context, target: &Target, namespace: &str) -> Result<Vec<Deployment>, Error> {
     if let Some(name) = &target.name {
-        let found = workloads::get(&ctx.client, kind, namespace, name).await?;
+        let found = workloads::deployment(&ctx.client, namespace, name).await?;
         return Ok(found.into_iter().collect());
     }
     let labels: Vec<String> = target
@@ -283,7 +261,7 @@ async fn matching(ctx: &Context, target: &Target, namespace: &str) -> Result<Vec
     if labels.is_empty() {
         return Ok(Vec::new());
     }
-    Ok(workloads::list(&ctx.client, kind, namespace, &labels.join(",")).await?)
+    Ok(workloads::deployments(&ctx.client, namespace, &labels.join(",")).await?)
 }
 
 /// Splits a workload into tracks: its containers by the repository that they run.
@@ -319,7 +297,7 @@ fn split(
                 workload: workload.clone(),
                 repository: image.repository.clone(),
                 containers: vec![(container.clone(), image)],
-                revisions: Vec::new(),
+                replica_sets: Vec::new(),
                 pods: Vec::new(),
                 conflict: None,
                 busy: None,
@@ -339,7 +317,7 @@ fn split(
 }
 
 /// The older policy that moves one of the track's containers.
-fn conflict(ctx: &Context, own: &UpdatePolicy, workload: &Object, track: &Track) -> Option<String> {
+fn conflict(ctx: &Context, own: &UpdatePolicy, deployment: &Deployment, track: &Track) -> Option<String> {
     let age = |policy: &UpdatePolicy| (policy.creation_timestamp(), policy.name_any());
     ctx.stores.policies.iter().flat_map(Store::state).find_map(|other| {
         let other = other.0.as_ref().ok()?;
@@ -351,7 +329,7 @@ fn conflict(ctx: &Context, own: &UpdatePolicy, workload: &Object, track: &Track)
             other.spec.image.as_ref().and_then(|image| image.repositories.clone()).unwrap_or_default();
         let repository = track.repository.to_string();
         let wants = |target: &Target| {
-            matches(target, &track.workload.id, workload.metadata())
+            matches_labels(target, &deployment.name_any(), deployment.labels())
                 && (patterns.is_empty()
                     || patterns.iter().any(|pattern| select::glob_matches(pattern, &repository)))
                 && target.containers.as_ref().is_none_or(|names| {
@@ -362,18 +340,9 @@ fn conflict(ctx: &Context, own: &UpdatePolicy, workload: &Object, track: &Track)
     })
 }
 
-fn matches(target: &Target, id: &WorkloadId, metadata: &ObjectMeta) -> bool {
-    let none = BTreeMap::new();
-    let labels = metadata.labels.as_ref().unwrap_or(&none);
-    matches_labels(target, id.kind, &id.name, labels)
-}
-
-/// Whether a target means the workload of this kind, name and labels.
+/// Whether a target means the workload of this name and these labels.
 #[must_use]
-pub fn matches_labels(target: &Target, kind: Kind, name: &str, labels: &BTreeMap<String, String>) -> bool {
-    if target.kind != kind.name() {
-        return false;
-    }
+pub fn matches_labels(target: &Target, name: &str, labels: &BTreeMap<String, String>) -> bool {
     if let Some(wanted) = &target.name {
         return wanted == name;
     }
@@ -395,16 +364,14 @@ async fn open_runs(ctx: &Context, runs: &[Run]) -> Result<Vec<OpenRun>, Error> {
     let mut open = Vec::new();
     for run in runs.iter().filter(|run| run.status.finished_at.is_none()) {
         let id = &run.workload;
-        let found = workloads::get(&ctx.client, id.kind, &id.namespace, &id.name).await?;
-        let found = found.filter(|object| object.uid() == id.uid);
-        let (workload, revisions, pods) = match &found {
-            Some(object) => {
-                let whole = workloads::whole(&ctx.client, object).await?;
-                (Some(whole.workload), whole.revisions, whole.pods)
-            }
-            None => (None, Vec::new(), Vec::new()),
+        let found = workloads::deployment(&ctx.client, &id.namespace, &id.name).await?;
+        let found = found.filter(|deployment| deployment.uid().as_deref() == Some(&id.uid));
+        let (replica_sets, pods) = match &found {
+            Some(deployment) => workloads::pods(&ctx.client, deployment).await?,
+            None => (Vec::new(), Vec::new()),
         };
-        open.push(OpenRun { run: run.clone(), workload, revisions, pods });
+        let workload = found.as_ref().map(workloads::workload);
+        open.push(OpenRun { run: run.clone(), workload, replica_sets, pods });
     }
     open.sort_by_key(|one| one.run.created_at);
     Ok(open)
@@ -466,12 +433,12 @@ async fn wish(
     ctx: &Context,
     object: &UpdatePolicy,
     policy: &Policy,
-    workload: &Object,
+    deployment: &Deployment,
     repository: &Repository,
 ) -> Wish {
     let namespace = object.namespace().unwrap_or_default();
     let (keyring, mut trouble) =
-        secrets::keyring(&ctx.client, &namespace, &pull_secrets(object), workload.template()).await;
+        secrets::keyring(&ctx.client, &namespace, &pull_secrets(object), deployment).await;
     let credential = credential(ctx, &keyring, repository, &mut trouble).await;
     let source_credential = match &policy.source {
         Some(source) => self::credential(ctx, &keyring, source, &mut trouble).await,

@@ -131,7 +131,6 @@ mod tests {
             abandoned: None,
             newest_inside: None,
             newest_outside: None,
-            runs: super::super::RunMemory::default(),
         }
     }
 

@@ -3,12 +3,12 @@
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
-    IsCa, Issuer, KeyPair, PublicKeyData as _, SanType, SerialNumber, SigningKey as _,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData as _, SanType, SerialNumber, SigningKey as _,
 };
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
-use super::der::{octets, parts, utf8};
+use super::der::{octets, oid, parts, sequence, utf8};
 
 const FULCIO: [u64; 8] = [1, 3, 6, 1, 4, 1, 57264, 1];
 const STAMPS: &[u64] = &[1, 3, 6, 1, 4, 1, 11129, 2, 4, 2];
@@ -25,6 +25,7 @@ impl Authority {
     pub(super) fn new(name: &str, now: Timestamp) -> Self {
         let mut parameters = CertificateParams::new(Vec::new()).unwrap();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         parameters.distinguished_name = DistinguishedName::new();
         parameters.distinguished_name.push(DnType::CommonName, name);
         parameters.not_before = moment(now, -SignedDuration::from_hours(24 * 30));
@@ -35,6 +36,9 @@ impl Authority {
     }
 
     fn issue(&self, parameters: &CertificateParams, key: &KeyPair) -> Vec<u8> {
+        let mut parameters = parameters.clone();
+        parameters.use_authority_key_identifier_extension = true;
+        parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         let issuer = Issuer::from_params(&self.parameters, &self.key);
         parameters.signed_by(key, &issuer).unwrap().der().to_vec()
     }
@@ -43,7 +47,11 @@ impl Authority {
     pub(super) fn for_timestamps(&self, key: &KeyPair, now: Timestamp) -> Vec<u8> {
         let mut parameters = CertificateParams::new(Vec::new()).unwrap();
         parameters.distinguished_name.push(DnType::CommonName, "timestamps");
-        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::TimeStamping];
+        // Critical, as RFC 3161 wants it.
+        let usage = sequence(&[oid(&[1, 3, 6, 1, 5, 5, 7, 3, 8])]);
+        let mut usage = CustomExtension::from_oid_content(&[2, 5, 29, 37], usage);
+        usage.set_criticality(true);
+        parameters.custom_extensions.push(usage);
         parameters.not_before = moment(now, -SignedDuration::from_hours(24 * 20));
         parameters.not_after = moment(now, SignedDuration::from_hours(24 * 300));
         self.issue(&parameters, key)
@@ -64,9 +72,13 @@ impl Authority {
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
         parameters.not_before = moment(not_before, SignedDuration::ZERO);
         parameters.not_after = moment(not_before, SignedDuration::from_mins(10));
-        for (number, value) in [(8, who.issuer)].into_iter().chain(who.claims.iter().copied()) {
-            let oid: Vec<u64> = FULCIO.into_iter().chain([number]).collect();
-            parameters.custom_extensions.push(CustomExtension::from_oid_content(&oid, utf8(value)));
+        // The issuer twice: as bytes under its old number, which verifiers still ask for, and as text under its new one.
+        let old: Vec<u64> = FULCIO.into_iter().chain([1]).collect();
+        let old = CustomExtension::from_oid_content(&old, who.issuer.as_bytes().to_vec());
+        parameters.custom_extensions.push(old);
+        for (claim, value) in [(8, who.issuer)].into_iter().chain(who.claims.iter().copied()) {
+            let number: Vec<u64> = FULCIO.into_iter().chain([claim]).collect();
+            parameters.custom_extensions.push(CustomExtension::from_oid_content(&number, utf8(value)));
         }
         if let Some(log) = log {
             // The log stamps the certificate as it is without the stamp.

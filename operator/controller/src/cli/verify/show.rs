@@ -42,7 +42,7 @@ pub(super) fn json(verified: &Verified) -> Value {
         json!({
             "layer": layer.name(), "word": word(verdict), "code": verdict.reason.code(),
             "demand": if verdict.demand == Demand::Required { "Required" } else { "Advisory" },
-            "expected": verdict.expected, "observed": verdict.observed, "hint": verdict.hint,
+            "expected": verdict.expected, "observed": verdict.observed, "hint": hint(verdict),
         })
     });
     let items = verified.attached.iter().flat_map(|attached| &attached.items);
@@ -110,8 +110,21 @@ fn what(verdict: &Verdict) -> String {
 }
 
 fn sentence(image: &str, verdict: &Verdict) -> String {
-    let hint = if verdict.hint.is_empty() { String::new() } else { format!(" {}", verdict.hint) };
+    let hint = match hint(verdict) {
+        hint if hint.is_empty() => hint,
+        hint => format!(" {hint}"),
+    };
     format!("{}: {image}: {}.{hint}", verdict.reason.code(), what(verdict).trim_end_matches('.'))
+}
+
+/// What a person can do, without what is only true of an operator that looks again and starts pods.
+fn hint(verdict: &Verdict) -> String {
+    match verdict.word {
+        Word::Unknown | Word::Waiting(_) => "Nothing is concluded from silence; ask again.".to_owned(),
+        Word::Pass | Word::Fail | Word::Absent | Word::Skipped => {
+            verdict.hint.replace("No pod was started. ", "").trim().to_owned()
+        }
+    }
 }
 
 /// What was found, each with whoever signed it, or why it does not hold.

@@ -1,0 +1,162 @@
+//! Registry and engine together: rules run over predicates of their own type that somebody vouches for, trust roots that
+//! ended are refused, and what a check costs.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use jiff::{SignedDuration, Timestamp};
+use rollforward::papers::Engine;
+use rollforward::registry::{Registry, Settings};
+use rollforward_core::evidence::{Attached, Content, FaultKind, Item, Questions, RuleAnswer, Verifier};
+use rollforward_core::image::{Digest, Repository};
+use rollforward_core::trust::{Root, RootContent, Roots};
+use rollforward_testkit::image::{attachment, image};
+use rollforward_testkit::registry::HostileRegistry;
+use rollforward_testkit::sigstore::{BUNDLE, Defect, Log, MiniSigstore, Order};
+use serde_json::{Value, json};
+
+const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
+
+struct World {
+    fake: HostileRegistry,
+    registry: Registry,
+    repository: Repository,
+    digest: Digest,
+    engine: Engine,
+}
+
+impl World {
+    async fn new() -> Self {
+        let fake = HostileRegistry::start().await;
+        fake.switch(|switches| switches.referrers = true);
+        let digest = fake.push("web", "1.4.3", &image("linux", "amd64", "x"));
+        let settings = Settings { plain_http: vec![fake.host()], ..Settings::default() };
+        let registry = Registry::new(settings).unwrap();
+        let repository = fake.repository("web");
+        Self { fake, registry, repository, digest, engine: Engine::default() }
+    }
+
+    fn attach(&self, bundle: &Value) {
+        let bytes = bundle.to_string().into_bytes();
+        let manifest = attachment(Some(&self.digest), &[(BUNDLE, &bytes, &BTreeMap::new())]);
+        self.fake.store("web", &manifest, &[bytes]);
+    }
+
+    async fn ask(&self, questions: &Questions, roots: &Roots) -> Attached {
+        let image = (&self.repository, &self.digest);
+        self.engine.ask(&self.registry, image, questions, roots, None, Timestamp::now()).await
+    }
+}
+
+fn root(mini: &MiniSigstore, expires: Option<Timestamp>) -> Root {
+    let content = RootContent::Json(mini.trusted_root(None));
+    Root { name: "acme".to_owned(), hash: "of its content".to_owned(), content, expires }
+}
+
+fn questions(verifier: Verifier, rules: &[&str]) -> Questions {
+    let rules: BTreeSet<String> = rules.iter().map(|rule| (*rule).to_owned()).collect();
+    Questions { verifiers: [verifier].into(), rules: [(PROVENANCE.to_owned(), rules)].into() }
+}
+
+fn rules(item: &Item) -> Vec<RuleAnswer> {
+    match &item.content {
+        Content::Attestation { rules, .. } => rules.values().cloned().collect(),
+        other => panic!("no attestation: {other:?}"),
+    }
+}
+
+/// The lesson of CVE-2022-35929: an attestation of another type, or by a stranger, answers no rule.
+#[tokio::test]
+async fn a_rule_is_run_over_predicates_of_its_own_type_that_somebody_vouches_for() {
+    let (mini, stranger) = (MiniSigstore::default(), MiniSigstore::default());
+    let root = root(&mini, None);
+    let questions =
+        questions(root.verifier(), &["predicate.runner == 'hosted'", "predicate.runner == 'self-hosted'"]);
+    let predicate = json!({"runner": "self-hosted", "runDetails": {"builder": {"id": "https://ci.test"}}});
+    let rows = [
+        (&mini, PROVENANCE, 2, true),
+        (&mini, "https://cosign.sigstore.dev/attestation/vuln/v1", 0, true),
+        (&stranger, PROVENANCE, 0, false),
+    ];
+    for (signer, predicate_type, n_answers, holds) in rows {
+        let world = World::new().await;
+        let order = Order {
+            predicate_type,
+            predicate: predicate.clone(),
+            log: Log::V2,
+            ..Order::signature(&world.digest)
+        };
+        world.attach(&signer.bundle(&order));
+        let attached = world.ask(&questions, &[(root.name.clone(), root.clone())].into()).await;
+        let [item] = attached.items.as_slice() else { panic!("{attached:?}") };
+        assert_eq!(item.checks.values().all(Result::is_ok), holds, "{item:?}");
+        let answers = rules(item);
+        assert_eq!(answers.len(), n_answers, "{predicate_type}");
+        if n_answers == 2 {
+            let fails = RuleAnswer::Fails { observed: "runner = \"self-hosted\"".to_owned() };
+            assert_eq!(answers, [fails, RuleAnswer::Holds]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_trust_root_that_ended_or_is_another_one_proves_nothing_and_says_so() {
+    let (mini, world) = (MiniSigstore::default(), World::new().await);
+    world.attach(&mini.bundle(&Order::signature(&world.digest)));
+    let ended = Timestamp::now().checked_sub(SignedDuration::from_hours(1)).unwrap();
+    let good = root(&mini, None);
+    let rows = [
+        (root(&mini, Some(ended)), good.verifier(), "trust root acme ended"),
+        (
+            Root { hash: "another".to_owned(), ..good.clone() },
+            good.verifier(),
+            "no trust root acme with this content",
+        ),
+        (
+            Root { content: RootContent::Json("{}".to_owned()), hash: "broken".to_owned(), ..good.clone() },
+            Verifier::Root { name: "acme".to_owned(), hash: "broken".to_owned() },
+            "mediaType",
+        ),
+    ];
+    for (root, verifier, part) in rows {
+        let attached = world.ask(&questions(verifier, &[]), &[("acme".to_owned(), root)].into()).await;
+        let fault = attached.items[0].checks.values().next().unwrap().clone().unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Root, "{fault:?}");
+        assert!(fault.message.contains(part), "{fault:?} lacks {part}");
+    }
+}
+
+/// Threat T5: a poison signature beside a good one blocks nothing.
+#[tokio::test]
+async fn t5_one_good_signature_is_told_apart_from_bad_and_unreadable_ones_beside_it() {
+    let (mini, world) = (MiniSigstore::default(), World::new().await);
+    let root = root(&mini, None);
+    world.attach(&mini.bundle(&Order::signature(&world.digest).with(Defect::BadPromise)));
+    world.attach(&json!({"mediaType": BUNDLE, "verificationMaterial": {}}));
+    world.attach(&json!([]));
+    world.attach(&mini.bundle(&Order::signature(&world.digest)));
+    let roots: Roots = [(root.name.clone(), root.clone())].into();
+    let attached = world.ask(&questions(root.verifier(), &[]), &roots).await;
+    let held = attached.items.iter().filter(|item| item.checks.values().any(Result::is_ok)).count();
+    let unreadable =
+        attached.items.iter().filter(|item| matches!(item.content, Content::Unreadable { .. })).count();
+    assert_eq!((attached.items.len(), held, unreadable), (4, 1, 2), "{attached:?}");
+}
+
+#[tokio::test]
+async fn a_cold_check_of_one_signature_costs_five_requests_and_a_warm_one_three() {
+    let (mini, world) = (MiniSigstore::default(), World::new().await);
+    let root = root(&mini, None);
+    world.attach(&mini.bundle(&Order::signature(&world.digest)));
+    let roots: Roots = [(root.name.clone(), root.clone())].into();
+    let questions = questions(root.verifier(), &[]);
+    for (name, n_requests) in [("cold", 5), ("warm", 3)] {
+        world.fake.forget_requests();
+        let started = Instant::now();
+        let attached = world.ask(&questions, &roots).await;
+        eprintln!("{name}: {:?}, {} requests", started.elapsed(), world.fake.lines().len());
+        assert!(attached.items[0].checks.values().all(Result::is_ok), "{attached:?}");
+        assert_eq!(world.fake.lines().len(), n_requests, "{:?}", world.fake.lines());
+    }
+}
