@@ -33,18 +33,31 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [rollforward.dev]
   resources: [updatepolicies/finalizers]
   verbs: [update]
-# kubernetes/workloads.rs reads Deployments, cli/run.rs watches them, kubernetes/patch.rs is the only write to a workload.
+# kubernetes/workloads.rs reads workloads, cli/run.rs watches them, kubernetes/patch.rs is the only write to a workload.
 - apiGroups: [apps]
-  resources: [deployments]
+  resources: [deployments, statefulsets, daemonsets]
   verbs: [get, list, watch, patch]
-# kubernetes/workloads.rs: pods tells the new pods from the old ones by their ReplicaSets.
+- apiGroups: [batch]
+  resources: [cronjobs]
+  verbs: [get, list, watch, patch]
+# kubernetes/kinds.rs: runs counts how a CronJob's Jobs ended; kubernetes/patch.rs: run_errand ends one that cannot start.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [list, patch]
+# kubernetes/workloads.rs and kinds.rs tell the new pods from the old ones by the templates that they were made from.
 - apiGroups: [apps]
-  resources: [replicasets]
+  resources: [replicasets, controllerrevisions]
   verbs: [list]
-# kubernetes/workloads.rs: pods. No exec, no logs, no delete.
+# kubernetes/workloads.rs: pods_by. No exec, no logs.
 - apiGroups: [""]
   resources: [pods]
   verbs: [list]
+{{- if .Values.rights.deletePods }}
+# kubernetes/patch.rs: run_errand deletes a StatefulSet's broken pod where `rollout.rollback.deleteBrokenPods` says so.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [delete]
+{{- end }}
 # kubernetes/workloads.rs: warnings, the probe's and the mount's own words.
 - apiGroups: [""]
   resources: [events]

@@ -91,9 +91,9 @@ async fn refused(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     };
     let neither = target("{apiVersion: apps/v1, kind: Deployment}");
     ensure!(neither.contains("expected exactly one of name and selector"), "{neither}");
-    let kind = target("{apiVersion: batch/v1, kind: CronJob, name: x}");
+    let kind = target("{apiVersion: batch/v1, kind: Job, name: x}");
     ensure!(
-        kind.contains("expected apiVersion apps/v1 and kind Deployment, the kind that this version moves; got batch/v1 CronJob"),
+        kind.contains("expected apiVersion apps/v1 with kind Deployment, StatefulSet or DaemonSet, or batch/v1 with CronJob; got batch/v1 Job"),
         "{kind}"
     );
     shop.close()

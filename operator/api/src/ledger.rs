@@ -127,6 +127,45 @@ pub struct WorkloadMemory {
     /// The newest version that only the rule hides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest_outside: Option<Newest>,
+    /// How the runs of a CronJob ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs: Option<RunMemory>,
+}
+
+/// How the runs of a CronJob ended: its own history keeps three successes and one failure.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunMemory {
+    /// By image; at most 4.
+    #[schemars(length(max = 4))]
+    pub tallies: Vec<Tally>,
+    /// The uids of the runs that were counted and are still there; at most 32.
+    #[schemars(length(max = 32), inner(length(max = 64)))]
+    pub counted: Vec<String>,
+}
+
+/// How the runs of one image ended, by their first attempt; halved at 200.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tally {
+    /// The image as the template had it.
+    #[schemars(schema_with = "schema::image_text")]
+    pub image: String,
+    /// Runs that failed.
+    pub failures: i32,
+    /// Runs that did not.
+    pub successes: i32,
+    /// Failures by how the program ended: `exit 1`, `OOMKilled`; at most 9.
+    #[schemars(length(max = 9))]
+    pub exits: Vec<Exit>,
+}
+
+/// One way to fail.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Exit {
+    /// How the program ended.
+    #[schemars(schema_with = "schema::code_text")]
+    pub by: String,
+    /// How often.
+    pub count: i32,
 }
 
 /// A newest version, and since when this operator knows it as that.

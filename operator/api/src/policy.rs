@@ -59,22 +59,22 @@ pub struct UpdatePolicySpec {
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[x_kube(
     validation = Rule::new("has(self.name) != has(self.selector)").message("expected exactly one of name and selector"),
-    validation = Rule::new("self.apiVersion == 'apps/v1' && self.kind == 'Deployment'")
-        .message(Message::Expression("'expected apiVersion apps/v1 and kind Deployment, the kind that this version moves; got ' + self.apiVersion + ' ' + self.kind".into()))
+    validation = Rule::new("(self.apiVersion == 'apps/v1' && self.kind in ['Deployment', 'StatefulSet', 'DaemonSet']) || (self.apiVersion == 'batch/v1' && self.kind == 'CronJob')")
+        .message(Message::Expression("'expected apiVersion apps/v1 with kind Deployment, StatefulSet or DaemonSet, or batch/v1 with CronJob; got ' + self.apiVersion + ' ' + self.kind".into()))
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Target {
-    /// `apps/v1`.
+    /// `apps/v1`, or `batch/v1` for a CronJob.
     #[schemars(length(max = 64))]
     pub api_version: String,
-    /// `Deployment`.
+    /// `Deployment`, `StatefulSet`, `DaemonSet` or `CronJob`. CronJobs are moved last, and nothing waits for their runs.
     #[schemars(length(max = 64))]
     pub kind: String,
     /// One workload by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub name: Option<String>,
-    /// All workloads with these labels.
+    /// All workloads of the kind with these labels; a node-critical DaemonSet only by its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<Selector>,
     /// Only these containers, by name, init containers too; without it all.
@@ -412,12 +412,25 @@ pub struct Rollout {
     /// What happens at the deadline without an answer. Without it: `RollBack`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_deadline: Option<OnDeadline>,
-    /// What happens where no canary fits beside the old pods (strategy Recreate). Without it: `Hold`.
+    /// What happens where no canary fits beside the old pods (strategy Recreate, updateStrategy OnDelete). Without it: `Hold`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when_impossible: Option<WhenImpossible>,
     /// When a failing digest is given up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<Quarantine>,
+    /// How a failed version is rolled back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<Rollback>,
+}
+
+/// How a failed version is rolled back.
+#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rollback {
+    /// Whether the operator deletes the broken pods of a failed version that a StatefulSet's controller would wait for under
+    /// `OrderedReady`; it needs the right `delete` on pods (`rights.deletePods` of the chart). Without it the command is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delete_broken_pods: Option<bool>,
 }
 
 /// What happens at the deadline.

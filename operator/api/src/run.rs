@@ -104,10 +104,10 @@ pub struct PolicyRef {
 #[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadRef {
-    /// `apps/v1`.
+    /// `apps/v1` or `batch/v1`.
     #[schemars(schema_with = "schema::code_text")]
     pub api_version: String,
-    /// `Deployment`.
+    /// `Deployment`, `StatefulSet`, `DaemonSet` or `CronJob`.
     #[schemars(schema_with = "schema::code_text")]
     pub kind: String,
     /// Its name.
@@ -149,16 +149,35 @@ pub struct Trigger {
     pub reason: String,
 }
 
-/// The rollout fields of a Deployment.
-#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The rollout fields of the workload, those of its kind.
+#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Originals {
-    /// `spec.minReadySeconds`, seconds; 0 where it was absent.
-    pub min_ready_seconds: i32,
-    /// `spec.progressDeadlineSeconds`, seconds.
-    pub progress_deadline_seconds: i32,
-    /// `spec.strategy`.
-    pub strategy: Strategy,
+    /// A Deployment's `spec.minReadySeconds`, seconds; 0 where it was absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_ready_seconds: Option<i32>,
+    /// A Deployment's `spec.progressDeadlineSeconds`, seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress_deadline_seconds: Option<i32>,
+    /// A Deployment's `spec.strategy`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
+    /// A StatefulSet's `spec.updateStrategy.rollingUpdate.partition`; 0 where it was absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<i32>,
+    /// A DaemonSet's `spec.updateStrategy.rollingUpdate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolling_update: Option<RollingUpdate>,
+}
+
+/// How a DaemonSet replaces pods.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RollingUpdate {
+    /// Nodes that may have two pods.
+    pub max_surge: IntOrShare,
+    /// Nodes whose pod may be missing.
+    pub max_unavailable: IntOrShare,
 }
 
 /// The strategy of a Deployment.
@@ -177,14 +196,23 @@ pub struct Strategy {
     pub max_unavailable: Option<IntOrShare>,
 }
 
-/// The values that hold a canary.
-#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The values that hold the new pods while they are watched, those of the workload's kind.
+#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Hold {
-    /// `spec.minReadySeconds`, seconds.
-    pub min_ready_seconds: i32,
-    /// `spec.progressDeadlineSeconds`, seconds.
-    pub progress_deadline_seconds: i32,
+    /// A Deployment's `spec.minReadySeconds`, seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_ready_seconds: Option<i32>,
+    /// A Deployment's `spec.progressDeadlineSeconds`, seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress_deadline_seconds: Option<i32>,
+    /// A StatefulSet's partition at each step, falling; at most 8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8))]
+    pub partitions: Option<Vec<i32>>,
+    /// A DaemonSet's `spec.updateStrategy.rollingUpdate`: one node at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolling_update: Option<RollingUpdate>,
 }
 
 /// The policy's rollout settings, with the defaults filled in.
@@ -205,6 +233,9 @@ pub struct Settings {
     pub quarantine_after_fails: i32,
     /// How long until a retry, seconds.
     pub retry_after_seconds: i64,
+    /// Whether a StatefulSet's broken pods are deleted after a revert.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delete_broken_pods: Option<bool>,
 }
 
 /// What has happened to a run since.

@@ -1,9 +1,11 @@
 //! The door to the apiserver: functions over a client, each one request or one list.
 //!
-//! The only importer of `kube::Api`. Objects become core's types in `workloads.rs`; writes to workloads are JSON patches
+//! The only importer of `kube::Api`. Objects become core's types in `workloads.rs`
+//! and `kinds.rs`; writes to workloads are JSON patches
 //! (`patch.rs`); Events go out by `events.rs`; pull secrets are read by name (`secrets.rs`).
 
 pub mod events;
+mod kinds;
 pub mod patch;
 pub mod secrets;
 pub mod store;

@@ -11,9 +11,8 @@ use kube::Client;
 use kube::client::Body;
 use rollforward::kubernetes::patch::{self, Refused};
 use rollforward_core::reason::Reason;
-use rollforward_core::rollout::Patch;
-use rollforward_core::rollout::deployment::{Annotation, ImageWrite};
-use rollforward_core::workload::{IntOrPercent, Strategy, WorkloadId};
+use rollforward_core::rollout::patch::{Annotation, FieldWrite, ImageWrite, Patch};
+use rollforward_core::workload::{IntOrPercent, Kind, WorkloadId};
 use serde_json::{Value, json};
 
 const OLD: &str = "ghcr.io/acme/web:1.0.0";
@@ -62,7 +61,7 @@ fn status(code: u16, reason: &str, message: &str, causes: &Value) -> Value {
 fn start() -> Patch {
     Patch {
         workload: WorkloadId {
-            kind: "Deployment".to_owned(),
+            kind: Kind::Deployment,
             namespace: "shop".to_owned(),
             name: "web".to_owned(),
             uid: "u-1".to_owned(),
@@ -75,12 +74,14 @@ fn start() -> Patch {
             before: OLD.to_owned(),
             after: NEW.to_owned(),
         }],
-        min_ready_seconds: Some(3900),
-        progress_deadline_seconds: Some(4500),
-        strategy: Some(Strategy::RollingUpdate {
-            max_surge: IntOrPercent::Int(1),
-            max_unavailable: IntOrPercent::Int(0),
-        }),
+        fields: vec![
+            FieldWrite::MinReadySeconds(3900),
+            FieldWrite::ProgressDeadlineSeconds(4500),
+            FieldWrite::RollingUpdate {
+                max_surge: IntOrPercent::Int(1),
+                max_unavailable: IntOrPercent::Int(0),
+            },
+        ],
         annotation: Annotation::Set("web-1-0-1-abc".to_owned()),
     }
 }

@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use crate::decide::{Hold, Standing};
 use crate::evidence::Answer;
 use crate::image::{Digest, ImageRef, Tag};
-use crate::ledger::{Abandoned, Newest, WorkloadMemory};
+use crate::ledger::{Abandoned, Newest, RunMemory, WorkloadMemory};
 use crate::policy::{Facts, Policy, Rebuilds, Track};
 use crate::reason::Reason;
 use crate::rollout::{OpenRun, Run};
@@ -195,6 +195,7 @@ fn remember(facts: &Facts, track: &Track, current: Option<&Current>) -> Workload
             abandoned: None,
             newest_inside: None,
             newest_outside: None,
+            runs: RunMemory::default(),
         };
     };
     if open_run(facts, track).is_some() {

@@ -7,10 +7,10 @@ use jiff::Timestamp;
 
 use crate::current::{self, Choice, Chosen};
 use crate::gate::{Assessed, Assessment, Verdict, Word};
-use crate::image::{Digest, Tag};
+use crate::image::{Digest, ImageRef, Tag};
 use crate::policy::{Concurrency, Facts, Mode, Rebuilds, Track, WhenImpossible};
 use crate::reason::Reason;
-use crate::workload::Strategy;
+use crate::workload::{Kind, Revision, Shape, Strategy};
 
 /// How a hold stands with the conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -124,7 +124,9 @@ pub struct Decision {
 #[must_use = "the decision is what is carried out"]
 pub fn decide(facts: &Facts, assessment: Assessment) -> Decision {
     // One run of a policy at a time: the first target is the canary of the rest.
-    let mut starts = facts.seen.open_runs.len();
+    // A CronJob's run may be watched for weeks: nobody waits for it.
+    let waits = facts.seen.open_runs.iter().filter(|open| open.run.workload.kind != Kind::CronJob);
+    let mut starts = waits.count();
     let mut tracks = Vec::new();
     let judged = assessment.chosen.iter().zip(&assessment.candidates).zip(&assessment.running_tag);
     for ((chosen, candidates), named) in judged {
@@ -158,9 +160,26 @@ fn decide_track(
     candidates: &[Assessed],
     named: Option<&Digest>,
 ) -> Course {
-    if current::open_run(facts, track).is_some() {
+    let Some(open) = current::open_run(facts, track) else {
+        return decide_at_rest(facts, track, chosen, candidates, named);
+    };
+    if open.run.workload.kind != Kind::CronJob || open.run.status.intent.is_some() {
         return Course::Continue;
     }
+    // The runs of a CronJob are watched for as long as it takes; a newer version does not wait for that.
+    match decide_at_rest(facts, track, chosen, candidates, named) {
+        Course::Hold(_) | Course::Nothing if !open.run.is_provisional() => Course::Continue,
+        course @ (Course::Hold(_) | Course::Nothing | Course::Move { .. } | Course::Continue) => course,
+    }
+}
+
+fn decide_at_rest(
+    facts: &Facts,
+    track: &Track,
+    chosen: &Chosen,
+    candidates: &[Assessed],
+    named: Option<&Digest>,
+) -> Course {
     if facts.policy.suspend {
         return Course::Hold(
             Hold::new(Reason::Suspended, Standing::Waits)
@@ -284,7 +303,7 @@ fn refusal(facts: &Facts, track: &Track) -> Option<Hold> {
                 .observed("it, its namespace or the policy is being deleted"),
         );
     }
-    if workload.paused {
+    if workload.is_paused() {
         return Some(
             Hold::new(Reason::TargetPaused, Standing::Blocked)
                 .expected("a Deployment that rolls")
@@ -300,13 +319,10 @@ fn refusal(facts: &Facts, track: &Track) -> Option<Hold> {
                 .hint("Nothing to do; starts by itself when it ends."),
         );
     }
-    let settled = workload.generation <= workload.observed_generation
-        && workload.updated_replicas == workload.replicas
-        && workload.total_replicas == workload.replicas;
-    if !settled {
+    if !workload.is_settled() && !workload.is_on_delete() && !only_failures_left(facts, track) {
         return Some(
             Hold::new(Reason::AlreadyRolling, Standing::Waits)
-                .expected("a Deployment at rest")
+                .expected(format!("a {} at rest", workload.id.kind))
                 .observed(format!(
                     "{} of {} pods on the newest template, {} in all",
                     workload.updated_replicas, workload.replicas, workload.total_replicas
@@ -325,13 +341,33 @@ fn refusal(facts: &Facts, track: &Track) -> Option<Hold> {
     limit(facts.seen.concurrency)
 }
 
+/// Whether all that is beside the newest template's pods are those of versions that failed here. Beside pods that are not
+/// available the native controller keeps a failed canary for ever; the next version may go all the same.
+fn only_failures_left(facts: &Facts, track: &Track) -> bool {
+    let workload = &track.workload;
+    let Some(ledger) = facts.seen.repositories.get(&track.repository).map(|seen| &seen.ledger) else {
+        return false;
+    };
+    let newest = track.revisions.iter().map(|revision| revision.revision).max();
+    let has_failed = |revision: &Revision| {
+        let images = track.containers.iter().filter_map(|(one, _)| revision.images.get(&one.name));
+        let digests = images.filter_map(|image| ImageRef::parse(image).ok()?.digest);
+        digests.into_iter().any(|digest| ledger.failures.contains_key(&digest))
+    };
+    let mut others = track.revisions.iter().filter(|one| 0 < one.replicas && Some(one.revision) != newest);
+    workload.deployment().is_some()
+        && workload.generation <= workload.observed_generation
+        && workload.updated_replicas == workload.replicas
+        && others.all(has_failed)
+}
+
 /// What ends the rollout that is under way. Where the newest template's own pods are not available, the native controller
 /// keeps what is left of the one before, a failed canary too, for as long as that lasts.
 fn rolling_hint(track: &Track) -> String {
     let workload = &track.workload;
-    let newest = track.replica_sets.iter().map(|set| set.revision).max();
+    let newest = track.revisions.iter().map(|set| set.revision).max();
     let left: Vec<&str> = track
-        .replica_sets
+        .revisions
         .iter()
         .filter(|set| 0 < set.replicas && Some(set.revision) != newest)
         .map(|set| set.name.as_str())
@@ -372,14 +408,28 @@ fn canary(facts: &Facts, track: &Track) -> Result<bool, Box<Hold>> {
     if track.workload.replicas == 0 {
         return Ok(false);
     }
-    match (&track.workload.strategy, facts.policy.rollout.when_impossible) {
-        (Strategy::RollingUpdate { .. }, _) => Ok(true),
-        (Strategy::Recreate, WhenImpossible::RollWithoutCanary) => Ok(false),
-        (Strategy::Recreate, WhenImpossible::Hold) => {
+    let observed = match &track.workload.shape {
+        Shape::Deployment(own) => match own.strategy {
+            Strategy::RollingUpdate { .. } => return Ok(true),
+            Strategy::Recreate => "strategy Recreate, which ends all old pods first",
+        },
+        Shape::StatefulSet(_) | Shape::DaemonSet(_) if track.workload.is_on_delete() => {
+            "updateStrategy OnDelete, which replaces a pod only when its owner deletes it"
+        }
+        Shape::StatefulSet(_) => return Ok(true),
+        // Watched node by node, or run by run: its own way of going carefully.
+        Shape::DaemonSet(_) | Shape::CronJob(_) => return Ok(false),
+    };
+    match facts.policy.rollout.when_impossible {
+        WhenImpossible::RollWithoutCanary => Ok(false),
+        WhenImpossible::Hold => {
+            let field = if track.workload.deployment().is_some() { "strategy" } else { "updateStrategy" };
             let hold = Hold::new(Reason::CanaryImpossible, Standing::Blocked)
                 .expected("room for a canary beside the old pods")
-                .observed("strategy Recreate, which ends all old pods first")
-                .hint("Change the strategy to RollingUpdate, or set `rollout.whenImpossible: RollWithoutCanary`.");
+                .observed(observed)
+                .hint(format!(
+                    "Change the {field} to RollingUpdate, or set `rollout.whenImpossible: RollWithoutCanary`."
+                ));
             Err(Box::new(hold))
         }
     }

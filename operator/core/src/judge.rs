@@ -6,6 +6,8 @@
 
 pub mod attribute;
 pub mod classify;
+pub mod jobs;
+pub mod statistics;
 
 use std::collections::BTreeSet;
 

@@ -75,6 +75,85 @@ pub struct WorkloadMemory {
     pub newest_inside: Option<Newest>,
     /// The newest version that only the rule hides, and since when it is that.
     pub newest_outside: Option<Newest>,
+    /// How the runs of a CronJob ended, by image.
+    pub runs: RunMemory,
+}
+
+/// How many images' runs are remembered of a CronJob.
+pub const MAX_TALLIES: usize = 4;
+/// How many ways to fail are told apart of an image; the rest is `other`.
+pub const MAX_EXITS: usize = 8;
+/// How many counted runs are known by their uid: more than a CronJob keeps by default.
+pub const MAX_COUNTED: usize = 32;
+/// From how many runs a tally is halved, so that what was long ago fades.
+const MAX_RUNS: u32 = 200;
+
+/// How the runs of a CronJob ended. Its own history keeps three successes and one failure.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunMemory {
+    /// By image, the newest last.
+    pub tallies: Vec<Tally>,
+    /// The uids of the runs that were counted and are still there.
+    pub counted: Vec<String>,
+}
+
+/// How the runs of one image ended, by their first attempt.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// The image as the template has it.
+    pub image: String,
+    /// Runs that failed.
+    pub failures: u32,
+    /// Runs that did not.
+    pub successes: u32,
+    /// Failures by how the program ended: `exit 1`, `OOMKilled`.
+    pub exits: BTreeMap<String, u32>,
+}
+
+impl RunMemory {
+    /// Counts a run that ended, once: how it failed, or nothing for a success.
+    pub fn count(&mut self, uid: &str, image: &str, failed: Option<&str>) {
+        if self.counted.iter().any(|counted| counted == uid) {
+            return;
+        }
+        self.counted.push(uid.to_owned());
+        let surplus = self.counted.len().saturating_sub(MAX_COUNTED);
+        self.counted.drain(..surplus);
+        if !self.tallies.iter().any(|tally| tally.image == image) {
+            self.tallies.push(Tally { image: image.to_owned(), ..Tally::default() });
+            let surplus = self.tallies.len().saturating_sub(MAX_TALLIES);
+            self.tallies.drain(..surplus);
+        }
+        if let Some(tally) = self.tallies.iter_mut().find(|tally| tally.image == image) {
+            tally.count(failed);
+        }
+    }
+
+    /// Forgets the uids of runs that are gone.
+    pub fn forget(&mut self, is_there: impl Fn(&str) -> bool) {
+        self.counted.retain(|uid| is_there(uid));
+    }
+}
+
+impl Tally {
+    fn count(&mut self, failed: Option<&str>) {
+        match failed {
+            None => self.successes = self.successes.saturating_add(1),
+            Some(exit) => {
+                self.failures = self.failures.saturating_add(1);
+                let is_known = self.exits.contains_key(exit) || self.exits.len() < MAX_EXITS;
+                let exit = if is_known { exit } else { "other" };
+                let count = self.exits.entry(exit.to_owned()).or_default();
+                *count = count.saturating_add(1);
+            }
+        }
+        if MAX_RUNS <= self.failures.saturating_add(self.successes) {
+            self.failures /= 2;
+            self.successes /= 2;
+            self.exits.values_mut().for_each(|count| *count /= 2);
+            self.exits.retain(|_, count| 0 < *count);
+        }
+    }
 }
 
 /// A newest version, and when this operator first saw it as that.

@@ -14,7 +14,7 @@ use crate::rollout::{OpenRun, Run};
 use crate::scan::Scan;
 use crate::select::{Order, Rule, TagFilter, VariantMode};
 use crate::trust::{Decision, Effective, Exception, Roots};
-use crate::workload::{Container, Pod, ReplicaSet, Workload};
+use crate::workload::{Container, Pod, Revision, Workload};
 
 /// Names a policy.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,6 +80,8 @@ pub struct RolloutSettings {
     pub after_fails: u32,
     /// How long after a failure the one retry starts.
     pub retry_after: SignedDuration,
+    /// Whether a StatefulSet's broken pods of a failed version are deleted, where its controller would wait for them.
+    pub delete_broken_pods: bool,
 }
 
 /// What happens when the running tag is pushed again with other content.
@@ -153,8 +155,8 @@ pub struct Track {
     pub repository: Repository,
     /// The containers, with their images read.
     pub containers: Vec<(Container, ImageRef)>,
-    /// The workload's ReplicaSets.
-    pub replica_sets: Vec<ReplicaSet>,
+    /// The templates that its pods were made from.
+    pub revisions: Vec<Revision>,
     /// The workload's pods.
     pub pods: Vec<Pod>,
     /// The older policy that moves the same container.

@@ -242,12 +242,14 @@ reasons! {
         TargetMissing,
         /// The workload or its namespace is being deleted. Nothing is written to it.
         TargetDeleting,
-        /// The Deployment is paused by somebody. Resume it: `kubectl rollout resume`.
+        /// The Deployment is paused by somebody. Resume it: `kubectl rollout resume`. In the middle of a run the deadline goes on.
         TargetPaused,
         /// The Deployment is in the middle of another rollout. Starts by itself when that has ended.
         AlreadyRolling,
         /// No container of the workload runs a repository that the policy names.
         NoContainerMatches,
+        /// A DaemonSet that the nodes cannot do without (class `system-node-critical` or `system-cluster-critical`) is moved only where a target names it, never by labels. Name it in `targets`.
+        NodeCritical,
         /// The workload leaves no room for a canary beside the old pods. Change its strategy, or set `rollout.whenImpossible: RollWithoutCanary`.
         CanaryImpossible,
     }
@@ -270,6 +272,12 @@ reasons! {
         DigestQuarantined,
         /// The run was ended by a change of the policy; image and fields are restored. Nothing is held against the digest.
         Aborted,
+        /// A newer version passed its gates before a run of this one had succeeded; the image went back, and the newer one follows. Nothing is held against the digest.
+        Superseded,
+        /// A broken pod of the failed version was deleted, as `rollout.rollback.deleteBrokenPods` allows: under `OrderedReady` the StatefulSet controller would wait for it for ever.
+        BrokenPodDeleted,
+        /// A Job of the failed version that could not start was ended by `activeDeadlineSeconds: 1`, so that the CronJob's next run starts. It stays as evidence.
+        StuckJobEnded,
         /// A person changed the workload in the middle of the run. Only what we wrote and they left is restored.
         HumanEdit,
         /// The workload was deleted in the middle of the run.
@@ -380,6 +388,8 @@ reasons! {
         NodeRefused,
         /// The pod was drained, preempted or evicted: it says nothing about the image.
         Disrupted,
+        /// The runs of the new image fail more often than those of the old one did, by a sequential test at 1 %.
+        RunsFailed,
         /// None of the known causes fits; the sentence keeps the words.
         Unclassified,
     }

@@ -188,7 +188,9 @@ pub fn report(facts: &Facts, plan: &Plan, outcome: &Outcome) -> Report {
 
 /// The plan without what was not done: a patch that met a changed workload has started nothing.
 fn as_it_came<'a>(plan: &'a Plan, outcome: &Outcome) -> Cow<'a, Plan> {
-    let undone = |run: &RunPlan| run.patch.is_some() && !outcome.done.contains(&run.run.name);
+    let undone = |run: &RunPlan| {
+        (run.patch.is_some() || run.errand.is_some()) && !outcome.done.contains(&run.run.name)
+    };
     if !plan.runs.iter().any(undone) {
         return Cow::Borrowed(plan);
     }
@@ -348,5 +350,7 @@ fn look_again(facts: &Facts, plan: &Plan, lines: &[track::Line<'_>], outcome: &O
 }
 
 fn is_due_now(run: &RunPlan) -> bool {
-    run.patch.is_some() || matches!(run.phase, Phase::Succeeded | Phase::RolledBack | Phase::Aborted)
+    run.patch.is_some()
+        || run.errand.is_some()
+        || matches!(run.phase, Phase::Succeeded | Phase::RolledBack | Phase::Aborted)
 }

@@ -2,10 +2,14 @@
 //!
 //! The phase is derived, never remembered: image and held fields of the workload, and the intent recorded before a
 //! patch, say where a run is, so that any pass may be the first after a crash. What the pods do: `judge.rs`. The patches
-//! themselves: `rollout/deployment.rs`.
+//! themselves: `rollout/patch.rs`, and one file a kind beside it.
 
+pub mod cronjob;
+pub mod daemonset;
 pub mod deployment;
+pub mod patch;
 pub mod run;
+pub mod statefulset;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -21,10 +25,10 @@ use crate::policy::{Facts, Mode, OnDeadline, Policy, Track};
 use crate::reason::Reason;
 use crate::text;
 use crate::trust::Effective;
-use crate::workload::{Pod, Workload};
+use crate::workload::{Pod, Revision, Shape, Workload};
 
-pub use deployment::{Patch, held_fields};
-pub use run::{Intent, OpenRun, Phase, Run, RunCause, RunStatus};
+pub use patch::{Errand, FieldWrite, Patch};
+pub use run::{Hold, Intent, OpenRun, Phase, Run, RunCause, RunStatus};
 
 /// What is due after a pass.
 #[derive(Debug, Clone)]
@@ -57,7 +61,11 @@ pub struct RunPlan {
     pub before: RunStatus,
     /// The patch, with what it does in words.
     pub patch: Option<(Patch, String)>,
-    /// The status to store when the patch has succeeded.
+    /// A write to one pod or Job instead, with its code and what it does in words.
+    pub errand: Option<(Errand, Reason, String)>,
+    /// What a person has to do, where only a person can: the command.
+    pub left: Option<String>,
+    /// The status to store when the write has succeeded.
     pub after: RunStatus,
     /// When to look again.
     pub look_again: SignedDuration,
@@ -71,19 +79,45 @@ const MAX_NOTES: usize = 16;
 /// Plans the one write that is due for each open run, and the run to open.
 pub fn plan(facts: &Facts, decision: Decision) -> Plan {
     let mut ledgers = decision.assessment.ledgers.clone();
-    let runs: Vec<RunPlan> =
-        facts.seen.open_runs.iter().map(|open| plan_run(facts, open, &mut ledgers)).collect();
+    for track in &facts.seen.tracks {
+        cronjob::count(track, &mut ledgers);
+    }
+    let superseded = superseded(facts, &decision);
+    let runs: Vec<RunPlan> = facts
+        .seen
+        .open_runs
+        .iter()
+        .map(|open| plan_run(facts, open, superseded.contains(&open.run.track), &mut ledgers))
+        .collect();
     let opening = decision.tracks.iter().zip(&decision.assessment.chosen).enumerate().find_map(
         |(index, (course, chosen))| match course {
             Course::Move { tag, digest, canary } => {
                 let track = facts.seen.tracks.get(chosen.track)?;
+                // The run before it ends first: the next pass opens this one.
+                if superseded.contains(&track.key) {
+                    return None;
+                }
                 open(facts, track, &decision, index, (tag, digest, *canary))
             }
             Course::Hold(_) | Course::Continue | Course::Nothing => None,
         },
     );
+    if let Some(run) = &opening {
+        cronjob::begin(run, &mut ledgers);
+    }
     let strays = strays(facts);
     Plan { decision, runs, opening, strays, ledgers }
+}
+
+/// The tracks on which a newer version passed while the runs of a CronJob are still watched.
+fn superseded(facts: &Facts, decision: &Decision) -> BTreeSet<String> {
+    let moves = decision.tracks.iter().zip(&decision.assessment.chosen);
+    moves
+        .filter(|(course, _)| matches!(course, Course::Move { .. }))
+        .filter_map(|(_, chosen)| facts.seen.tracks.get(chosen.track))
+        .filter(|track| current::open_run(facts, track).is_some())
+        .map(|track| track.key.clone())
+        .collect()
 }
 
 /// Workloads whose annotation came back from the dead.
@@ -98,7 +132,7 @@ fn strays(facts: &Facts) -> Vec<Patch> {
         let stray = annotated.is_some_and(|run| !open.contains(run));
         let known = patches.iter().any(|patch| patch.workload == track.workload.id);
         if stray && track.busy.is_none() && !known {
-            patches.push(deployment::forget(&track.workload));
+            patches.push(patch::forget(&track.workload));
         }
     }
     patches
@@ -117,8 +151,9 @@ fn open(
     let ledger = decision.assessment.ledgers.get(&track.repository)?;
     let failure = ledger.failures.get(digest);
     let first_seen = ledger.first_seen(tag, digest).unwrap_or(facts.now);
-    let originals = deployment::fields(&track.workload);
+    let originals = patch::fields(&track.workload);
     let settings = facts.policy.rollout.clone();
+    let hold = patch::hold(&settings, &track.workload);
     let containers = track
         .containers
         .iter()
@@ -158,10 +193,10 @@ fn open(
             text::instant_seconds(facts.now)
         ),
         evidence,
-        hold: deployment::hold_seconds(&settings, &originals),
+        canary: canary && hold != Hold::StatefulSet(Vec::new()),
+        hold,
         originals,
         settings,
-        canary,
         created_at: facts.now,
         deleting: false,
         status: RunStatus::new(),
@@ -217,7 +252,12 @@ fn images(run: &Run, workload: &Workload) -> Images {
     }
 }
 
-fn plan_run(facts: &Facts, open: &OpenRun, ledgers: &mut BTreeMap<Repository, Ledger>) -> RunPlan {
+fn plan_run(
+    facts: &Facts,
+    open: &OpenRun,
+    is_superseded: bool,
+    ledgers: &mut BTreeMap<Repository, Ledger>,
+) -> RunPlan {
     let run = &open.run;
     let Some(workload) = open.workload.as_ref().filter(|workload| !workload.deleting) else {
         return finish(
@@ -233,37 +273,65 @@ fn plan_run(facts: &Facts, open: &OpenRun, ledgers: &mut BTreeMap<Repository, Le
         return finish(facts, run, Phase::Aborted, Reason::TargetDeleting, message);
     }
     let images = images(run, workload);
-    let held = held_fields(run, workload);
+    let held = patch::restores(run, workload);
     match (&run.status.intent, images) {
         (Some(intent), Images::New) => reverting(facts, run, workload, intent),
         (Some(intent), Images::Old | Images::Neither) => {
-            if held.any() {
+            if !held.is_empty() {
                 return restoring(facts, run, workload, intent.clone());
+            }
+            if let Some(plan) = aftermath(facts, open, workload, intent).filter(|_| images == Images::Old) {
+                return plan;
             }
             let phase = if intent.end == Reason::RolledBack { Phase::RolledBack } else { Phase::Aborted };
             finish(facts, run, phase, intent.reason, intent.message.clone())
         }
-        (None, Images::Old) if !held.any() && run.status.started_at.is_none() => {
+        (None, Images::Old) if held.is_empty() && run.status.started_at.is_none() => {
             preparing(facts, run, workload)
         }
         (None, Images::Old | Images::Neither) => human_edit(facts, run, workload, images, ledgers),
         // Our first patch holds fields and writes the image at once: this image is somebody else's.
-        (None, Images::New) if run.canary && !held.any() && run.status.started_at.is_none() => {
+        (None, Images::New) if run.canary && held.is_empty() && run.status.started_at.is_none() => {
             human_edit(facts, run, workload, images, ledgers)
+        }
+        (None, Images::New) if let Some(cron) = workload.cron_job() => {
+            cronjob::watching(facts, open, (workload, cron), is_superseded, ledgers)
         }
         (None, Images::New) => match abort_cause(facts, run) {
             Some((reason, message)) => {
                 let intent = Intent { end: Reason::Aborted, reason, message, at: facts.now };
                 reverting(facts, run, workload, &intent)
             }
-            None if held.min_ready => canary(facts, open, workload, ledgers),
-            None if held.any() => {
-                let patch = deployment::restore_ours(run, workload);
+            None if patch::is_held(run, workload) => canary(facts, open, workload, ledgers),
+            None if !held.is_empty() && workload.deployment().is_some() => {
+                let patch = patch::restore_ours(run, workload);
                 write(facts, run, Phase::Promoting, patch, "restored the rollout settings".to_owned())
             }
             None => promoting(facts, open, workload, ledgers),
         },
     }
+}
+
+/// What is left to do after a revert: what the native controller does not heal.
+fn aftermath(facts: &Facts, open: &OpenRun, workload: &Workload, intent: &Intent) -> Option<RunPlan> {
+    // Whoever deletes the policy or the run does not wait for a pod.
+    if facts.policy.deleting || open.run.deleting || open.run.status.started_at.is_none() {
+        return None;
+    }
+    match &workload.shape {
+        Shape::StatefulSet(own) => statefulset::aftermath(facts, open, (workload, own), intent),
+        Shape::CronJob(own) => cronjob::aftermath(facts, open, own, intent),
+        Shape::Deployment(_) | Shape::DaemonSet(_) => None,
+    }
+}
+
+/// A write to one pod or Job, noted like one to the workload.
+fn errand(facts: &Facts, run: &Run, intent: &Intent, what: (Errand, Reason, String)) -> RunPlan {
+    let mut plan = wait(facts, run, phase_now(run));
+    note(&mut plan.after, facts.now, what.2.clone());
+    plan.before.intent = Some(intent.clone());
+    plan.errand = Some(what);
+    plan
 }
 
 fn preparing(facts: &Facts, run: &Run, workload: &Workload) -> RunPlan {
@@ -274,28 +342,50 @@ fn preparing(facts: &Facts, run: &Run, workload: &Workload) -> RunPlan {
         let message = "the workload changed before anything was written; decided anew".to_owned();
         return finish(facts, run, Phase::Aborted, Reason::WriteConflict, message);
     }
-    let (step, surge) = deployment::next_step(run, 0, 0, workload.replicas).unwrap_or((0, 1));
-    let what = if run.canary {
-        format!(
-            "{} -> {}@{}; {surge} new pod{} beside {} old, held",
-            run.from_tag.as_ref().map_or("untagged", Tag::as_str),
-            run.to_tag,
-            run.to_digest.short(),
-            if surge == 1 { "" } else { "s" },
-            workload.replicas
-        )
-    } else {
-        format!("image set to {}@{} without a canary", run.to_tag, run.to_digest.short())
+    let (step, pods) = match &run.hold {
+        Hold::StatefulSet(partitions) => {
+            (0, partitions.first().map_or(1, |first| workload.replicas.saturating_sub(*first)))
+        }
+        Hold::Deployment(_) | Hold::DaemonSet(_) | Hold::CronJob => {
+            patch::next_step(run, 0, 0, workload.replicas).unwrap_or((0, 1))
+        }
     };
+    let what = beginning(run, workload, pods);
     let phase = if run.canary { Phase::Canary } else { Phase::Promoting };
-    let mut plan = write(facts, run, phase, deployment::start(run, surge), what);
+    let phase = if workload.cron_job().is_some() { Phase::Canary } else { phase };
+    let mut plan = write(facts, run, phase, patch::start(run, pods), what);
     let deadline = facts.now.checked_add(run.settings.deadline).unwrap_or(Timestamp::MAX);
     plan.after.started_at = Some(facts.now);
     plan.after.deadline = Some(deadline);
     plan.after.step = step;
-    plan.after.step_pods = surge;
+    plan.after.step_pods = pods;
     plan.after.step_started_at = Some(facts.now);
     plan
+}
+
+/// The first write in words.
+fn beginning(run: &Run, workload: &Workload, pods: i32) -> String {
+    let moves = format!(
+        "{} -> {}@{}",
+        run.from_tag.as_ref().map_or("untagged", Tag::as_str),
+        run.to_tag,
+        run.to_digest.short()
+    );
+    let plural = if pods == 1 { "" } else { "s" };
+    match &workload.shape {
+        Shape::Deployment(_) if run.canary => {
+            format!("{moves}; {pods} new pod{plural} beside {} old, held", workload.replicas)
+        }
+        Shape::StatefulSet(_) if run.canary => format!(
+            "{moves}; the {pods} highest of {} pods replaced, the others held by the partition",
+            workload.replicas
+        ),
+        Shape::DaemonSet(_) if !workload.is_on_delete() => format!("{moves}; one node at a time, watched"),
+        Shape::CronJob(_) => format!("{moves}; the next runs are judged"),
+        Shape::Deployment(_) | Shape::StatefulSet(_) | Shape::DaemonSet(_) => {
+            format!("image set to {}@{} without a canary", run.to_tag, run.to_digest.short())
+        }
+    }
 }
 
 /// Why an open run has to end although nothing is wrong with the image.
@@ -360,18 +450,26 @@ struct Split {
     create_failure: Option<String>,
 }
 
-/// Tells the pods of the new template from those of the old one, by the ReplicaSets' templates.
+/// Tells the pods of the new template from those of the old one, by the templates that they were made from. What runs neither,
+/// a failed canary of another version, is no old pod: it says nothing of either.
 fn split(open: &OpenRun) -> Split {
-    let ours: Vec<_> = open
-        .replica_sets
-        .iter()
-        .filter(|set| {
-            open.run.containers.iter().all(|container| set.images.get(&container.name) == Some(&container.to))
-        })
-        .collect();
-    let (new, old) =
-        open.pods.iter().cloned().partition(|pod: &Pod| ours.iter().any(|set| set.name == pod.owner));
-    Split { new, old, create_failure: ours.iter().find_map(|set| set.create_failure.clone()) }
+    let of = |image: fn(&run::RunContainer) -> &String| -> Vec<&Revision> {
+        let fits = |revision: &&Revision| {
+            let mut moved = open.run.containers.iter();
+            moved.all(|container| revision.images.get(&container.name) == Some(image(container)))
+        };
+        open.revisions.iter().filter(fits).collect()
+    };
+    let (to, from) = (of(|container| &container.to), of(|container| &container.from));
+    let made_from = |revisions: &[&Revision]| -> Vec<Pod> {
+        let is_one = |pod: &&Pod| revisions.iter().any(|revision| revision.name == pod.owner);
+        open.pods.iter().filter(is_one).cloned().collect()
+    };
+    Split {
+        new: made_from(&to),
+        old: made_from(&from),
+        create_failure: to.iter().find_map(|revision| revision.create_failure.clone()),
+    }
 }
 
 fn judged(run: &Run) -> BTreeSet<String> {
@@ -390,10 +488,13 @@ fn canary(
         return wait(facts, run, Phase::Canary);
     }
     let (pods, judged) = (split(open), judged(run));
-    let expected = run.status.step_pods.max(1);
+    let expected = match &workload.shape {
+        Shape::StatefulSet(_) => workload.updatable().max(1),
+        Shape::Deployment(_) | Shape::DaemonSet(_) | Shape::CronJob(_) => run.status.step_pods.max(1),
+    };
     let judgement = judge::judge(&observation(open, &pods, &judged, expected, facts.now));
     let stable = judge::stable_health(&pods.old);
-    let nothing_to_observe = workload.replicas == 0;
+    let nothing_to_observe = workload.updatable() == 0;
     let mut plan = match &judgement {
         Judgement::Fail(cause) => failed(facts, (run, workload), cause, ledgers),
         Judgement::Pass { .. } => passed(facts, run, workload, &judgement),
@@ -420,25 +521,25 @@ fn passed(facts: &Facts, run: &Run, workload: &Workload, judgement: &Judgement) 
             "0 replicas: nothing to observe".to_owned()
         }
     };
-    let next = deployment::next_step(
-        run,
-        run.status.step.saturating_add(1),
-        run.status.step_pods,
-        workload.replicas,
-    );
-    // Where a person wrote another strategy in mid-canary, the number of pods is theirs: no further step is written.
-    match next.filter(|_| deployment::is_ours(&workload.strategy)) {
-        Some((step, surge)) => {
-            let what = format!("{words}; {surge} new pods beside {} old, held", workload.replicas);
-            let mut plan = write(facts, run, Phase::Canary, deployment::widen(run, workload, surge), what);
+    match patch::next(run, workload) {
+        Some((step, pods, field)) => {
+            let what = match &workload.shape {
+                Shape::StatefulSet(_) => {
+                    format!("{words}; the {pods} highest of {} pods replaced, held", workload.replicas)
+                }
+                Shape::Deployment(_) | Shape::DaemonSet(_) | Shape::CronJob(_) => {
+                    format!("{words}; {pods} new pods beside {} old, held", workload.replicas)
+                }
+            };
+            let mut plan = write(facts, run, Phase::Canary, patch::widen(run, workload, field), what);
             plan.after.step = step;
-            plan.after.step_pods = surge;
+            plan.after.step_pods = pods;
             plan.after.step_started_at = Some(facts.now);
             plan
         }
         None => {
             let what = format!("{words}; promoted, rollout settings restored");
-            let mut plan = write(facts, run, Phase::Promoting, deployment::promote(run, workload), what);
+            let mut plan = write(facts, run, Phase::Promoting, patch::promote(run, workload), what);
             plan.after.step_started_at = Some(facts.now);
             plan
         }
@@ -454,18 +555,20 @@ fn promoting(
     let run = &open.run;
     let (pods, judged) = (split(open), judged(run));
     let bake = if run.canary { SignedDuration::ZERO } else { run.settings.bake };
-    let seen = Observation { bake, ..observation(open, &pods, &judged, workload.replicas, facts.now) };
-    let judgement = judge::judge(&seen);
-    let complete = workload.generation <= workload.observed_generation
-        && workload.updated_replicas == workload.replicas
-        && workload.total_replicas == workload.replicas
-        && workload.available_replicas == workload.replicas;
-    let passes = matches!(judgement, Judgement::Pass { .. }) || workload.replicas == 0;
+    let expected = workload.updatable();
+    let seen = Observation { bake, ..observation(open, &pods, &judged, expected, facts.now) };
+    let judgement = paused(workload, &seen, judge::judge(&seen));
+    let is_complete = workload.is_settled() && workload.available_replicas == workload.replicas;
+    let passes = matches!(judgement, Judgement::Pass { .. }) || expected == 0;
     let mut plan = match &judgement {
+        // Its pods change when their owner deletes them: who does not is not waited for.
+        Judgement::Fail(cause) if cause.at_deadline && workload.is_on_delete() && pods.new.is_empty() => {
+            completed(facts, run, workload, ledgers)
+        }
         Judgement::Fail(cause) => failed(facts, (run, workload), cause, ledgers),
         Judgement::Pass { .. } | Judgement::Waiting { .. } | Judgement::Unknown { .. } => {
-            if complete && passes {
-                completed(facts, run, workload, ledgers)
+            if is_complete && passes {
+                given_back_or_completed(facts, run, workload, ledgers)
             } else {
                 wait(facts, run, Phase::Promoting)
             }
@@ -476,22 +579,84 @@ fn promoting(
     plan
 }
 
+/// A Deployment that somebody paused goes nowhere by itself: it is said, and the deadline decides.
+fn paused(workload: &Workload, seen: &Observation<'_>, judgement: Judgement) -> Judgement {
+    if !workload.is_paused() || workload.is_settled() {
+        return judgement;
+    }
+    let cause = Cause {
+        reason: Reason::TargetPaused,
+        sentence: "`spec.paused: true` in the middle of the run".to_owned(),
+        expected: "a Deployment that rolls".to_owned(),
+        blame: Blame::Environment,
+        deterministic: false,
+        signature: Reason::TargetPaused.code().to_owned(),
+        pods: Vec::new(),
+        nodes: Vec::new(),
+        judged: "The environment is at fault, not the image: somebody paused the Deployment.".to_owned(),
+        at_deadline: seen.deadline <= seen.now,
+    };
+    match judgement {
+        Judgement::Fail(failed) if !failed.at_deadline => Judgement::Fail(failed),
+        Judgement::Fail(_)
+        | Judgement::Pass { .. }
+        | Judgement::Waiting { .. }
+        | Judgement::Unknown { .. } => {
+            if cause.at_deadline {
+                return Judgement::Fail(cause);
+            }
+            let ready = seen.canary.iter().filter(|pod| pod.ready_since.is_some()).count();
+            let ready = u32::try_from(ready).unwrap_or(u32::MAX);
+            Judgement::Waiting { until: seen.deadline, ready, suspicion: Some(cause) }
+        }
+    }
+}
+
+/// What a DaemonSet's run holds is given back when every node has its new pod; then the run ends.
+fn given_back_or_completed(
+    facts: &Facts,
+    run: &Run,
+    workload: &Workload,
+    ledgers: &mut BTreeMap<Repository, Ledger>,
+) -> RunPlan {
+    if patch::restores(run, workload).is_empty() {
+        return completed(facts, run, workload, ledgers);
+    }
+    let what = format!("all {} new Ready; rollout settings restored", workload.replicas);
+    write(facts, run, Phase::Promoting, patch::promote(run, workload), what)
+}
+
+/// The ledger learns that the version is done.
+fn remember(run: &Run, ledgers: &mut BTreeMap<Repository, Ledger>) {
+    let memory = ledgers.get_mut(&run.repository).and_then(|ledger| ledger.workloads.get_mut(&run.track));
+    if let Some(memory) = memory {
+        memory.completed = Some(run.to_tag.clone());
+        memory.wrote = run.containers.first().map(|container| container.to.clone());
+    }
+}
+
 fn completed(
     facts: &Facts,
     run: &Run,
     workload: &Workload,
     ledgers: &mut BTreeMap<Repository, Ledger>,
 ) -> RunPlan {
-    if let Some(memory) =
-        ledgers.get_mut(&run.repository).and_then(|ledger| ledger.workloads.get_mut(&run.track))
-    {
-        memory.completed = Some(run.to_tag.clone());
-        memory.wrote = run.containers.first().map(|container| container.to.clone());
-    }
-    let message = if workload.replicas == 0 {
-        format!("{} is set; 0 replicas: nothing to observe", run.to_tag)
-    } else {
-        format!("{} of {} pods run {}", workload.updated_replicas, workload.replicas, run.to_tag)
+    remember(run, ledgers);
+    let tag = &run.to_tag;
+    let updated = workload.updated_replicas;
+    let message = match &workload.shape {
+        Shape::CronJob(cron) if cron.is_suspended => format!("{tag} is set; suspended: nothing to observe"),
+        Shape::CronJob(_) => format!("{tag} is set, and its runs fail no more often than before"),
+        Shape::Deployment(_) | Shape::StatefulSet(_) | Shape::DaemonSet(_) if workload.updatable() == 0 => {
+            format!("{tag} is set; 0 replicas: nothing to observe")
+        }
+        Shape::StatefulSet(_) | Shape::DaemonSet(_) if workload.is_on_delete() => format!(
+            "{tag} is set and {updated} of {} pods run it; `OnDelete` leaves the rest to whoever deletes them",
+            workload.replicas
+        ),
+        Shape::Deployment(_) | Shape::StatefulSet(_) | Shape::DaemonSet(_) => {
+            format!("{updated} of {} pods run {tag}", workload.replicas)
+        }
     };
     finish(facts, run, Phase::Succeeded, Reason::RolledForward, message)
 }
@@ -549,14 +714,14 @@ fn reverting(facts: &Facts, run: &Run, workload: &Workload, intent: &Intent) -> 
         intent.reason,
         run.from_tag.as_ref().map_or("the old image", Tag::as_str)
     );
-    let mut plan = write(facts, run, phase_now(run), deployment::revert(run, workload), what);
+    let mut plan = write(facts, run, phase_now(run), patch::revert(run, workload), what);
     plan.before.intent = Some(intent.clone());
     plan.after.intent = Some(intent.clone());
     plan
 }
 
 fn restoring(facts: &Facts, run: &Run, workload: &Workload, intent: Intent) -> RunPlan {
-    let patch = deployment::restore_ours(run, workload);
+    let patch = patch::restore_ours(run, workload);
     let mut plan = write(facts, run, phase_now(run), patch, "restored the rollout settings".to_owned());
     plan.before.intent = Some(intent.clone());
     plan.after.intent = Some(intent);
@@ -601,7 +766,7 @@ fn human_edit(
         )
     };
     let intent = Intent { end: Reason::Aborted, reason, message, at: facts.now };
-    if held_fields(run, workload).any() {
+    if !patch::restores(run, workload).is_empty() {
         return restoring(facts, run, workload, intent);
     }
     finish(facts, run, Phase::Aborted, intent.reason, intent.message)
@@ -622,6 +787,8 @@ fn wait(facts: &Facts, run: &Run, phase: Phase) -> RunPlan {
         stable: String::new(),
         before: status.clone(),
         patch: None,
+        errand: None,
+        left: None,
         after: status,
         look_again: LOOK_AGAIN,
     }
@@ -630,9 +797,7 @@ fn wait(facts: &Facts, run: &Run, phase: Phase) -> RunPlan {
 fn write(facts: &Facts, run: &Run, phase: Phase, patch: Patch, what: String) -> RunPlan {
     let mut after = run.status.clone();
     after.phase = phase;
-    after.writes.push((facts.now, what.clone()));
-    let surplus = after.writes.len().saturating_sub(MAX_NOTES);
-    after.writes.drain(..surplus);
+    note(&mut after, facts.now, what.clone());
     RunPlan {
         run: run.clone(),
         phase,
@@ -640,9 +805,17 @@ fn write(facts: &Facts, run: &Run, phase: Phase, patch: Patch, what: String) -> 
         stable: String::new(),
         before: run.status.clone(),
         patch: Some((patch, what)),
+        errand: None,
+        left: None,
         after,
         look_again: SignedDuration::ZERO,
     }
+}
+
+fn note(status: &mut RunStatus, now: Timestamp, what: String) {
+    status.writes.push((now, what));
+    let surplus = status.writes.len().saturating_sub(MAX_NOTES);
+    status.writes.drain(..surplus);
 }
 
 fn finish(facts: &Facts, run: &Run, phase: Phase, reason: Reason, message: String) -> RunPlan {
@@ -657,6 +830,8 @@ fn finish(facts: &Facts, run: &Run, phase: Phase, reason: Reason, message: Strin
         stable: String::new(),
         before: status.clone(),
         patch: None,
+        errand: None,
+        left: None,
         after: status,
         look_again: SignedDuration::ZERO,
     }

@@ -4,16 +4,78 @@
 //! (messages of the kubelet, of admission) are raw here; `report.rs` cleans and cuts them before anybody reads them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::Timestamp;
 
 use crate::image::Digest;
 
+/// The kinds of workloads that are moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// `apps/v1` Deployment: a canary beside all old pods.
+    Deployment,
+    /// `apps/v1` StatefulSet: the highest ordinals first, by its partition.
+    StatefulSet,
+    /// `apps/v1` DaemonSet: node by node, watched.
+    DaemonSet,
+    /// `batch/v1` CronJob: the next runs are judged.
+    CronJob,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Kind; 4] = [Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet, Kind::CronJob];
+
+    /// The kind as Kubernetes spells it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Deployment => "Deployment",
+            Kind::StatefulSet => "StatefulSet",
+            Kind::DaemonSet => "DaemonSet",
+            Kind::CronJob => "CronJob",
+        }
+    }
+
+    /// The API group and version.
+    #[must_use]
+    pub fn api_version(self) -> &'static str {
+        match self {
+            Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet => "apps/v1",
+            Kind::CronJob => "batch/v1",
+        }
+    }
+
+    /// The resource as rights and `kubectl` name it: `deployments.apps`.
+    #[must_use]
+    pub fn resource(self) -> &'static str {
+        match self {
+            Kind::Deployment => "deployments.apps",
+            Kind::StatefulSet => "statefulsets.apps",
+            Kind::DaemonSet => "daemonsets.apps",
+            Kind::CronJob => "cronjobs.batch",
+        }
+    }
+
+    /// Reads a name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
 /// Names a workload for ever: a deleted and recreated one has another `uid`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WorkloadId {
-    /// `Deployment`; other kinds follow.
-    pub kind: String,
+    /// Its kind.
+    pub kind: Kind,
     /// The namespace, always that of the policy.
     pub namespace: String,
     /// The object's name.
@@ -58,7 +120,100 @@ pub struct Container {
     pub image: String,
 }
 
-/// A Deployment as its object shows it.
+/// What only a Deployment has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deployment {
+    /// `spec.paused`.
+    pub paused: bool,
+    /// How pods are replaced.
+    pub strategy: Strategy,
+    /// `spec.minReadySeconds`, 0 where absent.
+    pub min_ready_seconds: i32,
+    /// `spec.progressDeadlineSeconds`.
+    pub progress_deadline_seconds: i32,
+}
+
+/// What only a StatefulSet has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatefulSet {
+    /// `spec.updateStrategy.rollingUpdate.partition`, 0 where absent: pods below this index keep the old template. An index,
+    /// whatever `spec.ordinals.start` says.
+    pub partition: i32,
+    /// Whether `spec.updateStrategy` is `OnDelete`: a pod takes a new template when its owner deletes it.
+    pub on_delete: bool,
+    /// Whether `spec.podManagementPolicy` is `OrderedReady`: a pod that is not Ready stops all after it, its own repair too.
+    pub is_ordered: bool,
+}
+
+/// What only a DaemonSet has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DaemonSet {
+    /// `spec.updateStrategy.rollingUpdate`; `None` for `OnDelete`.
+    pub rolling: Option<DaemonRolling>,
+    /// Whether its pods are of the classes `system-node-critical` or `system-cluster-critical`.
+    pub is_critical: bool,
+}
+
+/// How a DaemonSet replaces pods: exactly one of the two is not zero.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DaemonRolling {
+    /// Nodes whose pod may be missing.
+    pub max_unavailable: IntOrPercent,
+    /// Nodes that may have two.
+    pub max_surge: IntOrPercent,
+}
+
+/// What only a CronJob has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CronJob {
+    /// `spec.suspend`.
+    pub is_suspended: bool,
+    /// The Jobs that it made and that are still there, oldest first.
+    pub jobs: Vec<Job>,
+}
+
+/// One run of a CronJob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// Its name; its pods name it as their revision.
+    pub name: String,
+    /// Its uid: a run is counted once.
+    pub uid: String,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Image by container name, of its template.
+    pub images: BTreeMap<String, String>,
+    /// Whether we have already asked for its end: `activeDeadlineSeconds: 1`.
+    pub is_ending: bool,
+    /// How it ended.
+    pub end: JobEnd,
+}
+
+/// How a Job ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobEnd {
+    /// It has not.
+    Active,
+    /// Its work is done.
+    Complete,
+    /// It gave up: the reason of its `Failed` condition, for example `BackoffLimitExceeded`.
+    Failed(String),
+}
+
+/// What only one kind has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shape {
+    /// A Deployment.
+    Deployment(Deployment),
+    /// A StatefulSet.
+    StatefulSet(StatefulSet),
+    /// A DaemonSet.
+    DaemonSet(DaemonSet),
+    /// A CronJob.
+    CronJob(CronJob),
+}
+
+/// A workload as its object shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {
     /// Which one.
@@ -69,8 +224,6 @@ pub struct Workload {
     pub observed_generation: i64,
     /// Whether deletion was asked for.
     pub deleting: bool,
-    /// `spec.paused`.
-    pub paused: bool,
     /// Wanted replicas.
     pub replicas: i32,
     /// Pods of the newest template.
@@ -79,32 +232,91 @@ pub struct Workload {
     pub total_replicas: i32,
     /// Available pods.
     pub available_replicas: i32,
-    /// How pods are replaced.
-    pub strategy: Strategy,
-    /// `spec.minReadySeconds`, 0 where absent.
-    pub min_ready_seconds: i32,
-    /// `spec.progressDeadlineSeconds`.
-    pub progress_deadline_seconds: i32,
     /// Containers, then init containers.
     pub containers: Vec<Container>,
     /// The run named by our annotation: may be stale or missing, `kubectl rollout undo` replaces annotations.
     pub annotated_run: Option<String>,
     /// Who last wrote the image field and when, by the object's managed fields.
     pub image_writer: Option<(String, Timestamp)>,
+    /// What only its kind has.
+    pub shape: Shape,
 }
 
-/// One ReplicaSet of a Deployment.
+impl Workload {
+    /// What only a Deployment has.
+    #[must_use]
+    pub fn deployment(&self) -> Option<&Deployment> {
+        match &self.shape {
+            Shape::Deployment(deployment) => Some(deployment),
+            Shape::StatefulSet(_) | Shape::DaemonSet(_) | Shape::CronJob(_) => None,
+        }
+    }
+
+    /// What only a CronJob has.
+    #[must_use]
+    pub fn cron_job(&self) -> Option<&CronJob> {
+        match &self.shape {
+            Shape::CronJob(cron) => Some(cron),
+            Shape::Deployment(_) | Shape::StatefulSet(_) | Shape::DaemonSet(_) => None,
+        }
+    }
+
+    /// Whether a pod takes a new template only when its owner deletes it.
+    #[must_use]
+    pub fn is_on_delete(&self) -> bool {
+        match &self.shape {
+            Shape::StatefulSet(set) => set.on_delete,
+            Shape::DaemonSet(set) => set.rolling.is_none(),
+            Shape::Deployment(_) | Shape::CronJob(_) => false,
+        }
+    }
+
+    /// How many pods run the newest template once the native controller is at rest: a StatefulSet's partition keeps the others.
+    #[must_use]
+    pub fn updatable(&self) -> i32 {
+        match &self.shape {
+            Shape::StatefulSet(set) => self.replicas.saturating_sub(set.partition.max(0)).max(0),
+            Shape::Deployment(_) | Shape::DaemonSet(_) | Shape::CronJob(_) => self.replicas,
+        }
+    }
+
+    /// Whether the native controller has nothing more to replace.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let updated = match &self.shape {
+            Shape::StatefulSet(_) => self.updatable() <= self.updated_replicas,
+            Shape::Deployment(_) | Shape::DaemonSet(_) | Shape::CronJob(_) => {
+                self.updated_replicas == self.replicas
+            }
+        };
+        self.generation <= self.observed_generation && updated && self.total_replicas == self.replicas
+    }
+
+    /// Whether somebody paused it.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.deployment().is_some_and(|deployment| deployment.paused)
+    }
+
+    /// As `kubectl` and sentences name it: `Deployment/web`.
+    #[must_use]
+    pub fn title(&self) -> String {
+        format!("{}/{}", self.id.kind, self.id.name)
+    }
+}
+
+/// One template that pods of a workload were made from: a ReplicaSet, a ControllerRevision, or a Job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReplicaSet {
-    /// Its name: what `kubectl get rs` shows.
+pub struct Revision {
+    /// Its name: what `kubectl get` shows.
     pub name: String,
-    /// `deployment.kubernetes.io/revision`.
+    /// Its number: the newest is the greatest.
     pub revision: i64,
     /// Image by container name, of its template.
     pub images: BTreeMap<String, String>,
     /// Wanted pods.
     pub replicas: i32,
-    /// Text of its `ReplicaFailure` condition: why its pods could not be created.
+    /// Why its pods could not be created, in the words of a `ReplicaFailure` condition or a `FailedCreate` Event.
     pub create_failure: Option<String>,
 }
 
@@ -113,9 +325,11 @@ pub struct ReplicaSet {
 pub struct Pod {
     /// Its name.
     pub name: String,
+    /// Its uid: a pod that was recreated under the same name has another.
+    pub uid: String,
     /// Its node, once it has one.
     pub node: Option<String>,
-    /// The name of the ReplicaSet that owns it.
+    /// The name of the revision that it was made from.
     pub owner: String,
     /// When it was created.
     pub created_at: Timestamp,

@@ -225,10 +225,10 @@ fn track(words: &str) -> Track {
     for word in words.split_whitespace() {
         match word {
             "deleting" => workload.deleting = true,
-            "paused" => workload.paused = true,
+            "paused" => build::deployment(&mut workload).paused = true,
             "rolling" => workload.updated_replicas = 2,
             "unobserved" => workload.generation = 2,
-            "Recreate" => workload.strategy = Strategy::Recreate,
+            "Recreate" => build::deployment(&mut workload).strategy = Strategy::Recreate,
             "zero" | "busy" | "conflict" | "full" | "full-cluster" => {}
             _ => panic!("unknown workload: {word}"),
         }

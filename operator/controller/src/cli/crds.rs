@@ -80,7 +80,7 @@ fn reference() -> anyhow::Result<String> {
          ## Annotations\n\n| annotation | on | means |\n|---|---|---|\n\
          | `rollforward.dev/requestedAt` | UpdatePolicy | look now; any value not used before. `status.lastHandledRequest` answers |\n\
          | `rollforward.dev/release` | UpdatePolicy | a digest or `all`: lets what is held go on; removed once done |\n\
-         | `rollforward.dev/run` | Deployment | names the open run; only a pointer |\n\n## Reasons\n",
+         | `rollforward.dev/run` | workload | names the open run; only a pointer |\n\n## Reasons\n",
     );
     let mut section = "";
     for reason in Reason::ALL {

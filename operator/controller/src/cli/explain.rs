@@ -9,6 +9,7 @@ use rollforward_api::policy::{ImageStatus, UpdatePolicy};
 use rollforward_api::run::UpdateRun;
 use rollforward_core::policy::{Policy, StepSize};
 use rollforward_core::text;
+use rollforward_core::workload::Kind;
 
 use crate::config::Config;
 use crate::convert;
@@ -47,9 +48,9 @@ async fn policies(client: &Client, namespace: &str, asked: &str) -> anyhow::Resu
             .map(|policy| vec![policy])
             .with_context(|| format!("no updatepolicy/{asked} in namespace {namespace}"));
     };
-    if !matches!(kind.to_ascii_lowercase().as_str(), "deployment" | "deployments" | "deploy") {
+    let Some(kind) = kind_of(kind) else {
         bail!("expected a policy's name, or a workload as deployment/name; got {asked:?}");
-    }
+    };
     let watches = |policy: &UpdatePolicy| {
         let mut images = policy.status.iter().flat_map(|status| status.images.iter().flatten());
         images.any(|image| image.workload.as_deref() == Some(name))
@@ -57,9 +58,25 @@ async fn policies(client: &Client, namespace: &str, asked: &str) -> anyhow::Resu
     let all = api.list(&ListParams::default()).await.context("could not list the UpdatePolicies")?;
     let found: Vec<UpdatePolicy> = all.items.into_iter().filter(watches).collect();
     if found.is_empty() {
-        bail!("no updatepolicy in namespace {namespace} watches deployment/{name}");
+        bail!("no updatepolicy in namespace {namespace} watches {kind}/{name}");
     }
     Ok(found)
+}
+
+/// A kind as `kubectl` takes it: singular, plural or short.
+fn kind_of(word: &str) -> Option<Kind> {
+    let word = word.to_ascii_lowercase();
+    let short = |kind: Kind| match kind {
+        Kind::Deployment => "deploy",
+        Kind::StatefulSet => "sts",
+        Kind::DaemonSet => "ds",
+        Kind::CronJob => "cj",
+    };
+    let fits = |kind: &Kind| {
+        let name = kind.name().to_ascii_lowercase();
+        word == name || word == format!("{name}s") || word == short(*kind)
+    };
+    Kind::ALL.into_iter().find(fits)
 }
 
 fn explanation(policy: &UpdatePolicy, runs: &[UpdateRun], config: &Config) -> String {

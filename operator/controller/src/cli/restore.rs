@@ -16,7 +16,7 @@ use kube::{Client, ResourceExt};
 use rollforward_api::policy::UpdatePolicy;
 use rollforward_api::run::UpdateRun;
 use rollforward_core::reason::Reason;
-use rollforward_core::rollout::{self, Phase, Run, deployment, held_fields};
+use rollforward_core::rollout::{Patch as Change, Phase, Run, patch as change};
 use serde_json::json;
 
 use crate::clock;
@@ -137,9 +137,9 @@ async fn restore(client: &Client, object: &UpdateRun) -> anyhow::Result<String> 
     }
     let run = convert::run::from_api(object).context("the run's record cannot be read")?;
     let id = &run.workload;
-    let found = workloads::deployment(client, &id.namespace, &id.name).await?;
-    let found = found.filter(|deployment| deployment.uid().as_deref() == Some(&id.uid));
-    let words = match found.as_ref().map(workloads::workload) {
+    let found = workloads::get(client, id.kind, &id.namespace, &id.name).await?;
+    let found = found.filter(|object| object.uid() == id.uid);
+    let words = match found.as_ref().map(workloads::Object::workload) {
         None => "its workload is gone".to_owned(),
         Some(workload) => match restoring(&run, &workload) {
             None => "held nothing".to_owned(),
@@ -147,7 +147,7 @@ async fn restore(client: &Client, object: &UpdateRun) -> anyhow::Result<String> 
                 patch::apply(client, &change)
                     .await
                     .map_err(|refused| anyhow::anyhow!("{}: {}", refused.reason, refused.message))?;
-                format!("Deployment/{} restored", id.name)
+                format!("{} restored", workload.title())
             }
         },
     };
@@ -165,14 +165,14 @@ async fn restore(client: &Client, object: &UpdateRun) -> anyhow::Result<String> 
 }
 
 /// The patch that leaves nothing of ours; `None` where nothing is held. A promoted workload keeps what passed.
-fn restoring(run: &Run, workload: &rollforward_core::workload::Workload) -> Option<rollout::Patch> {
-    if !held_fields(run, workload).any() {
+fn restoring(run: &Run, workload: &rollforward_core::workload::Workload) -> Option<Change> {
+    if change::restores(run, workload).is_empty() {
         return None;
     }
     let is_ours = run.containers.iter().all(|container| {
         workload.containers.iter().any(|seen| seen.name == container.name && seen.image == container.to)
     });
-    Some(if is_ours { deployment::revert(run, workload) } else { deployment::restore_ours(run, workload) })
+    Some(if is_ours { change::revert(run, workload) } else { change::restore_ours(run, workload) })
 }
 
 async fn release_policies(client: &Client, namespace: Option<&str>) -> anyhow::Result<()> {

@@ -1,6 +1,6 @@
 //! `rollforward run`: the operator. Wires watches to the walk and serves health and metrics.
 //!
-//! One watch a kind: policies and runs are kept (stripped), Deployments only wake. Our own status writes wake nobody: a
+//! One watch a kind: policies and runs are kept (stripped), workloads only wake. Our own status writes wake nobody: a
 //! watch passes on an object only when its generation, annotations, finalizers or deletion changed.
 
 use std::collections::hash_map::DefaultHasher;
@@ -13,7 +13,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use futures::StreamExt as _;
 use futures::future::{FutureExt as _, Shared};
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::batch::v1::CronJob;
 use kube::api::{Api, ListParams};
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{Action, Config as ControllerConfig};
@@ -23,6 +24,7 @@ use kube::runtime::{Controller, PredicateConfig, WatchStreamExt as _};
 use kube::{Client, Resource, ResourceExt};
 use rollforward_api::policy::UpdatePolicy;
 use rollforward_api::run::UpdateRun;
+use rollforward_core::workload::Kind;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -152,6 +154,27 @@ struct Watches {
 
 struct Walker(Controller<DeserializeGuard<UpdatePolicy>>);
 
+/// Lets the workloads of a kind wake the policies that mean them.
+fn waking<K>(
+    controller: Controller<DeserializeGuard<UpdatePolicy>>,
+    client: &Client,
+    namespace: Option<&str>,
+    (kind, policies): (Kind, &Policies),
+) -> Controller<DeserializeGuard<UpdatePolicy>>
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + Send
+        + Sync
+        + 'static,
+{
+    let api: Api<PartialObjectMeta<K>> = scoped(client, namespace);
+    let changes = watcher(api, watcher::Config::default()).default_backoff().touched_objects();
+    let known = policies.clone();
+    controller.watches_stream(changes, move |object| policies_of(&known, kind, &object))
+}
+
 impl Watches {
     fn new(client: &Client, namespace: Option<&str>) -> Self {
         let (policies, writer) = reflector::store();
@@ -169,13 +192,13 @@ impl Watches {
             .reflect(writer)
             .touched_objects()
             .predicate_filter(meaning, PredicateConfig::default());
-        let api: Api<PartialObjectMeta<Deployment>> = scoped(client, namespace);
-        let deployments = watcher(api, watcher::Config::default()).default_backoff().touched_objects();
-        let known = policies.clone();
         let controller = Controller::for_stream(changes, policies.clone())
             .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
-            .watches_stream(run_changes, policy_of_run)
-            .watches_stream(deployments, move |deployment| policies_of(&known, &deployment));
+            .watches_stream(run_changes, policy_of_run);
+        let controller = waking::<Deployment>(controller, client, namespace, (Kind::Deployment, &policies));
+        let controller = waking::<StatefulSet>(controller, client, namespace, (Kind::StatefulSet, &policies));
+        let controller = waking::<DaemonSet>(controller, client, namespace, (Kind::DaemonSet, &policies));
+        let controller = waking::<CronJob>(controller, client, namespace, (Kind::CronJob, &policies));
         Self { policies, runs, controller: Walker(controller) }
     }
 }
@@ -231,20 +254,22 @@ fn policy_of_run(run: DeserializeGuard<UpdateRun>) -> Option<ObjectRef<Deseriali
     Some(ObjectRef::new(&run.spec.policy.name).within(&run.namespace()?))
 }
 
-/// The policies that mean a Deployment: a change of it wakes them.
-fn policies_of(
+/// The policies that mean a workload: a change of it wakes them.
+fn policies_of<K: Resource<DynamicType = ()>>(
     known: &Policies,
-    deployment: &PartialObjectMeta<Deployment>,
+    kind: Kind,
+    object: &PartialObjectMeta<K>,
 ) -> Vec<ObjectRef<DeserializeGuard<UpdatePolicy>>> {
-    let namespace = deployment.namespace();
+    let namespace = object.metadata.namespace.as_ref();
+    let name = object.metadata.name.clone().unwrap_or_default();
+    let labels = object.metadata.labels.clone().unwrap_or_default();
     known
         .state()
         .iter()
-        .filter(|policy| policy.meta().namespace == namespace)
+        .filter(|policy| policy.meta().namespace.as_ref() == namespace)
         .filter(|policy| {
             policy.0.as_ref().is_ok_and(|policy| {
-                let name = deployment.name_any();
-                policy.spec.targets.iter().any(|target| matches_labels(target, &name, deployment.labels()))
+                policy.spec.targets.iter().any(|target| matches_labels(target, kind, &name, &labels))
             })
         })
         .map(|policy| ObjectRef::from_obj(policy.as_ref()))

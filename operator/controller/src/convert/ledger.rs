@@ -3,7 +3,9 @@
 
 use rollforward_api::ledger as api;
 use rollforward_core::image::{Digest, Repository, Tag};
-use rollforward_core::ledger::{Abandoned, Failure, Ledger, Newest, Sighting, WorkloadMemory};
+use rollforward_core::ledger::{
+    Abandoned, Failure, Ledger, Newest, RunMemory, Sighting, Tally, WorkloadMemory,
+};
 use rollforward_core::text::clean;
 
 use super::{reason, time};
@@ -52,6 +54,7 @@ pub fn from_api(repository: &Repository, object: &api::ImageLedger) -> Ledger {
             }),
             newest_inside: entry.newest_inside.as_ref().and_then(newest),
             newest_outside: entry.newest_outside.as_ref().and_then(newest),
+            runs: entry.runs.as_ref().map(runs).unwrap_or_default(),
         };
         ledger.workloads.insert(entry.key.clone(), memory);
     }
@@ -99,10 +102,38 @@ pub fn to_status(ledger: &Ledger) -> api::ImageLedgerStatus {
         }),
         newest_inside: memory.newest_inside.as_ref().map(newest),
         newest_outside: memory.newest_outside.as_ref().map(newest),
+        runs: (memory.runs != RunMemory::default()).then(|| runs_to_api(&memory.runs)),
     });
     api::ImageLedgerStatus {
         tags: tags.collect(),
         quarantine: quarantine.collect(),
         workloads: workloads.collect(),
     }
+}
+
+fn runs(entry: &api::RunMemory) -> RunMemory {
+    let count = |count: i32| u32::try_from(count).unwrap_or(0);
+    let tallies = entry.tallies.iter().map(|tally| Tally {
+        image: tally.image.clone(),
+        failures: count(tally.failures),
+        successes: count(tally.successes),
+        exits: tally.exits.iter().map(|exit| (exit.by.clone(), count(exit.count))).collect(),
+    });
+    RunMemory { tallies: tallies.collect(), counted: entry.counted.clone() }
+}
+
+fn runs_to_api(runs: &RunMemory) -> api::RunMemory {
+    let RunMemory { tallies, counted } = runs;
+    let count = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
+    let tallies = tallies.iter().map(|tally| api::Tally {
+        image: tally.image.clone(),
+        failures: count(tally.failures),
+        successes: count(tally.successes),
+        exits: tally
+            .exits
+            .iter()
+            .map(|(by, times)| api::Exit { by: clean(by, 64), count: count(*times) })
+            .collect(),
+    });
+    api::RunMemory { tallies: tallies.collect(), counted: counted.clone() }
 }

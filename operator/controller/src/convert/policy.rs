@@ -249,6 +249,7 @@ fn rollout(rollout: &Rollout, defaults: &Defaults, faults: &mut Faults) -> Rollo
             quarantine.retry_after.as_ref(),
             RETRY_AFTER,
         ),
+        delete_broken_pods: rollout.rollback.as_ref().and_then(|one| one.delete_broken_pods).unwrap_or(false),
     }
 }
 

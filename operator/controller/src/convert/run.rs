@@ -3,16 +3,16 @@
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use rollforward_api::run::{
-    Cause, Hold, Intent, Originals, Outcome, PolicyRef, RunContainer, Settings, Strategy as ApiStrategy,
-    Trigger, UpdateRun, UpdateRunSpec, UpdateRunStatus, WorkloadRef, Write,
+    Cause, Hold, Intent, Originals, Outcome, PolicyRef, RollingUpdate, RunContainer, Settings,
+    Strategy as ApiStrategy, Trigger, UpdateRun, UpdateRunSpec, UpdateRunStatus, WorkloadRef, Write,
 };
 use rollforward_api::schema::IntOrShare;
 use rollforward_core::image::{Digest, Repository, Tag};
 use rollforward_core::policy::{OnDeadline, PolicyId, RolloutSettings, StepSize, WhenImpossible};
-use rollforward_core::rollout::run::{self, Fields};
+use rollforward_core::rollout::run::{self, DeploymentFields, DeploymentHold, Fields};
 use rollforward_core::rollout::{Phase, Run, RunCause, RunStatus};
 use rollforward_core::text::clean;
-use rollforward_core::workload::{IntOrPercent, Strategy, WorkloadId};
+use rollforward_core::workload::{DaemonRolling, IntOrPercent, Kind, Strategy, WorkloadId};
 
 use super::{reason, time};
 
@@ -39,8 +39,8 @@ pub fn to_spec(run: &Run) -> UpdateRunSpec {
             generation: run.policy_generation,
         },
         workload: WorkloadRef {
-            api_version: "apps/v1".to_owned(),
-            kind: run.workload.kind.clone(),
+            api_version: run.workload.kind.api_version().to_owned(),
+            kind: run.workload.kind.name().to_owned(),
             name: run.workload.name.clone(),
             uid: run.workload.uid.clone(),
             generation: run.generation,
@@ -57,14 +57,94 @@ pub fn to_spec(run: &Run) -> UpdateRunSpec {
         evidence: Some(
             run.evidence.iter().map(|(layer, words)| (layer.clone(), clean(words, 500))).collect(),
         ),
-        originals: Originals {
-            min_ready_seconds: run.originals.min_ready_seconds,
-            progress_deadline_seconds: run.originals.progress_deadline_seconds,
-            strategy: strategy_to_api(&run.originals.strategy),
-        },
-        hold: Hold { min_ready_seconds: run.hold.0, progress_deadline_seconds: run.hold.1 },
+        originals: originals_to_api(&run.originals),
+        hold: hold_to_api(&run.hold),
         rollout: settings_to_api(&run.settings),
         canary: run.canary,
+    }
+}
+
+fn originals_to_api(fields: &Fields) -> Originals {
+    match fields {
+        Fields::Deployment(own) => Originals {
+            min_ready_seconds: Some(own.min_ready_seconds),
+            progress_deadline_seconds: Some(own.progress_deadline_seconds),
+            strategy: Some(strategy_to_api(&own.strategy)),
+            ..Originals::default()
+        },
+        Fields::StatefulSet(partition) => Originals { partition: Some(*partition), ..Originals::default() },
+        Fields::DaemonSet(rolling) => {
+            Originals { rolling_update: rolling.as_ref().map(rolling_to_api), ..Originals::default() }
+        }
+        Fields::CronJob => Originals::default(),
+    }
+}
+
+fn hold_to_api(hold: &run::Hold) -> Hold {
+    match hold {
+        run::Hold::Deployment(own) => Hold {
+            min_ready_seconds: Some(own.min_ready_seconds),
+            progress_deadline_seconds: Some(own.progress_deadline_seconds),
+            ..Hold::default()
+        },
+        run::Hold::StatefulSet(partitions) => {
+            Hold { partitions: Some(partitions.clone()), ..Hold::default() }
+        }
+        run::Hold::DaemonSet(rolling) => {
+            Hold { rolling_update: rolling.as_ref().map(rolling_to_api), ..Hold::default() }
+        }
+        run::Hold::CronJob => Hold::default(),
+    }
+}
+
+fn rolling_to_api(rolling: &DaemonRolling) -> RollingUpdate {
+    RollingUpdate {
+        max_surge: share_to_api(&rolling.max_surge),
+        max_unavailable: share_to_api(&rolling.max_unavailable),
+    }
+}
+
+fn rolling(written: &RollingUpdate) -> DaemonRolling {
+    DaemonRolling {
+        max_surge: share(Some(&written.max_surge)),
+        max_unavailable: share(Some(&written.max_unavailable)),
+    }
+}
+
+/// The fields before the run and what holds it, of the workload's kind; `None` where the record does not fit the kind.
+fn held(kind: Kind, spec: &UpdateRunSpec) -> Option<(Fields, run::Hold)> {
+    let (originals, hold) = (&spec.originals, &spec.hold);
+    match kind {
+        Kind::Deployment => Some((
+            Fields::Deployment(DeploymentFields {
+                min_ready_seconds: originals.min_ready_seconds?,
+                progress_deadline_seconds: originals.progress_deadline_seconds?,
+                strategy: strategy(originals.strategy.as_ref()?),
+            }),
+            run::Hold::Deployment(DeploymentHold {
+                min_ready_seconds: hold.min_ready_seconds?,
+                progress_deadline_seconds: hold.progress_deadline_seconds?,
+            }),
+        )),
+        Kind::StatefulSet => Some((
+            Fields::StatefulSet(originals.partition?),
+            run::Hold::StatefulSet(hold.partitions.clone()?),
+        )),
+        Kind::DaemonSet => Some((
+            Fields::DaemonSet(originals.rolling_update.as_ref().map(rolling)),
+            run::Hold::DaemonSet(hold.rolling_update.as_ref().map(rolling)),
+        )),
+        Kind::CronJob => Some((Fields::CronJob, run::Hold::CronJob)),
+    }
+}
+
+fn strategy(written: &ApiStrategy) -> Strategy {
+    match written.kind.as_str() {
+        "Recreate" => Strategy::Recreate,
+        _ => Strategy::RollingUpdate {
+            max_surge: share(written.max_surge.as_ref()),
+            max_unavailable: share(written.max_unavailable.as_ref()),
+        },
     }
 }
 
@@ -113,6 +193,7 @@ fn settings_to_api(settings: &RolloutSettings) -> Settings {
         },
         quarantine_after_fails: i32::try_from(settings.after_fails).unwrap_or(2),
         retry_after_seconds: settings.retry_after.as_secs(),
+        delete_broken_pods: settings.delete_broken_pods.then_some(true),
     }
 }
 
@@ -129,6 +210,7 @@ fn settings(settings: &Settings) -> RolloutSettings {
         when_impossible: WhenImpossible::Hold,
         after_fails: u32::try_from(settings.quarantine_after_fails).unwrap_or(2),
         retry_after: SignedDuration::from_secs(settings.retry_after_seconds),
+        delete_broken_pods: settings.delete_broken_pods.unwrap_or(false),
     }
 }
 
@@ -144,14 +226,8 @@ pub fn from_api(object: &UpdateRun) -> Option<Run> {
         from: container.from.clone(),
         to: container.to.clone(),
     });
-    let originals = &spec.originals;
-    let strategy = match originals.strategy.kind.as_str() {
-        "Recreate" => Strategy::Recreate,
-        _ => Strategy::RollingUpdate {
-            max_surge: share(originals.strategy.max_surge.as_ref()),
-            max_unavailable: share(originals.strategy.max_unavailable.as_ref()),
-        },
-    };
+    let kind = Kind::parse(&spec.workload.kind)?;
+    let (originals, hold) = held(kind, spec)?;
     Some(Run {
         name: object.name_any(),
         policy: PolicyId {
@@ -161,7 +237,7 @@ pub fn from_api(object: &UpdateRun) -> Option<Run> {
         },
         policy_generation: spec.policy.generation,
         workload: WorkloadId {
-            kind: spec.workload.kind.clone(),
+            kind,
             namespace,
             name: spec.workload.name.clone(),
             uid: spec.workload.uid.clone(),
@@ -178,12 +254,8 @@ pub fn from_api(object: &UpdateRun) -> Option<Run> {
         first_seen: spec.trigger.first_seen.0,
         trigger: spec.trigger.reason.clone(),
         evidence: spec.evidence.clone().unwrap_or_default(),
-        originals: Fields {
-            min_ready_seconds: originals.min_ready_seconds,
-            progress_deadline_seconds: originals.progress_deadline_seconds,
-            strategy,
-        },
-        hold: (spec.hold.min_ready_seconds, spec.hold.progress_deadline_seconds),
+        originals,
+        hold,
         settings: settings(&spec.rollout),
         canary: spec.canary,
         created_at: object.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |created| created.0),

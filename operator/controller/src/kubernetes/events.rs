@@ -50,8 +50,8 @@ fn kube_event(event: &report::Event) -> Event {
 
 fn reference(id: &WorkloadId) -> ObjectReference {
     ObjectReference {
-        api_version: Some("apps/v1".to_owned()),
-        kind: Some(id.kind.clone()),
+        api_version: Some(id.kind.api_version().to_owned()),
+        kind: Some(id.kind.name().to_owned()),
         name: Some(id.name.clone()),
         namespace: Some(id.namespace.clone()),
         uid: Some(id.uid.clone()),

@@ -3,13 +3,15 @@
 //! A failed `test` comes back as 422 without causes, like a bug of ours: the object is read again and compared, and where it
 //! differs that is the conflict. Fields are written by `add`, which also replaces; only our own annotation is ever removed.
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
-use kube::api::{Api, Patch as KubePatch, PatchParams};
+use kube::api::{Api, DeleteParams, Patch as KubePatch, PatchParams, Preconditions};
 use rollforward_core::reason::Reason;
-use rollforward_core::rollout::Patch;
-use rollforward_core::rollout::deployment::Annotation;
-use rollforward_core::workload::{IntOrPercent, Strategy};
+use rollforward_core::rollout::patch::{Annotation, Errand, FieldWrite, Patch};
+use rollforward_core::workload::{IntOrPercent, Kind};
 use serde_json::{Value, json};
 
 use super::workloads::{self, RUN_ANNOTATION};
@@ -33,25 +35,75 @@ pub struct Refused {
 /// [`Refused`] tells a conflict (read again, decide anew) from missing rights and from a denial by admission.
 pub async fn apply(client: &Client, patch: &Patch) -> Result<(), Refused> {
     let id = &patch.workload;
-    let api = Api::<Deployment>::namespaced(client.clone(), &id.namespace);
-    let object = workloads::deployment(client, &id.namespace, &id.name)
+    let object = workloads::get(client, id.kind, &id.namespace, &id.name)
         .await
         .map_err(|error| Refused { reason: Reason::WriteConflict, message: error.to_string() })?;
-    let has_annotations = object.as_ref().is_some_and(|object| object.metadata.annotations.is_some());
-    let has_ours = object.is_some_and(|object| {
-        object.metadata.annotations.is_some_and(|all| all.contains_key(RUN_ANNOTATION))
-    });
-    let operations = operations(patch, has_annotations, has_ours);
-    let parsed = serde_json::from_value(Value::Array(operations))
-        .map_err(|error| Refused { reason: Reason::WriteConflict, message: error.to_string() })?;
-    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    match api.patch(&id.name, &params, &KubePatch::<Deployment>::Json(parsed)).await {
-        Ok(_) => Ok(()),
-        Err(error) => Err(refused(&error)),
+    let annotations = object.as_ref().and_then(|object| object.metadata().annotations.as_ref());
+    let has_ours = annotations.is_some_and(|all| all.contains_key(RUN_ANNOTATION));
+    let operations = operations(patch, annotations.is_some(), has_ours);
+    match id.kind {
+        Kind::Deployment => send::<Deployment>(client, patch, operations).await,
+        Kind::StatefulSet => send::<StatefulSet>(client, patch, operations).await,
+        Kind::DaemonSet => send::<DaemonSet>(client, patch, operations).await,
+        Kind::CronJob => send::<CronJob>(client, patch, operations).await,
     }
 }
 
-fn refused(error: &kube::Error) -> Refused {
+/// Writes to one pod or Job of a workload: its uid is a precondition.
+///
+/// # Errors
+/// As [`apply`]. What is gone already is no error.
+pub async fn run_errand(client: &Client, namespace: &str, errand: &Errand) -> Result<(), Refused> {
+    let (result, resource, verb) = match errand {
+        Errand::DeletePod { name, uid } => {
+            let condition = Preconditions { uid: Some(uid.clone()), resource_version: None };
+            let params = DeleteParams { preconditions: Some(condition), ..DeleteParams::default() };
+            let api = Api::<Pod>::namespaced(client.clone(), namespace);
+            (api.delete(name, &params).await.map(|_| ()), "pods", "delete")
+        }
+        Errand::EndJob { name, uid } => {
+            let operations = json!([
+                {"op": "test", "path": "/metadata/uid", "value": uid},
+                {"op": "add", "path": "/spec/activeDeadlineSeconds", "value": 1},
+            ]);
+            let parsed = serde_json::from_value(operations)
+                .map_err(|error| Refused { reason: Reason::WriteConflict, message: error.to_string() })?;
+            let params =
+                PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+            let api = Api::<Job>::namespaced(client.clone(), namespace);
+            (
+                api.patch(name, &params, &KubePatch::<()>::Json(parsed)).await.map(|_| ()),
+                "jobs.batch",
+                "patch",
+            )
+        }
+    };
+    match result {
+        Ok(()) => Ok(()),
+        Err(error) if status(&error).is_some_and(|status| status.code == 404) => Ok(()),
+        Err(error) => Err(refused(&error, (verb, resource))),
+    }
+}
+
+async fn send<K>(client: &Client, patch: &Patch, operations: Vec<Value>) -> Result<(), Refused>
+where
+    K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned,
+{
+    let id = &patch.workload;
+    let api = Api::<K>::namespaced(client.clone(), &id.namespace);
+    let parsed = serde_json::from_value(Value::Array(operations))
+        .map_err(|error| Refused { reason: Reason::WriteConflict, message: error.to_string() })?;
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    match api.patch(&id.name, &params, &KubePatch::<()>::Json(parsed)).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(refused(&error, ("patch", id.kind.resource()))),
+    }
+}
+
+fn refused(error: &kube::Error, (verb, resource): (&str, &str)) -> Refused {
     let message = words(error);
     let Some(status) = status(error) else {
         return Refused { reason: Reason::WriteConflict, message };
@@ -65,9 +117,9 @@ fn refused(error: &kube::Error) -> Refused {
     };
     let message = match reason {
         Reason::WriteForbidden => {
-            format!("{message}. Grant `patch` on deployments.apps to the operator's ServiceAccount")
+            format!("{message}. Grant `{verb}` on {resource} to the operator's ServiceAccount")
         }
-        Reason::WriteDenied => format!("admission refused the write to the Deployment: {message}"),
+        Reason::WriteDenied => format!("admission refused the write to {resource}: {message}"),
         _ => format!("the workload changed between reading and writing: {message}"),
     };
     Refused { reason, message }
@@ -80,9 +132,13 @@ fn operations(patch: &Patch, has_annotations: bool, has_ours: bool) -> Vec<Value
     if let Some(generation) = patch.generation {
         tests.push(json!({"op": "test", "path": "/metadata/generation", "value": generation}));
     }
+    let template = match patch.workload.kind {
+        Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet => "/spec/template",
+        Kind::CronJob => "/spec/jobTemplate/spec/template",
+    };
     for image in &patch.images {
         let list = if image.init { "initContainers" } else { "containers" };
-        let path = format!("/spec/template/spec/{list}/{}", image.index);
+        let path = format!("{template}/spec/{list}/{}", image.index);
         tests.push(json!({"op": "test", "path": format!("{path}/name"), "value": image.name}));
         tests.push(json!({"op": "test", "path": format!("{path}/image"), "value": image.before}));
         if image.before != image.after {
@@ -90,15 +146,26 @@ fn operations(patch: &Patch, has_annotations: bool, has_ours: bool) -> Vec<Value
         }
     }
     let mut add = |path: &str, value: Value| writes.push(json!({"op": "add", "path": path, "value": value}));
-    if let Some(seconds) = patch.min_ready_seconds {
-        add("/spec/minReadySeconds", json!(seconds));
-    }
-    if let Some(seconds) = patch.progress_deadline_seconds {
-        add("/spec/progressDeadlineSeconds", json!(seconds));
-    }
-    if let Some(Strategy::RollingUpdate { max_surge, max_unavailable }) = &patch.strategy {
-        let rolling = json!({"maxSurge": share(max_surge), "maxUnavailable": share(max_unavailable)});
-        add("/spec/strategy/rollingUpdate", rolling);
+    for field in &patch.fields {
+        match field {
+            FieldWrite::MinReadySeconds(seconds) => add("/spec/minReadySeconds", json!(seconds)),
+            FieldWrite::ProgressDeadlineSeconds(seconds) => {
+                add("/spec/progressDeadlineSeconds", json!(seconds));
+            }
+            FieldWrite::RollingUpdate { max_surge, max_unavailable } => {
+                let rolling = json!({"maxSurge": share(max_surge), "maxUnavailable": share(max_unavailable)});
+                add("/spec/strategy/rollingUpdate", rolling);
+            }
+            // The apiserver fills in `rollingUpdate` where the user wrote none; what else stands in it stays.
+            FieldWrite::Partition(partition) => {
+                add("/spec/updateStrategy/rollingUpdate/partition", json!(partition));
+            }
+            FieldWrite::DaemonRolling(rolling) => {
+                let (surge, unavailable) = (share(&rolling.max_surge), share(&rolling.max_unavailable));
+                let rolling = json!({"maxSurge": surge, "maxUnavailable": unavailable});
+                add("/spec/updateStrategy/rollingUpdate", rolling);
+            }
+        }
     }
     let path = format!("/metadata/annotations/{}", RUN_ANNOTATION.replace('/', "~1"));
     match &patch.annotation {

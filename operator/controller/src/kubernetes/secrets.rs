@@ -2,8 +2,7 @@
 //!
 //! The operator may read only the Secrets it was given; what it may not read is said with the Role that would allow it.
 
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{LocalObjectReference, Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{LocalObjectReference, PodTemplateSpec, Secret, ServiceAccount};
 use kube::Client;
 use kube::api::Api;
 use rollforward_core::reason::Reason;
@@ -25,12 +24,12 @@ pub async fn keyring(
     client: &Client,
     namespace: &str,
     named: &[String],
-    deployment: &Deployment,
+    template: Option<&PodTemplateSpec>,
 ) -> (Keyring, Option<Trouble>) {
     let mut keyring = Keyring::default();
     let mut trouble = None;
     let names = if named.is_empty() {
-        of_workload(client, namespace, deployment).await.unwrap_or_else(|problem| {
+        of_workload(client, namespace, template).await.unwrap_or_else(|problem| {
             trouble = Some(problem);
             Vec::new()
         })
@@ -50,9 +49,9 @@ pub async fn keyring(
 async fn of_workload(
     client: &Client,
     namespace: &str,
-    deployment: &Deployment,
+    template: Option<&PodTemplateSpec>,
 ) -> Result<Vec<String>, Trouble> {
-    let spec = deployment.spec.template.spec.as_ref();
+    let spec = template.and_then(|template| template.spec.as_ref());
     let names = local(spec.and_then(|spec| spec.image_pull_secrets.as_ref()));
     if !names.is_empty() {
         return Ok(names);

@@ -1,9 +1,10 @@
-//! Reads Deployments, ReplicaSets, pods and nodes, and turns them into core's types.
+//! Reads workloads, the templates of their pods, pods and nodes, and turns them into core's types.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::core::v1::{self as core_v1, Event, Namespace, Node, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr;
@@ -12,79 +13,219 @@ use kube::{Client, ResourceExt};
 use rollforward_core::evidence::Platform;
 use rollforward_core::image::{Digest, ImageRef};
 use rollforward_core::workload::{
-    Container, ContainerState, ContainerStatus, IntOrPercent, Pod, Strategy, Termination, Workload,
-    WorkloadId,
+    self, Container, ContainerState, ContainerStatus, IntOrPercent, Kind, Pod, Revision, Shape, Strategy,
+    Termination, Workload, WorkloadId,
 };
 
-use super::{ApiError, optional};
+use super::{ApiError, kinds, optional};
 use crate::clock;
 
 /// The annotation on a workload that names its open run. Only a pointer: the run itself holds everything.
 pub const RUN_ANNOTATION: &str = "rollforward.dev/run";
 
-/// A Deployment by name.
-///
-/// # Errors
-/// Where the apiserver did not answer.
-pub async fn deployment(
-    client: &Client,
-    namespace: &str,
-    name: &str,
-) -> Result<Option<Deployment>, ApiError> {
-    let api = Api::<Deployment>::namespaced(client.clone(), namespace);
-    optional(api.get(name).await).map_err(ApiError::of("get the Deployment"))
+/// A workload as the apiserver has it.
+#[derive(Debug, Clone)]
+pub enum Object {
+    /// A Deployment.
+    Deployment(Box<Deployment>),
+    /// A StatefulSet.
+    StatefulSet(Box<StatefulSet>),
+    /// A DaemonSet.
+    DaemonSet(Box<DaemonSet>),
+    /// A CronJob.
+    CronJob(Box<CronJob>),
 }
 
-/// The Deployments that a label selector matches, by name.
+impl Object {
+    /// Name, labels and who wrote what.
+    #[must_use]
+    pub fn metadata(&self) -> &ObjectMeta {
+        match self {
+            Object::Deployment(object) => &object.metadata,
+            Object::StatefulSet(object) => &object.metadata,
+            Object::DaemonSet(object) => &object.metadata,
+            Object::CronJob(object) => &object.metadata,
+        }
+    }
+
+    /// The template of its pods.
+    #[must_use]
+    pub fn template(&self) -> Option<&PodTemplateSpec> {
+        match self {
+            Object::Deployment(object) => Some(&object.spec.template),
+            Object::StatefulSet(object) => Some(&object.spec.template),
+            Object::DaemonSet(object) => Some(&object.spec.template),
+            Object::CronJob(object) => {
+                let job = object.spec.job_template.spec.as_ref()?;
+                Some(&job.template)
+            }
+        }
+    }
+
+    /// Its uid.
+    #[must_use]
+    pub fn uid(&self) -> String {
+        self.metadata().uid.clone().unwrap_or_default()
+    }
+
+    /// As decisions read it.
+    #[must_use]
+    pub fn workload(&self) -> Workload {
+        match self {
+            Object::Deployment(object) => deployment(object),
+            Object::StatefulSet(object) => kinds::stateful_set(object),
+            Object::DaemonSet(object) => kinds::daemon_set(object),
+            Object::CronJob(object) => kinds::cron_job(object),
+        }
+    }
+}
+
+/// A workload by kind and name.
 ///
 /// # Errors
 /// Where the apiserver did not answer.
-pub async fn deployments(
+pub async fn get(
     client: &Client,
+    kind: Kind,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<Object>, ApiError> {
+    Ok(match kind {
+        Kind::Deployment => {
+            let found = optional(api::<Deployment>(client, namespace).get(name).await);
+            found.map_err(ApiError::of("get the Deployment"))?.map(Box::new).map(Object::Deployment)
+        }
+        Kind::StatefulSet => {
+            let found = optional(api::<StatefulSet>(client, namespace).get(name).await);
+            found.map_err(ApiError::of("get the StatefulSet"))?.map(Box::new).map(Object::StatefulSet)
+        }
+        Kind::DaemonSet => {
+            let found = optional(api::<DaemonSet>(client, namespace).get(name).await);
+            found.map_err(ApiError::of("get the DaemonSet"))?.map(Box::new).map(Object::DaemonSet)
+        }
+        Kind::CronJob => {
+            let found = optional(api::<CronJob>(client, namespace).get(name).await);
+            found.map_err(ApiError::of("get the CronJob"))?.map(Box::new).map(Object::CronJob)
+        }
+    })
+}
+
+/// The workloads of a kind that a label selector matches, by name.
+///
+/// # Errors
+/// Where the apiserver did not answer.
+pub async fn list(
+    client: &Client,
+    kind: Kind,
     namespace: &str,
     labels: &str,
-) -> Result<Vec<Deployment>, ApiError> {
-    let api = Api::<Deployment>::namespaced(client.clone(), namespace);
-    let list = api.list(&ListParams::default().labels(labels)).await;
-    let mut found = list.map_err(ApiError::of("list the Deployments"))?.items;
-    found.sort_by_key(ResourceExt::name_any);
+) -> Result<Vec<Object>, ApiError> {
+    let params = ListParams::default().labels(labels);
+    let mut found: Vec<Object> = match kind {
+        Kind::Deployment => {
+            let list = api::<Deployment>(client, namespace).list(&params).await;
+            let list = list.map_err(ApiError::of("list the Deployments"))?;
+            list.items.into_iter().map(Box::new).map(Object::Deployment).collect()
+        }
+        Kind::StatefulSet => {
+            let list = api::<StatefulSet>(client, namespace).list(&params).await;
+            let list = list.map_err(ApiError::of("list the StatefulSets"))?;
+            list.items.into_iter().map(Box::new).map(Object::StatefulSet).collect()
+        }
+        Kind::DaemonSet => {
+            let list = api::<DaemonSet>(client, namespace).list(&params).await;
+            let list = list.map_err(ApiError::of("list the DaemonSets"))?;
+            list.items.into_iter().map(Box::new).map(Object::DaemonSet).collect()
+        }
+        Kind::CronJob => {
+            let list = api::<CronJob>(client, namespace).list(&params).await;
+            let list = list.map_err(ApiError::of("list the CronJobs"))?;
+            list.items.into_iter().map(Box::new).map(Object::CronJob).collect()
+        }
+    };
+    found.sort_by(|one, other| one.metadata().name.cmp(&other.metadata().name));
     Ok(found)
 }
 
-/// The ReplicaSets and pods of a Deployment, with the newest warnings of pods that are not Ready.
+pub(super) fn api<K>(client: &Client, namespace: &str) -> Api<K>
+where
+    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+{
+    Api::namespaced(client.clone(), namespace)
+}
+
+/// A workload with the templates that its pods were made from, and its pods with the newest warnings of those not Ready.
+#[derive(Debug, Clone)]
+pub struct Whole {
+    /// The workload; of a CronJob with its Jobs.
+    pub workload: Workload,
+    /// The templates.
+    pub revisions: Vec<Revision>,
+    /// The pods, by name.
+    pub pods: Vec<Pod>,
+}
+
+/// A workload with everything that hangs on it.
 ///
 /// # Errors
 /// Where the apiserver did not answer.
-pub async fn pods(
+pub async fn whole(client: &Client, object: &Object) -> Result<Whole, ApiError> {
+    let mut workload = object.workload();
+    let (revisions, pods) = match object {
+        Object::Deployment(deployment) => pods_of_deployment(client, deployment).await?,
+        Object::StatefulSet(set) => kinds::revisions(client, &workload, &set.spec.selector).await?,
+        Object::DaemonSet(set) => kinds::revisions(client, &workload, &set.spec.selector).await?,
+        Object::CronJob(cron) => {
+            let (jobs, revisions, pods) = kinds::runs(client, cron).await?;
+            if let Shape::CronJob(own) = &mut workload.shape {
+                own.jobs = jobs;
+            }
+            (revisions, pods)
+        }
+    };
+    Ok(Whole { workload, revisions, pods })
+}
+
+async fn pods_of_deployment(
     client: &Client,
     deployment: &Deployment,
-) -> Result<(Vec<rollforward_core::workload::ReplicaSet>, Vec<Pod>), ApiError> {
+) -> Result<(Vec<Revision>, Vec<Pod>), ApiError> {
     let namespace = deployment.namespace().unwrap_or_default();
     let Some(labels) = selector(&deployment.spec.selector) else {
         return Ok((Vec::new(), Vec::new()));
     };
-    let params = ListParams::default().labels(&labels);
-    let sets = Api::<ReplicaSet>::namespaced(client.clone(), &namespace);
-    let sets = sets.list(&params).await.map_err(ApiError::of("list the ReplicaSets"))?;
+    let sets = api::<ReplicaSet>(client, &namespace).list(&ListParams::default().labels(&labels)).await;
+    let sets = sets.map_err(ApiError::of("list the ReplicaSets"))?;
     let uid = deployment.uid().unwrap_or_default();
     let owned: Vec<_> =
         sets.items.iter().filter(|set| owner(&set.metadata).is_some_and(|owner| owner.1 == uid)).collect();
     let names: BTreeSet<String> = owned.iter().map(|set| set.name_any()).collect();
-    let listed = Api::<core_v1::Pod>::namespaced(client.clone(), &namespace);
-    let listed = listed.list(&params).await.map_err(ApiError::of("list the pods"))?;
+    let revision_of =
+        |pod: &core_v1::Pod| owner(&pod.metadata).map(|(name, _)| name).filter(|name| names.contains(name));
+    let pods = pods_by(client, &namespace, &labels, revision_of).await?;
+    Ok((owned.into_iter().map(replica_set).collect(), pods))
+}
+
+/// The pods with these labels that `revision_of` knows, by name.
+pub(super) async fn pods_by(
+    client: &Client,
+    namespace: &str,
+    labels: &str,
+    revision_of: impl Fn(&core_v1::Pod) -> Option<String>,
+) -> Result<Vec<Pod>, ApiError> {
+    let listed = api::<core_v1::Pod>(client, namespace).list(&ListParams::default().labels(labels)).await;
+    let listed = listed.map_err(ApiError::of("list the pods"))?;
     let mut pods = Vec::new();
     for object in &listed.items {
-        let Some((name, _)) = owner(&object.metadata).filter(|(name, _)| names.contains(name)) else {
-            continue;
-        };
-        let mut pod = pod(object, name);
+        let Some(revision) = revision_of(object) else { continue };
+        let mut pod = pod(object, revision);
         if pod.ready_since.is_none() || ended_lately(&pod) {
-            pod.warnings = warnings(client, &namespace, &object.uid().unwrap_or_default()).await;
+            pod.warnings = warnings(client, namespace, &object.uid().unwrap_or_default()).await;
         }
         pods.push(pod);
     }
     pods.sort_by(|one, other| one.name.cmp(&other.name));
-    Ok((owned.into_iter().map(replica_set).collect(), pods))
+    Ok(pods)
 }
 
 /// How long after the end of a container the Events that explain it are read: the kubelet repeats a probe's for as long.
@@ -141,7 +282,7 @@ pub async fn namespace_is_deleting(client: &Client, name: &str) -> Result<bool, 
     Ok(found.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_some()))
 }
 
-fn owner(metadata: &ObjectMeta) -> Option<(String, String)> {
+pub(super) fn owner(metadata: &ObjectMeta) -> Option<(String, String)> {
     let owners = metadata.owner_references.as_ref()?;
     owners
         .iter()
@@ -168,33 +309,55 @@ pub fn selector(selector: &LabelSelector) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(","))
 }
 
-/// A Deployment as decisions read it.
-#[must_use]
-pub fn workload(object: &Deployment) -> Workload {
+fn deployment(object: &Deployment) -> Workload {
     let spec = &object.spec;
     let status = object.status.clone().unwrap_or_default();
-    let annotated = object.annotations().get(RUN_ANNOTATION).filter(|name| !name.is_empty());
     Workload {
-        id: WorkloadId {
-            kind: "Deployment".to_owned(),
-            namespace: object.namespace().unwrap_or_default(),
-            name: object.name_any(),
-            uid: object.uid().unwrap_or_default(),
-        },
-        generation: object.metadata.generation.unwrap_or_default(),
         observed_generation: status.observed_generation.unwrap_or_default(),
-        deleting: object.metadata.deletion_timestamp.is_some(),
-        paused: spec.paused.unwrap_or(false),
         replicas: spec.replicas.unwrap_or(1),
         updated_replicas: status.updated_replicas.unwrap_or_default(),
         total_replicas: status.replicas.unwrap_or_default(),
         available_replicas: status.available_replicas.unwrap_or_default(),
-        strategy: strategy(spec.strategy.as_ref()),
-        min_ready_seconds: spec.min_ready_seconds.unwrap_or_default(),
-        progress_deadline_seconds: spec.progress_deadline_seconds.unwrap_or(600),
-        containers: containers(&spec.template),
-        annotated_run: annotated.cloned(),
-        image_writer: image_writer(&object.metadata),
+        ..workload(
+            Kind::Deployment,
+            &object.metadata,
+            &spec.template,
+            Shape::Deployment(workload::Deployment {
+                paused: spec.paused.unwrap_or(false),
+                strategy: strategy(spec.strategy.as_ref()),
+                min_ready_seconds: spec.min_ready_seconds.unwrap_or_default(),
+                progress_deadline_seconds: spec.progress_deadline_seconds.unwrap_or(600),
+            }),
+        )
+    }
+}
+
+/// What is the same for every kind; the counts of pods are the caller's.
+pub(super) fn workload(
+    kind: Kind,
+    metadata: &ObjectMeta,
+    template: &PodTemplateSpec,
+    shape: Shape,
+) -> Workload {
+    let annotated = metadata.annotations.as_ref().and_then(|all| all.get(RUN_ANNOTATION));
+    Workload {
+        id: WorkloadId {
+            kind,
+            namespace: metadata.namespace.clone().unwrap_or_default(),
+            name: metadata.name.clone().unwrap_or_default(),
+            uid: metadata.uid.clone().unwrap_or_default(),
+        },
+        generation: metadata.generation.unwrap_or_default(),
+        observed_generation: 0,
+        deleting: metadata.deletion_timestamp.is_some(),
+        replicas: 0,
+        updated_replicas: 0,
+        total_replicas: 0,
+        available_replicas: 0,
+        containers: containers(template),
+        annotated_run: annotated.filter(|name| !name.is_empty()).cloned(),
+        image_writer: image_writer(metadata),
+        shape,
     }
 }
 
@@ -216,7 +379,7 @@ fn strategy(strategy: Option<&k8s_openapi::api::apps::v1::DeploymentStrategy>) -
     }
 }
 
-fn containers(template: &PodTemplateSpec) -> Vec<Container> {
+pub(super) fn containers(template: &PodTemplateSpec) -> Vec<Container> {
     let Some(spec) = &template.spec else {
         return Vec::new();
     };
@@ -243,10 +406,17 @@ fn image_writer(metadata: &ObjectMeta) -> Option<(String, Timestamp)> {
 }
 
 fn writes_template(fields: Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::FieldsV1>) -> bool {
-    fields.is_some_and(|fields| fields.0.pointer("/f:spec/f:template/f:spec/f:containers").is_some())
+    fields.is_some_and(|fields| {
+        [
+            "/f:spec/f:template/f:spec/f:containers",
+            "/f:spec/f:jobTemplate/f:spec/f:template/f:spec/f:containers",
+        ]
+        .iter()
+        .any(|path| fields.0.pointer(path).is_some())
+    })
 }
 
-fn replica_set(object: &ReplicaSet) -> rollforward_core::workload::ReplicaSet {
+fn replica_set(object: &ReplicaSet) -> Revision {
     let template = object.spec.template.as_ref();
     let images: BTreeMap<String, String> = template
         .map(containers)
@@ -264,7 +434,7 @@ fn replica_set(object: &ReplicaSet) -> rollforward_core::workload::ReplicaSet {
         })
         .and_then(|condition| condition.message.clone());
     let revision = object.annotations().get("deployment.kubernetes.io/revision");
-    rollforward_core::workload::ReplicaSet {
+    Revision {
         name: object.name_any(),
         revision: revision.and_then(|text| text.parse().ok()).unwrap_or_default(),
         images,
@@ -290,6 +460,7 @@ fn pod(object: &core_v1::Pod, owner: String) -> Pod {
     }
     Pod {
         name: object.name_any(),
+        uid: object.uid().unwrap_or_default(),
         node: spec.node_name,
         owner,
         created_at: object.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0),

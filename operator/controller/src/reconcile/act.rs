@@ -35,7 +35,7 @@ pub async fn act(ctx: &Context, object: &UpdatePolicy, facts: &Facts, plan: &Pla
     for stray in &plan.strays {
         // A conflict is read again in the next pass: the annotation is only a pointer.
         if patch::apply(&ctx.client, stray).await.is_ok() {
-            ctx.metrics.wrote("Deployment");
+            ctx.metrics.wrote(stray.workload.kind.name());
         }
     }
     for run in &plan.runs {
@@ -93,7 +93,7 @@ async fn act_on_run(ctx: &Context, plan: &RunPlan, outcome: &mut Outcome) -> Res
     if let Some((change, what)) = &plan.patch {
         match patch::apply(&ctx.client, change).await {
             Ok(()) => {
-                ctx.metrics.wrote("Deployment");
+                ctx.metrics.wrote(change.workload.kind.name());
                 tracing::info!(run = %name, workload = %plan.run.workload.name, namespace = %plan.run.workload.namespace, "{what}");
                 record(ctx, plan, &plan.before, &plan.after).await?;
             }
@@ -105,6 +105,18 @@ async fn act_on_run(ctx: &Context, plan: &RunPlan, outcome: &mut Outcome) -> Res
                 return Ok(());
             }
         }
+    }
+    if let Some((errand, _, what)) = &plan.errand {
+        let namespace = &plan.run.workload.namespace;
+        if let Err(refused) = patch::run_errand(&ctx.client, namespace, errand).await {
+            tracing::warn!(run = %name, reason = %refused.reason, "{}", refused.message);
+            if refused.reason != Reason::WriteConflict {
+                outcome.refused.push((name.clone(), refused.reason, refused.message));
+            }
+            return Ok(());
+        }
+        tracing::info!(run = %name, %namespace, "{what}");
+        record(ctx, plan, &plan.before, &plan.after).await?;
     }
     outcome.done.push(name.clone());
     if plan.after.finished_at.is_some() {

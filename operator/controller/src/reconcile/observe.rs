@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::Store;
@@ -21,7 +21,7 @@ use rollforward_core::reason::Reason;
 use rollforward_core::rollout::{OpenRun, Run};
 use rollforward_core::scan::{self, Scan};
 use rollforward_core::select;
-use rollforward_core::workload::Workload;
+use rollforward_core::workload::{Kind, Shape, Workload, WorkloadId};
 use tokio::sync::Mutex;
 
 use super::places::{Places, RunName};
@@ -30,6 +30,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::convert;
 use crate::kubernetes::secrets::{self, Trouble};
+use crate::kubernetes::workloads::Object;
 use crate::kubernetes::{store, workloads};
 use crate::registry::Credential;
 use crate::registry::pull_secret::Keyring;
@@ -67,11 +68,13 @@ impl Stores {
         runs
     }
 
-    /// The runs that the watch shows, and whether each is open.
+    /// The runs that the watch shows, and whether each takes a place.
     fn known_runs(&self) -> BTreeMap<RunName, bool> {
         let read = |run: Arc<DeserializeGuard<UpdateRun>>| {
             let run = run.0.as_ref().ok()?;
-            Some(((run.namespace()?, run.name_any()), convert::run::is_open(run)))
+            // A CronJob's run may be watched for weeks: it takes no place.
+            let takes = convert::run::is_open(run) && run.spec.workload.kind != Kind::CronJob.name();
+            Some(((run.namespace()?, run.name_any()), takes))
         };
         self.runs.iter().flat_map(Store::state).filter_map(read).collect()
     }
@@ -155,16 +158,15 @@ pub async fn observe(
     let (found, mut untracked) = targets(ctx, object, namespace).await?;
     let mut tracks = Vec::new();
     let mut wishes: BTreeMap<Repository, Wish> = BTreeMap::new();
-    for (deployment, containers) in &found {
-        let workload = workloads::workload(deployment);
-        let (sets, pods) = workloads::pods(&ctx.client, deployment).await?;
+    for (target, containers) in &found {
+        let workloads::Whole { workload, revisions, pods } = workloads::whole(&ctx.client, target).await?;
         for mut track in split(&workload, containers, object, &mut untracked) {
-            track.replica_sets.clone_from(&sets);
+            track.revisions.clone_from(&revisions);
             track.pods.clone_from(&pods);
-            track.conflict = conflict(ctx, object, deployment, &track);
+            track.conflict = conflict(ctx, object, target, &track);
             track.busy = busy(ctx, policy, &track.workload);
             if !wishes.contains_key(&track.repository) {
-                let wish = wish(ctx, object, policy, deployment, &track.repository).await;
+                let wish = wish(ctx, object, policy, target, &track.repository).await;
                 wishes.insert(track.repository.clone(), wish);
             }
             if let Some(wish) = wishes.get_mut(&track.repository) {
@@ -212,7 +214,7 @@ pub async fn observe(
     Ok(Observed { seen, credentials })
 }
 
-type Found = Vec<(Deployment, Vec<String>)>;
+type Found = Vec<(Object, Vec<String>)>;
 
 async fn targets(
     ctx: &Context,
@@ -231,13 +233,31 @@ async fn targets(
                 observed: "no such workload yet".to_owned(),
             });
         }
-        for deployment in matched {
-            if !found.iter().any(|(known, _)| known.uid() == deployment.uid()) {
-                found.push((deployment, containers.clone()));
+        for workload in matched {
+            if target.name.is_none() && is_critical(&workload) {
+                untracked.push(Untracked {
+                    reason: Reason::NodeCritical,
+                    what: workload.workload().title(),
+                    observed: "node-critical, matched by labels only; a target has to name it".to_owned(),
+                });
+                continue;
+            }
+            if !found.iter().any(|(known, _)| known.uid() == workload.uid()) {
+                found.push((workload, containers.clone()));
             }
         }
     }
+    // CronJobs go last, whatever the order of the targets: nothing waits for their runs.
+    found.sort_by_key(|(object, _)| matches!(object, Object::CronJob(_)));
     Ok((found, untracked))
+}
+
+/// Whether the nodes cannot do without it: a bad pod may cut the network that a rollback needs.
+fn is_critical(object: &Object) -> bool {
+    match object.workload().shape {
+        Shape::DaemonSet(own) => own.is_critical,
+        Shape::Deployment(_) | Shape::StatefulSet(_) | Shape::CronJob(_) => false,
+    }
 }
 
 fn describe(target: &Target) -> String {
@@ -247,9 +267,11 @@ fn describe(target: &Target) -> String {
     }
 }
 
-async fn matching(ctx: &Context, target: &Target, namespace: &str) -> Result<Vec<Deployment>, Error> {
+async fn matching(ctx: &Context, target: &Target, namespace: &str) -> Result<Vec<Object>, Error> {
+    // The schema admits no other; a newer one may, and then there is nothing here that it names.
+    let Some(kind) = Kind::parse(&target.kind) else { return Ok(Vec::new()) };
     if let Some(name) = &target.name {
-        let found = workloads::deployment(&ctx.client, namespace, name).await?;
+        let found = workloads::get(&ctx.client, kind, namespace, name).await?;
         return Ok(found.into_iter().collect());
     }
     let labels: Vec<String> = target
@@ -261,7 +283,7 @@ async fn matching(ctx: &Context, target: &Target, namespace: &str) -> Result<Vec
     if labels.is_empty() {
         return Ok(Vec::new());
     }
-    Ok(workloads::deployments(&ctx.client, namespace, &labels.join(",")).await?)
+    Ok(workloads::list(&ctx.client, kind, namespace, &labels.join(",")).await?)
 }
 
 /// Splits a workload into tracks: its containers by the repository that they run.
@@ -297,7 +319,7 @@ fn split(
                 workload: workload.clone(),
                 repository: image.repository.clone(),
                 containers: vec![(container.clone(), image)],
-                replica_sets: Vec::new(),
+                revisions: Vec::new(),
                 pods: Vec::new(),
                 conflict: None,
                 busy: None,
@@ -317,7 +339,7 @@ fn split(
 }
 
 /// The older policy that moves one of the track's containers.
-fn conflict(ctx: &Context, own: &UpdatePolicy, deployment: &Deployment, track: &Track) -> Option<String> {
+fn conflict(ctx: &Context, own: &UpdatePolicy, workload: &Object, track: &Track) -> Option<String> {
     let age = |policy: &UpdatePolicy| (policy.creation_timestamp(), policy.name_any());
     ctx.stores.policies.iter().flat_map(Store::state).find_map(|other| {
         let other = other.0.as_ref().ok()?;
@@ -329,7 +351,7 @@ fn conflict(ctx: &Context, own: &UpdatePolicy, deployment: &Deployment, track: &
             other.spec.image.as_ref().and_then(|image| image.repositories.clone()).unwrap_or_default();
         let repository = track.repository.to_string();
         let wants = |target: &Target| {
-            matches_labels(target, &deployment.name_any(), deployment.labels())
+            matches(target, &track.workload.id, workload.metadata())
                 && (patterns.is_empty()
                     || patterns.iter().any(|pattern| select::glob_matches(pattern, &repository)))
                 && target.containers.as_ref().is_none_or(|names| {
@@ -340,9 +362,18 @@ fn conflict(ctx: &Context, own: &UpdatePolicy, deployment: &Deployment, track: &
     })
 }
 
-/// Whether a target means the workload of this name and these labels.
+fn matches(target: &Target, id: &WorkloadId, metadata: &ObjectMeta) -> bool {
+    let none = BTreeMap::new();
+    let labels = metadata.labels.as_ref().unwrap_or(&none);
+    matches_labels(target, id.kind, &id.name, labels)
+}
+
+/// Whether a target means the workload of this kind, name and labels.
 #[must_use]
-pub fn matches_labels(target: &Target, name: &str, labels: &BTreeMap<String, String>) -> bool {
+pub fn matches_labels(target: &Target, kind: Kind, name: &str, labels: &BTreeMap<String, String>) -> bool {
+    if target.kind != kind.name() {
+        return false;
+    }
     if let Some(wanted) = &target.name {
         return wanted == name;
     }
@@ -364,14 +395,16 @@ async fn open_runs(ctx: &Context, runs: &[Run]) -> Result<Vec<OpenRun>, Error> {
     let mut open = Vec::new();
     for run in runs.iter().filter(|run| run.status.finished_at.is_none()) {
         let id = &run.workload;
-        let found = workloads::deployment(&ctx.client, &id.namespace, &id.name).await?;
-        let found = found.filter(|deployment| deployment.uid().as_deref() == Some(&id.uid));
-        let (replica_sets, pods) = match &found {
-            Some(deployment) => workloads::pods(&ctx.client, deployment).await?,
-            None => (Vec::new(), Vec::new()),
+        let found = workloads::get(&ctx.client, id.kind, &id.namespace, &id.name).await?;
+        let found = found.filter(|object| object.uid() == id.uid);
+        let (workload, revisions, pods) = match &found {
+            Some(object) => {
+                let whole = workloads::whole(&ctx.client, object).await?;
+                (Some(whole.workload), whole.revisions, whole.pods)
+            }
+            None => (None, Vec::new(), Vec::new()),
         };
-        let workload = found.as_ref().map(workloads::workload);
-        open.push(OpenRun { run: run.clone(), workload, replica_sets, pods });
+        open.push(OpenRun { run: run.clone(), workload, revisions, pods });
     }
     open.sort_by_key(|one| one.run.created_at);
     Ok(open)
@@ -433,12 +466,12 @@ async fn wish(
     ctx: &Context,
     object: &UpdatePolicy,
     policy: &Policy,
-    deployment: &Deployment,
+    workload: &Object,
     repository: &Repository,
 ) -> Wish {
     let namespace = object.namespace().unwrap_or_default();
     let (keyring, mut trouble) =
-        secrets::keyring(&ctx.client, &namespace, &pull_secrets(object), deployment).await;
+        secrets::keyring(&ctx.client, &namespace, &pull_secrets(object), workload.template()).await;
     let credential = credential(ctx, &keyring, repository, &mut trouble).await;
     let source_credential = match &policy.source {
         Some(source) => self::credential(ctx, &keyring, source, &mut trouble).await,

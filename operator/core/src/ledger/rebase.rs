@@ -131,6 +131,7 @@ mod tests {
             abandoned: None,
             newest_inside: None,
             newest_outside: None,
+            runs: super::super::RunMemory::default(),
         }
     }
 

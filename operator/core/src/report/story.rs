@@ -5,7 +5,7 @@ use crate::reason::Reason;
 use crate::report::{Event, MAX_MESSAGE};
 use crate::rollout::{Phase, Plan, Run, RunPlan};
 use crate::text;
-use crate::workload::{Strategy, Workload};
+use crate::workload::{Shape, Strategy, Workload};
 
 /// What this pass did to a run, told once each.
 #[must_use]
@@ -37,6 +37,9 @@ pub fn events(plan: &RunPlan, whole: &Plan) -> Vec<Event> {
             (None, _) => (false, Reason::Promoting, format!("{subject}: {what}")),
         };
         events.push(event(warning, reason, note));
+    }
+    if let Some((_, reason, what)) = &plan.errand {
+        events.push(event(true, *reason, format!("{subject}: {what}")));
     }
     if let Some((reason, message)) = plan.after.result.as_ref().filter(|_| run.status.result.is_none()) {
         match plan.phase {
@@ -103,18 +106,36 @@ pub fn lines(run: &Run, stable: &str) -> Vec<String> {
 /// What a run would do, in one line.
 #[must_use]
 pub fn outlook(settings: &RolloutSettings, workload: &Workload) -> String {
-    let how = match (&workload.strategy, workload.replicas) {
-        (_, 0) => return "Then: the image is set; 0 replicas: nothing to observe.".to_owned(),
-        (Strategy::Recreate, _) if settings.when_impossible == WhenImpossible::Hold => {
-            return "Then: held, for strategy Recreate leaves no room for a canary.".to_owned();
-        }
-        (Strategy::Recreate, _) => {
-            "all pods at once, for strategy Recreate leaves no room for a canary".to_owned()
-        }
-        (Strategy::RollingUpdate { .. }, replicas) => {
-            let pods = crate::rollout::deployment::step_pods(settings, 0, replicas).unwrap_or(1);
-            format!("{pods} canary pod{} beside {replicas}", if pods == 1 { "" } else { "s" })
+    let impossible = |what: &str| {
+        if settings.when_impossible == WhenImpossible::Hold {
+            Err(format!("Then: held, for {what} leaves no room for a canary."))
+        } else {
+            Ok(format!("all pods at once, for {what} leaves no room for a canary"))
         }
     };
-    format!("Then: {how}, watched {}, rolled back by itself if it fails.", text::span(settings.bake))
+    let pods = crate::rollout::patch::step_pods(settings, 0, workload.replicas).unwrap_or(1);
+    let how = match &workload.shape {
+        Shape::CronJob(_) => {
+            return "Then: the image is set and the next runs are judged; a run that fails more often than before is rolled back by itself.".to_owned();
+        }
+        Shape::Deployment(_) | Shape::StatefulSet(_) | Shape::DaemonSet(_) if workload.replicas == 0 => {
+            return "Then: the image is set; 0 replicas: nothing to observe.".to_owned();
+        }
+        Shape::StatefulSet(_) | Shape::DaemonSet(_) if workload.is_on_delete() => {
+            impossible("updateStrategy OnDelete")
+        }
+        Shape::Deployment(own) if own.strategy == Strategy::Recreate => impossible("strategy Recreate"),
+        Shape::Deployment(_) => {
+            let plural = if pods == 1 { "" } else { "s" };
+            Ok(format!("{pods} canary pod{plural} beside {}", workload.replicas))
+        }
+        Shape::StatefulSet(_) => Ok(format!("the {pods} highest of {} pods first", workload.replicas)),
+        Shape::DaemonSet(_) => Ok(format!("one of {} nodes at a time", workload.replicas)),
+    };
+    match how {
+        Err(held) => held,
+        Ok(how) => {
+            format!("Then: {how}, watched {}, rolled back by itself if it fails.", text::span(settings.bake))
+        }
+    }
 }

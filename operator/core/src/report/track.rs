@@ -13,6 +13,7 @@ use crate::report::{CandidateReport, MAX_MESSAGE, Outcome, TrackReport, hold_sen
 use crate::rollout::{Phase, Plan, Run, RunPlan};
 use crate::select::Rule;
 use crate::text;
+use crate::workload::Kind;
 
 /// Everything that is known about one track after a pass.
 #[derive(Debug)]
@@ -109,7 +110,9 @@ impl Line<'_> {
     #[must_use]
     pub fn blocked_sentence(&self, facts: &Facts) -> (Reason, String) {
         if let Some(intent) = self.run.and_then(|run| run.before.intent.as_ref()) {
-            let body = format!("rolling back for {}: {}.", self.run_subject(), intent.message);
+            let left = self.run.and_then(|run| run.left.as_ref());
+            let left = left.map_or(String::new(), |left| format!(" {left}."));
+            let body = format!("rolling back for {}: {}.{left}", self.run_subject(), intent.message);
             return (intent.reason, super::message(intent.reason, &body));
         }
         if let Some(run) = self.run.filter(|run| waits_for_a_person(run).is_some()) {
@@ -377,12 +380,12 @@ impl Line<'_> {
 
     fn runs_line(&self) -> String {
         let workload = &self.track.workload;
-        format!(
-            "{} runs: {} of {} pods available.",
-            self.run.and_then(|run| run.run.from_tag.as_ref()).map_or(self.current_tag(), |tag| tag.as_str()),
-            workload.available_replicas,
-            workload.replicas
-        )
+        let runs =
+            self.run.and_then(|run| run.run.from_tag.as_ref()).map_or(self.current_tag(), |tag| tag.as_str());
+        if workload.cron_job().is_some() {
+            return format!("{} is in the template of the CronJob.", self.current_tag());
+        }
+        format!("{} runs: {} of {} pods available.", runs, workload.available_replicas, workload.replicas)
     }
 
     /// Where the floor comes from that no run of ours has set.
@@ -447,7 +450,8 @@ impl Line<'_> {
 
 fn judged_until(run: &RunPlan) -> Option<jiff::Timestamp> {
     match run.judgement.as_ref()? {
-        Judgement::Waiting { until, .. } => Some(*until),
+        // The runs of a CronJob have no such instant.
+        Judgement::Waiting { until, .. } => Some(*until).filter(|until| *until < jiff::Timestamp::MAX),
         Judgement::Pass { .. } | Judgement::Fail(_) | Judgement::Unknown { .. } => None,
     }
 }
@@ -475,7 +479,11 @@ fn running_sentence(plan: &RunPlan) -> (bool, Reason, String) {
         return (is_true, *reason, super::message(*reason, &format!("{subject}: {message}.")));
     }
     if let Some(intent) = &plan.before.intent {
-        let body = format!("{subject}: {}; the old image and settings are being restored.", intent.message);
+        let doing = match &plan.left {
+            Some(left) => format!("the old image and settings are restored. {left}"),
+            None => "the old image and settings are being restored".to_owned(),
+        };
+        let body = format!("{subject}: {}; {doing}.", intent.message);
         return (false, intent.reason, super::message(intent.reason, &body));
     }
     let bake = text::span(run.settings.bake);
@@ -483,10 +491,23 @@ fn running_sentence(plan: &RunPlan) -> (bool, Reason, String) {
         (Some(Judgement::Fail(cause)), _) => (
             cause.reason,
             format!(
-                "{subject}: expected {}, observed {}. The deadline has passed and `onDeadline: Hold` waits for a person: kubectl rollout undo deployment/{} goes back.",
-                cause.expected, cause.sentence, run.workload.name
+                "{subject}: expected {}, observed {}. The deadline has passed and `onDeadline: Hold` waits for a person: kubectl rollout undo {}/{} goes back.",
+                cause.expected,
+                cause.sentence,
+                run.workload.kind.name().to_ascii_lowercase(),
+                run.workload.name
             ),
         ),
+        (Some(Judgement::Waiting { suspicion, .. }), _) if run.workload.kind == Kind::CronJob => {
+            let reason = suspicion.as_ref().map_or(Reason::CanaryWatching, |cause| cause.reason);
+            let shown = suspicion.as_ref().map_or("", |cause| cause.sentence.as_str());
+            let shown = if shown.is_empty() { String::new() } else { format!(", {shown}") };
+            let body = format!(
+                "{subject}: expected its next runs to succeed, observed {}{shown}. Judged by its runs; nothing waits for them.",
+                plan.stable
+            );
+            (reason, body)
+        }
         (Some(Judgement::Waiting { ready, suspicion: Some(cause), until }), _) => (
             cause.reason,
             format!(

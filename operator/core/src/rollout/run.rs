@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::image::{Digest, Repository, Tag};
 use crate::policy::{PolicyId, RolloutSettings};
 use crate::reason::Reason;
-use crate::workload::{Pod, ReplicaSet, Strategy, Workload, WorkloadId};
+use crate::workload::{DaemonRolling, Deployment, Kind, Pod, Revision, Strategy, Workload, WorkloadId};
 
 /// One container that a run moves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,13 +29,55 @@ pub struct RunContainer {
 
 /// The fields of a Deployment that a canary holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fields {
+pub struct DeploymentFields {
     /// `spec.minReadySeconds`.
     pub min_ready_seconds: i32,
     /// `spec.progressDeadlineSeconds`.
     pub progress_deadline_seconds: i32,
     /// `spec.strategy`.
     pub strategy: Strategy,
+}
+
+impl From<Deployment> for DeploymentFields {
+    fn from(own: Deployment) -> Self {
+        let Deployment { paused: _, strategy, min_ready_seconds, progress_deadline_seconds } = own;
+        Self { min_ready_seconds, progress_deadline_seconds, strategy }
+    }
+}
+
+/// The fields that a run may touch beside the image, as they were before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fields {
+    /// Of a Deployment.
+    Deployment(DeploymentFields),
+    /// Of a StatefulSet: its partition.
+    StatefulSet(i32),
+    /// Of a DaemonSet; `None` for `OnDelete`.
+    DaemonSet(Option<DaemonRolling>),
+    /// A CronJob has none.
+    CronJob,
+}
+
+/// What holds a Deployment's canary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeploymentHold {
+    /// `spec.minReadySeconds`.
+    pub min_ready_seconds: i32,
+    /// `spec.progressDeadlineSeconds`.
+    pub progress_deadline_seconds: i32,
+}
+
+/// The values that hold the new pods while they are watched: decided before the first write, so that they are known again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hold {
+    /// Of a Deployment.
+    Deployment(DeploymentHold),
+    /// Of a StatefulSet: the partition of each step, falling; none where no step lies above its own.
+    StatefulSet(Vec<i32>),
+    /// Of a DaemonSet: one node at a time; `None` for `OnDelete`.
+    DaemonSet(Option<DaemonRolling>),
+    /// A CronJob is not held.
+    CronJob,
 }
 
 /// Where a run is, as people read it.
@@ -151,8 +193,8 @@ pub struct Run {
     pub evidence: BTreeMap<String, String>,
     /// The fields before.
     pub originals: Fields,
-    /// The values of `minReadySeconds` and `progressDeadlineSeconds` while the canary is held.
-    pub hold: (i32, i32),
+    /// The values that hold the canary.
+    pub hold: Hold,
     /// The settings it started with.
     pub settings: RolloutSettings,
     /// False where no canary fits.
@@ -165,6 +207,16 @@ pub struct Run {
     pub status: RunStatus,
 }
 
+impl Run {
+    /// Whether a CronJob's run has seen its first success: the update is done, and only the watch over its runs goes on.
+    #[must_use]
+    pub fn is_provisional(&self) -> bool {
+        self.workload.kind == Kind::CronJob
+            && self.status.phase == Phase::Promoting
+            && self.status.intent.is_none()
+    }
+}
+
 /// An open run with what the cluster shows of its workload now.
 #[derive(Debug, Clone)]
 pub struct OpenRun {
@@ -172,8 +224,8 @@ pub struct OpenRun {
     pub run: Run,
     /// Its workload; `None` where it is gone or was recreated.
     pub workload: Option<Workload>,
-    /// The workload's ReplicaSets.
-    pub replica_sets: Vec<ReplicaSet>,
+    /// The templates that its pods were made from.
+    pub revisions: Vec<Revision>,
     /// The workload's pods.
     pub pods: Vec<Pod>,
 }

@@ -20,8 +20,8 @@ use rollforward_core::select::{Level, Rule, TagFilter, VariantMode};
 use rollforward_core::trust::{Decision, Origin, Soak, Unsigned};
 use rollforward_core::version::range::Range;
 use rollforward_core::workload::{
-    Container, ContainerState, ContainerStatus, IntOrPercent, Pod, ReplicaSet, Strategy, Termination,
-    Workload, WorkloadId,
+    Container, ContainerState, ContainerStatus, Deployment, IntOrPercent, Kind, Pod, Revision, Shape,
+    Strategy, Termination, Workload, WorkloadId,
 };
 
 /// The repository of every scenario.
@@ -124,6 +124,7 @@ pub fn settings() -> RolloutSettings {
         when_impossible: WhenImpossible::Hold,
         after_fails: 2,
         retry_after: duration("30m"),
+        delete_broken_pods: false,
     }
 }
 
@@ -169,6 +170,7 @@ pub fn edit(policy: &mut Policy, field: &str, value: &str) {
                 if value == "Hold" { WhenImpossible::Hold } else { WhenImpossible::RollWithoutCanary };
         }
         "retryAfter" => policy.rollout.retry_after = duration(value),
+        "deleteBrokenPods" => policy.rollout.delete_broken_pods = value == "true",
         "afterFails" => policy.rollout.after_fails = value.parse().unwrap(),
         _ => panic!("unknown field of a policy: {field}"),
     }
@@ -178,7 +180,7 @@ pub fn edit(policy: &mut Policy, field: &str, value: &str) {
 pub fn workload(name: &str, replicas: i32, image: &str) -> Workload {
     Workload {
         id: WorkloadId {
-            kind: "Deployment".to_owned(),
+            kind: Kind::Deployment,
             namespace: "shop".to_owned(),
             name: name.to_owned(),
             uid: format!("uid-{name}"),
@@ -186,14 +188,10 @@ pub fn workload(name: &str, replicas: i32, image: &str) -> Workload {
         generation: 1,
         observed_generation: 1,
         deleting: false,
-        paused: false,
         replicas,
         updated_replicas: replicas,
         total_replicas: replicas,
         available_replicas: replicas,
-        strategy: native_strategy(),
-        min_ready_seconds: 0,
-        progress_deadline_seconds: 600,
         containers: vec![Container {
             name: CONTAINER.to_owned(),
             index: 0,
@@ -202,6 +200,20 @@ pub fn workload(name: &str, replicas: i32, image: &str) -> Workload {
         }],
         annotated_run: None,
         image_writer: None,
+        shape: Shape::Deployment(Deployment {
+            paused: false,
+            strategy: native_strategy(),
+            min_ready_seconds: 0,
+            progress_deadline_seconds: 600,
+        }),
+    }
+}
+
+/// What only a Deployment has, to be changed.
+pub fn deployment(workload: &mut Workload) -> &mut Deployment {
+    match &mut workload.shape {
+        Shape::Deployment(own) => own,
+        other => panic!("a Deployment, got {other:?}"),
     }
 }
 
@@ -213,8 +225,8 @@ pub fn native_strategy() -> Strategy {
     }
 }
 
-pub fn replica_set(name: &str, revision: i64, image: &str, replicas: i32) -> ReplicaSet {
-    ReplicaSet {
+pub fn revision(name: &str, revision: i64, image: &str, replicas: i32) -> Revision {
+    Revision {
         name: name.to_owned(),
         revision,
         images: BTreeMap::from([(CONTAINER.to_owned(), image.to_owned())]),
@@ -227,6 +239,7 @@ pub fn replica_set(name: &str, revision: i64, image: &str, replicas: i32) -> Rep
 pub fn pod(name: &str, owner: &str, image: &str, created_at: Timestamp) -> Pod {
     Pod {
         name: name.to_owned(),
+        uid: format!("uid-{name}"),
         node: Some("node-a".to_owned()),
         owner: owner.to_owned(),
         created_at,
@@ -267,18 +280,18 @@ pub fn ended(exit_code: i32, reason: &str, message: &str, finished_at: Timestamp
 }
 
 /// One workload's container as a track of a policy.
-pub fn track(workload: Workload, replica_sets: Vec<ReplicaSet>, pods: Vec<Pod>) -> Track {
+pub fn track(workload: Workload, revisions: Vec<Revision>, pods: Vec<Pod>) -> Track {
     let containers = workload
         .containers
         .iter()
         .map(|container| (container.clone(), ImageRef::parse(&container.image).unwrap()))
         .collect();
     Track {
-        key: format!("Deployment/{}/{CONTAINER}", workload.id.name),
+        key: format!("{}/{}/{CONTAINER}", workload.id.kind, workload.id.name),
         workload,
         repository: repository(),
         containers,
-        replica_sets,
+        revisions,
         pods,
         conflict: None,
         busy: None,

@@ -11,7 +11,9 @@ use rollforward_core::image::Digest;
 use rollforward_core::ledger::Ledger;
 use rollforward_core::policy::{Facts, Rebuilds};
 use rollforward_core::report::{MAX_MESSAGE, MAX_WHY, Report};
-use rollforward_core::rollout::{Patch, Plan, Run, held_fields};
+use rollforward_core::rollout::{Patch, Plan, Run, patch};
+
+use rollforward_core::rollout::run::DeploymentFields;
 
 use crate::native::Deployment;
 
@@ -45,12 +47,11 @@ impl Watch {
                 continue;
             };
             let container = &run.containers[0];
-            let is_held =
-                deployment.image() == container.to && held_fields(run, &deployment.object).min_ready;
+            let is_held = deployment.image() == container.to && patch::is_held(run, &deployment.object);
             let lost = deployment.removed.contains(&container.from);
             assert!(
                 !(is_held && lost) || self.excused.contains(&run.name),
-                "no pod of the old version is removed while the canary is held: {}",
+                "no Ready pod of the old version is removed while the canary is held: {}",
                 run.name
             );
         }
@@ -129,9 +130,8 @@ impl Watch {
         for deployment in deployments {
             let (object, wanted) = (&deployment.object, &deployment.wanted);
             assert_eq!(object.annotated_run, None, "no annotation of ours without an open run");
-            let fields = (object.min_ready_seconds, object.progress_deadline_seconds, &object.strategy);
-            let originals = (wanted.min_ready_seconds, wanted.progress_deadline_seconds, &wanted.strategy);
-            assert_eq!(fields, originals, "the fields are as people wrote them when no run is open");
+            let fields: DeploymentFields = deployment.own().clone().into();
+            assert_eq!(fields, *wanted, "the fields are as people wrote them when no run is open");
         }
     }
 }

@@ -5,8 +5,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 use rollforward_core::image::Digest;
-use rollforward_core::rollout::run::Fields;
-use rollforward_core::workload::{IntOrPercent, Pod, ReplicaSet, Strategy, Workload};
+use rollforward_core::rollout::run::DeploymentFields;
+use rollforward_core::workload::{self, IntOrPercent, Pod, Revision, Strategy, Workload};
 
 use crate::build;
 use crate::kubelet::{Behaviour, SimPod};
@@ -38,10 +38,10 @@ struct Set {
 pub struct Deployment {
     pub object: Workload,
     /// The fields as people wrote them: what has to be there when no run is open.
-    pub wanted: Fields,
+    pub wanted: DeploymentFields,
     /// The images that people wrote.
     pub by_hand: Vec<String>,
-    /// Pods removed in the last step, by image.
+    /// Ready pods removed in the last step, by image.
     pub removed: Vec<String>,
     /// Whether a quota leaves no room for another pod.
     pub quota_full: bool,
@@ -56,11 +56,7 @@ impl Deployment {
         let mut object = build::workload(name, replicas, image);
         (object.observed_generation, object.updated_replicas) = (0, 0);
         (object.total_replicas, object.available_replicas) = (0, 0);
-        let wanted = Fields {
-            min_ready_seconds: object.min_ready_seconds,
-            progress_deadline_seconds: object.progress_deadline_seconds,
-            strategy: object.strategy.clone(),
-        };
+        let wanted = build::deployment(&mut object).clone().into();
         Self {
             object,
             wanted,
@@ -72,6 +68,10 @@ impl Deployment {
             pods: Vec::new(),
             named: 0,
         }
+    }
+
+    pub fn own(&self) -> &workload::Deployment {
+        self.object.deployment().unwrap()
     }
 
     pub fn image(&self) -> &str {
@@ -87,9 +87,9 @@ impl Deployment {
         self.pods.iter().map(SimPod::shown).collect()
     }
 
-    pub fn replica_sets(&self) -> Vec<ReplicaSet> {
+    pub fn revisions(&self) -> Vec<Revision> {
         let shown = |set: &Set| {
-            let mut shown = build::replica_set(&set.name, set.revision, &set.template.image, set.replicas);
+            let mut shown = build::revision(&set.name, set.revision, &set.template.image, set.replicas);
             let short = self.pods_of(set).count() < usize::try_from(set.replicas).unwrap_or(0);
             shown.create_failure = (self.quota_full && short).then(|| {
                 format!("pods \"{}-x\" is forbidden: exceeded quota: compute, requested: pods=1, used: pods=8, limited: pods=8", set.name)
@@ -127,7 +127,7 @@ impl Deployment {
     pub fn undo(&mut self, now: Timestamp) -> bool {
         let template = self.template();
         let before = self.sets.iter().filter(|set| set.template != template).max_by_key(|set| set.revision);
-        let Some(before) = before.filter(|_| !self.object.paused).cloned() else { return false };
+        let Some(before) = before.filter(|_| !self.own().paused).cloned() else { return false };
         self.restarts = before.template.restarts;
         self.object.annotated_run = before.annotation;
         self.set_image(before.template.image, "kubectl-rollout", now);
@@ -220,7 +220,10 @@ impl Deployment {
                         )
                     })
                     .map(|(index, _)| index);
-                self.removed.push(self.pods.remove(victim.unwrap()).image);
+                let pod = self.pods.remove(victim.unwrap());
+                if pod.ready_since.is_some() {
+                    self.removed.push(pod.image);
+                }
                 have -= 1;
                 moved = true;
             }
@@ -231,12 +234,12 @@ impl Deployment {
     /// syncDeployment.
     fn sync(&mut self, now: Timestamp) {
         let newest = self.newest();
-        if self.object.paused || self.is_scaling() {
+        if self.own().paused || self.is_scaling() {
             self.scale(newest);
             return;
         }
         let newest = newest.unwrap_or_else(|| self.create());
-        match self.object.strategy {
+        match self.own().strategy {
             Strategy::RollingUpdate { .. } => {
                 if !self.grow(newest) {
                     self.shrink(newest, now);
@@ -251,11 +254,12 @@ impl Deployment {
         let template = self.template();
         let index = self.sets.iter().position(|set| set.template == template)?;
         let latest = self.sets.iter().map(|set| set.revision).max().unwrap_or(0);
+        let min_ready_seconds = self.own().min_ready_seconds;
         let set = &mut self.sets[index];
         if set.revision < latest {
             set.revision = latest + 1;
         }
-        set.min_ready_seconds = self.object.min_ready_seconds;
+        set.min_ready_seconds = min_ready_seconds;
         if self.object.annotated_run.is_some() {
             set.annotation.clone_from(&self.object.annotated_run);
         }
@@ -267,7 +271,7 @@ impl Deployment {
         let template = self.template();
         let name = format!("{}-{revision}", self.object.id.name);
         let annotation = self.object.annotated_run.clone();
-        let (min_ready_seconds, desired) = (self.object.min_ready_seconds, self.object.replicas);
+        let (min_ready_seconds, desired) = (self.own().min_ready_seconds, self.object.replicas);
         let most = desired + self.surge();
         self.sets.push(Set {
             name,
@@ -284,7 +288,7 @@ impl Deployment {
 
     /// ResolveFenceposts: surge rounds up, unavailability down; both zero means one unavailable.
     fn fenceposts(&self) -> (i32, i32) {
-        let Strategy::RollingUpdate { max_surge, max_unavailable } = &self.object.strategy else {
+        let Strategy::RollingUpdate { max_surge, max_unavailable } = &self.own().strategy else {
             return (0, 0);
         };
         let replicas = self.object.replicas;

@@ -148,7 +148,7 @@ fn person(world: &mut World, verb: &str, name: &str, rest: &[&str]) -> String {
         ("empty-set", [set]) => deployment.empty_set(set),
         ("restart", []) => deployment.restart(),
         ("pause" | "resume", []) => {
-            deployment.object.paused = verb == "pause";
+            build::deployment(&mut deployment.object).paused = verb == "pause";
             deployment.change();
         }
         ("strategy", ["Recreate"]) => strategy(deployment, Strategy::Recreate),
@@ -164,7 +164,7 @@ fn person(world: &mut World, verb: &str, name: &str, rest: &[&str]) -> String {
 
 fn strategy(deployment: &mut Deployment, strategy: Strategy) {
     deployment.wanted.strategy = strategy.clone();
-    deployment.object.strategy = strategy;
+    build::deployment(&mut deployment.object).strategy = strategy;
     deployment.change();
 }
 
@@ -219,7 +219,8 @@ fn pods(deployment: &Deployment) -> String {
         .map(|(version, (pods, ready))| format!("{pods} of {version} ({ready} Ready)"))
         .collect();
     let object = &deployment.object;
-    let held = if object.min_ready_seconds == deployment.wanted.min_ready_seconds { "" } else { ", held" };
+    let held =
+        if deployment.own().min_ready_seconds == deployment.wanted.min_ready_seconds { "" } else { ", held" };
     let all = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
     format!("Pods of {}: {all}; {} wanted{held}", object.id.name, object.replicas)
 }

@@ -15,10 +15,10 @@ use rollforward_core::ledger::Ledger;
 use rollforward_core::policy::{Facts, Mode, Policy, Track};
 use rollforward_core::reason::Reason;
 use rollforward_core::report::{self, ConditionKind, Event, Outcome, Report};
-use rollforward_core::rollout::deployment::Annotation;
-use rollforward_core::rollout::{self, OpenRun, Patch, Plan, Run, RunPlan};
+use rollforward_core::rollout::patch::Annotation;
+use rollforward_core::rollout::{self, FieldWrite, OpenRun, Patch, Plan, Run, RunPlan};
 use rollforward_core::scan::Scan;
-use rollforward_core::workload::Strategy;
+use rollforward_core::workload::{Strategy, Workload};
 
 use crate::build;
 use crate::invariants::Watch;
@@ -206,7 +206,7 @@ impl World {
         let tracks: Vec<Track> = self
             .deployments
             .iter()
-            .map(|one| build::track(one.object.clone(), one.replica_sets(), one.pods()))
+            .map(|one| build::track(one.object.clone(), one.revisions(), one.pods()))
             .collect();
         let open_runs = self.open_runs().cloned().map(|run| self.open_run(run)).collect();
         let mut last: BTreeMap<String, Run> = BTreeMap::new();
@@ -221,7 +221,7 @@ impl World {
         let found = self.deployments.iter().find(|one| one.object.id == run.workload);
         OpenRun {
             workload: found.map(|one| one.object.clone()),
-            replica_sets: found.map(Deployment::replica_sets).unwrap_or_default(),
+            revisions: found.map(Deployment::revisions).unwrap_or_default(),
             pods: found.map(Deployment::pods).unwrap_or_default(),
             run,
         }
@@ -382,17 +382,11 @@ impl World {
                 object.image_writer = Some(("rollforward".to_owned(), now));
             }
         }
-        object.min_ready_seconds = patch.min_ready_seconds.unwrap_or(object.min_ready_seconds);
-        object.progress_deadline_seconds =
-            patch.progress_deadline_seconds.unwrap_or(object.progress_deadline_seconds);
-        if let Some(strategy @ Strategy::RollingUpdate { .. }) = &patch.strategy {
-            if object.strategy == Strategy::Recreate {
-                let message = "spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'";
-                return Err((Reason::WriteDenied, message.to_owned()));
-            }
-            object.strategy = strategy.clone();
+        for field in &patch.fields {
+            write_field(&mut object, field)?;
         }
-        if object.progress_deadline_seconds <= object.min_ready_seconds {
+        let own = build::deployment(&mut object);
+        if own.progress_deadline_seconds <= own.min_ready_seconds {
             let message = "spec.progressDeadlineSeconds: must be greater than minReadySeconds";
             return Err((Reason::WriteDenied, message.to_owned()));
         }
@@ -452,4 +446,22 @@ impl World {
             workload: None,
         })
     }
+}
+
+fn write_field(object: &mut Workload, field: &FieldWrite) -> Result<(), (Reason, String)> {
+    let own = build::deployment(object);
+    match field {
+        FieldWrite::MinReadySeconds(seconds) => own.min_ready_seconds = *seconds,
+        FieldWrite::ProgressDeadlineSeconds(seconds) => own.progress_deadline_seconds = *seconds,
+        FieldWrite::RollingUpdate { .. } if own.strategy == Strategy::Recreate => {
+            let message = "spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'";
+            return Err((Reason::WriteDenied, message.to_owned()));
+        }
+        FieldWrite::RollingUpdate { max_surge, max_unavailable } => {
+            let (max_surge, max_unavailable) = (max_surge.clone(), max_unavailable.clone());
+            own.strategy = Strategy::RollingUpdate { max_surge, max_unavailable };
+        }
+        FieldWrite::Partition(_) | FieldWrite::DaemonRolling(_) => panic!("not of a Deployment: {field:?}"),
+    }
+    Ok(())
 }
