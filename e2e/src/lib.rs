@@ -21,6 +21,7 @@ pub mod image;
 pub mod keeper;
 pub mod operator;
 pub mod parts;
+pub mod prometheus;
 pub mod shop;
 pub mod simulated;
 pub mod wait;

@@ -18,6 +18,8 @@ mod masterminds;
 mod registries;
 #[path = "integration/schema.rs"]
 mod schema;
+#[path = "integration/signals.rs"]
+mod signals;
 #[path = "integration/targets.rs"]
 mod targets;
 
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         .chain(registries::trials())
         .chain(canary::trials())
         .chain(kills::trials())
+        .chain(signals::trials())
         .chain(masterminds::trials());
     harness::main(Options { nodes: 0 }, trials.collect())
 }

@@ -48,7 +48,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [apps]
   resources: [replicasets, controllerrevisions]
   verbs: [list]
-# kubernetes/workloads.rs: pods_by. No exec, no logs.
+# kubernetes/workloads.rs: pods_by. No exec; logs only where `podLogs` is set.
 - apiGroups: [""]
   resources: [pods]
   verbs: [list]
@@ -57,6 +57,26 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [""]
   resources: [pods]
   verbs: [delete]
+{{- end }}
+# kubernetes/preflight.rs: room asks before the first write whether an extra pod finds room in the quotas.
+- apiGroups: [""]
+  resources: [resourcequotas]
+  verbs: [list]
+# kubernetes/preflight.rs: room asks whether a second pod may mount the claims.
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get]
+{{- if .Values.podLogs }}
+# kubernetes/logs.rs: tail, the last words of a crashed program. Opt-in.
+- apiGroups: [""]
+  resources: [pods/log]
+  verbs: [get]
+{{- end }}
+{{- if .Values.networkPolicies }}
+# kubernetes/logs.rs: egress_policies names what seems to have stopped a program from calling out. Opt-in.
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [list]
 {{- end }}
 # kubernetes/workloads.rs: warnings, the probe's and the mount's own words.
 - apiGroups: [""]

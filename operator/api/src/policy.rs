@@ -421,6 +421,9 @@ pub struct Rollout {
     /// How a failed version is rolled back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback: Option<Rollback>,
+    /// What is measured of a canary beside its pods. Without it: the pods alone decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<Analysis>,
 }
 
 /// How a failed version is rolled back.
@@ -431,6 +434,103 @@ pub struct Rollback {
     /// `OrderedReady`; it needs the right `delete` on pods (`rights.deletePods` of the chart). Without it the command is told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_broken_pods: Option<bool>,
+}
+
+/// What is measured of a canary: one number a signal, of the new pods, against a limit and against the old pods.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Analysis {
+    /// Where queries are asked.
+    pub prometheus: Prometheus,
+    /// The signals; at most 8. All must pass for a step to pass.
+    #[schemars(length(min = 1, max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub signals: Vec<Signal>,
+    /// What happens at the deadline where a signal has too little data. Without it: `Promote`, the pods alone decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_insufficient_data: Option<OnInsufficientData>,
+}
+
+/// A Prometheus.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prometheus {
+    /// Its address, one of those that the operator's configuration allows (`prometheus.allowed`); never with a password.
+    #[schemars(schema_with = "schema::prometheus_url")]
+    pub url: String,
+}
+
+/// One number.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(
+    validation = Rule::new("!has(self.maxRatio) || has(self.query.stable)")
+        .message("expected query.stable, for maxRatio compares with it"),
+    validation = Rule::new("has(self.minRequests) == has(self.query.requests)")
+        .message("expected query.requests and minRequests together")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct Signal {
+    /// Its name, as sentences tell it.
+    #[schemars(schema_with = "schema::signal_name")]
+    pub name: String,
+    /// The queries. `$namespace`, `$canary` and `$stable` (regular expressions of pod names) and `$window` (a duration) are filled in.
+    pub query: SignalQuery,
+    /// The largest number that is allowed, a decimal such as `\"0.05\"`.
+    #[schemars(schema_with = "schema::decimal")]
+    pub max: String,
+    /// A number beyond `max` is allowed up to so many times that of the old pods, a decimal such as `\"2\"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::decimal")]
+    pub max_ratio: Option<String>,
+    /// How many requests the new pods must have served before the number means something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub min_requests: Option<i32>,
+    /// What happens while Prometheus does not answer. Without it: `Wait`. It never rolls back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_unknown: Option<OnUnknown>,
+}
+
+/// The queries of a signal. Each must answer with one number: wrap it in `sum()`.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignalQuery {
+    /// For the new pods.
+    #[schemars(schema_with = "schema::promql")]
+    pub canary: String,
+    /// For the old pods at the same time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::promql")]
+    pub stable: Option<String>,
+    /// For how many requests the new pods served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::promql")]
+    pub requests: Option<String>,
+}
+
+/// What happens while Prometheus does not answer.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnUnknown {
+    /// The canary waits for it, beyond the deadline too.
+    Wait,
+    /// The signal is passed over.
+    Ignore,
+    /// Written by a newer version of the schema.
+    #[serde(other)]
+    #[schemars(skip)]
+    Newer,
+}
+
+/// What happens at the deadline where a signal has too little data.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnInsufficientData {
+    /// The pods alone decide.
+    Promote,
+    /// The canary is kept and waits for a person.
+    Hold,
+    /// The old image is restored; nothing is held against the digest.
+    RollBack,
+    /// Written by a newer version of the schema.
+    #[serde(other)]
+    #[schemars(skip)]
+    Newer,
 }
 
 /// What happens at the deadline.

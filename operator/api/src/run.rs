@@ -236,6 +236,9 @@ pub struct Settings {
     /// Whether a StatefulSet's broken pods are deleted after a revert.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_broken_pods: Option<bool>,
+    /// What is measured of the canary, as the policy said it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<crate::policy::Analysis>,
 }
 
 /// What has happened to a run since.
@@ -267,6 +270,14 @@ pub struct UpdateRunStatus {
     /// The cause of a failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
+    /// What the old pods showed before the first write, where they were failing: then nothing is compared with them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::line")]
+    pub baseline: Option<String>,
+    /// What each signal says of the canary, with its numbers; stored when a verdict changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8))]
+    pub signals: Option<Vec<SignalStatus>>,
     /// Every write to the workload; at most 24.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 24))]
@@ -277,6 +288,22 @@ pub struct UpdateRunStatus {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
+}
+
+/// What a signal says.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SignalStatus {
+    /// Its name.
+    #[schemars(schema_with = "schema::code_text")]
+    pub name: String,
+    /// `Pass`, `Fail`, `Waiting` or `Unknown`.
+    #[schemars(schema_with = "schema::code_text")]
+    pub verdict: String,
+    /// In words, with the numbers.
+    #[schemars(schema_with = "schema::line")]
+    pub message: String,
+    /// Since when it has said this.
+    pub since: Time,
 }
 
 /// The end that a run is on the way to.

@@ -57,6 +57,55 @@ pub fn positive_duration(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// The address of a Prometheus.
+pub fn prometheus_url(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 256,
+        "description": "The address of a Prometheus, such as `http://prometheus.monitoring:9090`; one of those that the operator's configuration allows (`prometheus.allowed`).",
+        "x-kubernetes-validations": [{
+            "rule": "self.matches('^https?://[A-Za-z0-9.:\\\\[\\\\]-]+(/[A-Za-z0-9._/-]*)?$')",
+            "messageExpression": "'expected an address such as http://prometheus.monitoring:9090, without user, password and query; got ' + self",
+        }],
+    })
+}
+
+/// The name of a signal.
+pub fn signal_name(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 32,
+        "description": "Letters, digits and -.",
+        "x-kubernetes-validations": [{
+            "rule": "self.matches('^[A-Za-z][A-Za-z0-9-]*$')",
+            "messageExpression": "'expected letters, digits and -, beginning with a letter; got ' + self",
+        }],
+    })
+}
+
+/// A decimal that is not negative.
+pub fn decimal(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 16,
+        "description": "A decimal such as `0.05`; quote it.",
+        "x-kubernetes-validations": [{
+            "rule": "self.matches('^[0-9]{1,9}([.][0-9]{1,6})?$')",
+            "messageExpression": "'expected a decimal such as 0.05; got ' + self",
+        }],
+    })
+}
+
+/// A PromQL query.
+pub fn promql(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 1024,
+        "description": "A PromQL query that answers with one number.",
+    })
+}
+
 /// A regular expression, compiled by the apiserver before it is accepted.
 pub fn regexp(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

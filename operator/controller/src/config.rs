@@ -7,12 +7,13 @@
 mod registries;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::SignedDuration;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::registry;
+use crate::{prometheus, registry};
 
 /// Why the configuration cannot be used.
 #[derive(Debug, Error)]
@@ -52,8 +53,10 @@ pub enum ConfigError {
 struct File {
     listen: Option<String>,
     log: Option<LogFile>,
+    logs: Option<LogsFile>,
     watch_namespaces: Option<Vec<String>>,
     registries: Option<registries::File>,
+    prometheus: Option<PrometheusFile>,
     limits: Option<LimitsFile>,
     defaults: Option<DefaultsFile>,
 }
@@ -63,6 +66,18 @@ struct File {
 struct LogFile {
     format: Option<String>,
     level: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct LogsFile {
+    last_words: Option<bool>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PrometheusFile {
+    allowed: Option<Vec<String>>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -90,6 +105,8 @@ pub struct Config {
     pub log_json: bool,
     /// The log level, as `tracing` reads it.
     pub log_level: String,
+    /// Whether the end of a crashed program's log is read.
+    pub last_words: bool,
     /// The namespaces to watch; all where empty.
     pub watch_namespaces: Vec<String>,
     /// How registries are spoken to.
@@ -102,9 +119,11 @@ pub struct Config {
     pub defaults: Defaults,
 }
 
-/// What a policy that says nothing gets.
-#[derive(Debug, Clone, Copy)]
+/// What a policy that says nothing gets, and what one that says something may.
+#[derive(Debug, Clone)]
 pub struct Defaults {
+    /// The addresses of Prometheus that policies may name.
+    pub prometheus: prometheus::Allowed,
     /// How often a registry is asked.
     pub interval: SignedDuration,
     /// How long an unsigned digest must have been known.
@@ -148,17 +167,31 @@ impl Config {
             listen: file.listen.unwrap_or_else(|| "0.0.0.0:8080".to_owned()),
             log_json: format == "Json",
             log_level: log.level.unwrap_or_else(|| "info".to_owned()),
+            last_words: file.logs.and_then(|logs| logs.last_words).unwrap_or(false),
             watch_namespaces: file.watch_namespaces.unwrap_or_default(),
             registries: registries.checked()?,
             per_namespace: positive("limits.perNamespace", limits.per_namespace, 2)?,
             cluster: positive("limits.cluster", limits.cluster, 20)?,
             defaults: Defaults {
+                prometheus: allowed(file.prometheus)?,
                 interval: duration("defaults.interval", defaults.interval, "5m")?,
                 soak: duration("defaults.soak", defaults.soak, "72h")?,
                 bake: duration("defaults.bake", defaults.bake, "10m")?,
                 deadline: duration("defaults.deadline", defaults.deadline, "60m")?,
             },
         })
+    }
+}
+
+fn allowed(file: Option<PrometheusFile>) -> Result<prometheus::Allowed, ConfigError> {
+    let allowed = file.and_then(|file| file.allowed).unwrap_or_default();
+    match allowed.iter().find(|url| !prometheus::is_public(url)) {
+        Some(url) => Err(ConfigError::Value {
+            field: "prometheus.allowed",
+            value: rollforward_core::text::clean(url, 100),
+            expected: "addresses such as http://prometheus.monitoring:9090, without user and query, and no metadata service",
+        }),
+        None => Ok(Arc::new(allowed)),
     }
 }
 
@@ -229,6 +262,11 @@ mod tests {
         assert!(load("limits: {perNamespaces: 7}").unwrap_err().contains("perNamespaces"));
         let error = load("defaults: {bake: 1h-1m}").unwrap_err();
         assert!(error.contains("defaults.bake is 1h-1m: expected hours, minutes and seconds"), "{error}");
+        let error = load("prometheus: {allowed: ['http://169.254.169.254']}").unwrap_err();
+        assert!(
+            error.contains("prometheus.allowed is http://169.254.169.254: expected addresses"),
+            "{error}"
+        );
         assert!(load("limits: {cluster: 0}").unwrap_err().contains("expected 1 or more"));
     }
 

@@ -3,6 +3,7 @@
 //! Durations and enums of the policy are checked here once (`policy.rs`, `selection.rs`); what the operator wrote itself (runs, ledgers) is
 //! read leniently, for an older version of it may have been the writer.
 
+mod analysis;
 pub mod ledger;
 pub mod policy;
 pub mod run;

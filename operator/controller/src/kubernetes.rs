@@ -2,11 +2,14 @@
 //!
 //! The only importer of `kube::Api`. Objects become core's types in `workloads.rs`
 //! and `kinds.rs`; writes to workloads are JSON patches
-//! (`patch.rs`); Events go out by `events.rs`; pull secrets are read by name (`secrets.rs`).
+//! (`patch.rs`); Events go out by `events.rs`; pull secrets are read by name (`secrets.rs`), the end of a crashed
+//! program's log by `logs.rs`; what would stop new pods is asked by `preflight.rs`.
 
 pub mod events;
 mod kinds;
+pub mod logs;
 pub mod patch;
+pub mod preflight;
 pub mod secrets;
 pub mod store;
 pub mod workloads;

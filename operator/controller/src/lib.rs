@@ -9,6 +9,7 @@ pub mod config;
 pub mod convert;
 pub mod kubernetes;
 pub mod papers;
+pub mod prometheus;
 pub mod reconcile;
 pub mod registry;
 pub mod scans;

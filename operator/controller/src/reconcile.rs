@@ -4,10 +4,12 @@
 //! earlier one. `observe` and `gather` read the world, `act` and `publish` write it, everything between is core.
 
 pub mod act;
+pub mod explain;
 pub mod gather;
 pub mod ledgers;
 pub mod observe;
 pub mod places;
+pub mod preflight;
 pub mod publish;
 
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use crate::config::Config;
 use crate::convert;
 use crate::kubernetes::ApiError;
 use crate::kubernetes::events::Events;
+use crate::prometheus::Meter;
 use crate::registry::Registry;
 use crate::scans::Scans;
 use crate::telemetry::Metrics;
@@ -49,6 +52,12 @@ pub struct Context {
     pub events: Events,
     /// Counters.
     pub metrics: Metrics,
+    /// What crashed programs wrote last.
+    pub words: explain::Words,
+    /// Prometheus.
+    pub meter: Meter,
+    /// What was found to stop new pods.
+    pub obstacles: preflight::Obstacles,
     /// Writers of ledgers.
     pub ledgers: ledgers::Ledgers,
     /// Policies and open runs, kept by their watches.

@@ -287,6 +287,10 @@ fn start(facts: &Facts, track: &Track, tag: &Tag, digest: &Digest) -> Course {
         None => match canary(facts, track) {
             Err(hold) => *hold,
             Ok(canary) => {
+                let canary = match obstacle(facts, track, digest, canary) {
+                    Err(hold) => return Course::Hold(hold.about(tag, Some(digest))),
+                    Ok(canary) => canary,
+                };
                 return Course::Move { tag: tag.clone(), digest: digest.clone(), canary };
             }
         },
@@ -317,6 +321,14 @@ fn refusal(facts: &Facts, track: &Track) -> Option<Hold> {
                 .expected("no open run on the workload")
                 .observed(format!("run {other} of another policy"))
                 .hint("Nothing to do; starts by itself when it ends."),
+        );
+    }
+    if let Some(why) = &track.unreadable {
+        return Some(
+            Hold::new(Reason::PodsUnreadable, Standing::NotReady)
+                .expected("pods that can be watched")
+                .observed(crate::text::clean(why, 200))
+                .hint("Correct the operator's rights, or the apiserver; tried again by itself."),
         );
     }
     if !workload.is_settled() && !workload.is_on_delete() && !only_failures_left(facts, track) {
@@ -432,5 +444,36 @@ fn canary(facts: &Facts, track: &Track) -> Result<bool, Box<Hold>> {
                 ));
             Err(Box::new(hold))
         }
+    }
+}
+
+/// What was found to stop the new pods, just before the run was to be opened; where only room is missing, the policy may go
+/// without a canary.
+fn obstacle(facts: &Facts, track: &Track, digest: &Digest, canary: bool) -> Result<bool, Box<Hold>> {
+    let asked = (track.workload.id.uid.clone(), track.workload.generation);
+    let found = facts.seen.obstacles.iter().find(|obstacle| {
+        obstacle.track == track.key && obstacle.digest == *digest && obstacle.workload == asked
+    });
+    let Some(found) = found else { return Ok(canary) };
+    match (found.no_room, facts.policy.rollout.when_impossible) {
+        (true, WhenImpossible::RollWithoutCanary) => Ok(false),
+        (true, WhenImpossible::Hold) => Err(Box::new(
+            Hold::new(found.reason, Standing::Blocked)
+                .expected("room for a canary beside the old pods")
+                .observed(found.observed.clone())
+                .hint("No pod was started. Make room, or set `rollout.whenImpossible: RollWithoutCanary`; asked again at every look"),
+        )),
+        (false, _) if found.reason == Reason::WriteForbidden => Err(Box::new(
+            Hold::new(found.reason, Standing::NotReady)
+                .expected("the right to change the workload")
+                .observed(found.observed.clone())
+                .hint("Grant `patch` on deployments.apps to the operator's ServiceAccount"),
+        )),
+        (false, _) => Err(Box::new(
+            Hold::new(found.reason, Standing::Blocked)
+                .expected("the new pods to be let in")
+                .observed(found.observed.clone())
+                .hint("No pod was started. Correct the workload, the namespace or its policies; asked again at every look"),
+        )),
     }
 }

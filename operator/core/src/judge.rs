@@ -7,6 +7,8 @@
 pub mod attribute;
 pub mod classify;
 pub mod jobs;
+pub mod signals;
+pub mod silent;
 pub mod statistics;
 
 use std::collections::BTreeSet;
@@ -15,15 +17,23 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use classify::{Blame, Finding};
 
+use crate::policy::{Analysis, OnInsufficientData};
 use crate::reason::Reason;
 use crate::text;
-use crate::workload::{ContainerState, Pod};
+use crate::workload::{ContainerState, LastWords, Pod};
+
+use signals::{SignalVerdict, Together};
 
 /// How many crashes of one container decide.
 ///
 /// 3: the kubelet restarts at once after the first crash, so the second is the same incident; the third comes 12 to 15 s
 /// after the start of an instant crasher.
 const DECISIVE_CRASHES: u32 = 3;
+/// How many pods of the new template a kubelet refuses before that is an answer: the native controller makes the next one at
+/// once, and would for ever.
+const REFUSED_PODS: usize = 3;
+/// How many crashes decide although an old pod had trouble too, where that was fewer than a fifth of the old pods.
+const CERTAIN_CRASHES: u32 = 6;
 /// How long a missing image is given: registries replicate and garbage-collect.
 const PULL_GRACE: SignedDuration = SignedDuration::from_secs(60);
 /// How long a pod may run without being Ready before that is worth a word: programs need seconds to start.
@@ -40,6 +50,12 @@ pub struct Observation<'a> {
     pub judged: &'a BTreeSet<String>,
     /// Why pods of the new template could not be created.
     pub create_failure: Option<&'a str>,
+    /// Why the pods could not be read: then nothing is known of them.
+    pub unreadable: Option<&'a str>,
+    /// What the old pods showed before the first write, where they were failing.
+    pub baseline: Option<&'a str>,
+    /// What is measured beside the pods, and what it says now.
+    pub signals: Option<(&'a Analysis, &'a [SignalVerdict])>,
     /// How many new pods are wanted.
     pub expected: u32,
     /// When the step was written.
@@ -110,15 +126,23 @@ pub struct Cause {
 
 /// Judges the new pods against the old ones.
 pub fn judge(observation: &Observation<'_>) -> Judgement {
+    if let Some(why) = observation.unreadable {
+        // A broken meter never rolls back.
+        return Judgement::Unknown { reason: Reason::PodsUnreadable, message: text::clean(why, 200) };
+    }
     let live: Vec<&Pod> = observation.canary.iter().filter(|pod| !pod.deleting).collect();
+    let standing: Vec<&Pod> = live.iter().copied().filter(|pod| !is_over(pod)).collect();
+    // A pod that was refused or evicted stays in the list after the next one took its place.
+    let replaced = usize::try_from(observation.expected).is_ok_and(|wanted| wanted <= standing.len());
     let findings: Vec<Finding> = live
         .iter()
+        .filter(|pod| !is_over(pod) || !replaced)
         .filter_map(|pod| Some((pod, classify::classify_pod(pod, observation.judged)?)))
         .filter(|(pod, finding)| finding.reason != Reason::NotReady || !starts(observation, pod))
         .map(|(_, finding)| finding)
         .chain(observation.create_failure.map(classify::classify_create_failure))
         .collect();
-    let ready = live.iter().filter(|pod| pod.ready_since.is_some()).count();
+    let ready = standing.iter().filter(|pod| pod.ready_since.is_some()).count();
     let ready = u32::try_from(ready).unwrap_or(u32::MAX);
     if let Some(cause) = decided(observation, &live, &findings) {
         return Judgement::Fail(cause);
@@ -127,15 +151,77 @@ pub fn judge(observation: &Observation<'_>) -> Judgement {
         .iter()
         .max_by_key(|finding| finding.crashes)
         .map(|finding| cause(observation, &live, &findings, finding));
-    match baked(observation, &live) {
+    if let Some(measured) = measured(observation, &standing, ready) {
+        return measured;
+    }
+    match baked(observation, &standing) {
         Some(watched) if observation.bake <= watched => Judgement::Pass { watched: observation.bake, ready },
         _ if observation.deadline <= observation.now => {
-            let cause = suspicion.unwrap_or_else(|| at_deadline(observation, &live, ready));
+            let cause = suspicion.unwrap_or_else(|| at_deadline(observation, &standing, ready));
             Judgement::Fail(Cause { at_deadline: true, ..cause })
         }
-        Some(_) => Judgement::Waiting { until: bake_end(observation, &live), ready, suspicion },
+        Some(_) => Judgement::Waiting { until: bake_end(observation, &standing), ready, suspicion },
         None => Judgement::Waiting { until: observation.deadline, ready, suspicion },
     }
+}
+
+/// What the signals decide; `None` where they leave it to the pods.
+fn measured(observation: &Observation<'_>, standing: &[&Pod], ready: u32) -> Option<Judgement> {
+    let (analysis, verdicts) = observation.signals?;
+    let over = observation.deadline <= observation.now;
+    let fine = baked(observation, standing).is_some_and(|watched| observation.bake <= watched);
+    let told = |verdict: &SignalVerdict| format!("signal {}: {}", verdict.name, verdict.words);
+    let because = |verdict: &SignalVerdict, reason, blame| Cause {
+        reason,
+        sentence: told(verdict),
+        expected: format!("signal {} within its limits", verdict.name),
+        blame,
+        deterministic: false,
+        signature: format!("{reason} {}", verdict.name),
+        pods: Vec::new(),
+        nodes: Vec::new(),
+        judged: match blame {
+            Blame::Image => "The image is at fault by what was measured of its pods.".to_owned(),
+            Blame::Environment => "Nothing is held against the image.".to_owned(),
+        },
+        at_deadline: over,
+    };
+    match signals::together(analysis, verdicts, observation.now) {
+        Together::Fail(verdict) => {
+            Some(Judgement::Fail(because(verdict, Reason::SignalExceeded, Blame::Image)))
+        }
+        Together::Doubtful(verdict) => Some(Judgement::Waiting {
+            until: observation.now.checked_add(signals::EXCEEDED_FOR).unwrap_or(observation.deadline),
+            ready,
+            suspicion: Some(because(verdict, Reason::SignalExceeded, Blame::Image)),
+        }),
+        // The pods may still fail, or need more time: they speak first.
+        Together::Unknown(_) | Together::Waiting(_) if !fine => None,
+        Together::Unknown(verdict) => Some(Judgement::Unknown {
+            reason: Reason::MetricsUnavailable,
+            message: format!("{}, since {}", told(verdict), text::instant_seconds(verdict.since)),
+        }),
+        Together::Waiting(verdict) => match (over, analysis.on_insufficient) {
+            (false, _) => Some(Judgement::Waiting {
+                until: observation.deadline,
+                ready,
+                suspicion: Some(because(verdict, Reason::InsufficientData, Blame::Environment)),
+            }),
+            (true, OnInsufficientData::Promote) => None,
+            (true, OnInsufficientData::Hold) => {
+                Some(Judgement::Unknown { reason: Reason::InsufficientData, message: told(verdict) })
+            }
+            (true, OnInsufficientData::RollBack) => {
+                Some(Judgement::Fail(because(verdict, Reason::InsufficientData, Blame::Environment)))
+            }
+        },
+        Together::Pass => None,
+    }
+}
+
+/// A pod that will not run again: refused, evicted, or ended.
+fn is_over(pod: &Pod) -> bool {
+    ["Failed", "Succeeded"].contains(&pod.phase.as_str())
 }
 
 /// Whether a pod is so young that not being Ready says nothing.
@@ -145,16 +231,64 @@ fn starts(observation: &Observation<'_>, pod: &Pod) -> bool {
 
 /// The cause that is decided before the deadline, where there is one.
 fn decided(observation: &Observation<'_>, live: &[&Pod], findings: &[Finding]) -> Option<Cause> {
-    let image = |finding: &&Finding| {
-        let blame = attribute::attribute(finding, observation.stable, observation.judged, observation.now);
-        blame == Blame::Image
-    };
-    let finding = findings.iter().filter(image).find(|finding| {
+    if let Some(refused) = refused_again_and_again(observation, live) {
+        return Some(cause(observation, live, std::slice::from_ref(&refused), &refused));
+    }
+    let finding = findings.iter().filter(|finding| finding.blame == Blame::Image).find(|finding| {
+        let both =
+            attribute::old_pods_fail_too(finding, observation.stable, observation.judged, observation.now);
+        if both && observation.baseline.is_none() {
+            return false;
+        }
         finding.deterministic
-            || crashed_enough(finding, findings)
+            || (crashed_enough(finding, findings)
+                && comparable(observation, finding)
+                && unusual(observation, live, findings, finding))
             || missing_for_long(observation, live, finding)
     })?;
     Some(cause(observation, live, findings, finding))
+}
+
+/// Whether a crash of the new pods says something: the old ones are calm, or were failing before the run began, or have so
+/// much less trouble that it cannot be theirs.
+fn comparable(observation: &Observation<'_>, finding: &Finding) -> bool {
+    let Some((troubled, _)) = attribute::unrest(observation.stable, observation.now) else {
+        return true;
+    };
+    let few = troubled.saturating_mul(5) < observation.stable.len();
+    observation.baseline.is_some() || (CERTAIN_CRASHES <= finding.crashes && few)
+}
+
+/// Whether the crashes are more than the old pods' own rate explains.
+fn unusual(observation: &Observation<'_>, live: &[&Pod], findings: &[Finding], finding: &Finding) -> bool {
+    let same = || findings.iter().filter(|other| other.reason == finding.reason);
+    let crashes = same().map(|other| other.crashes).fold(0, u32::saturating_add);
+    let watched = live
+        .iter()
+        .filter(|pod| same().any(|other| other.pod == pod.name))
+        .map(|pod| observation.now.duration_since(pod.created_at))
+        .fold(SignedDuration::ZERO, SignedDuration::saturating_add);
+    observation.baseline.is_some()
+        || attribute::more_than_usual(
+            crashes,
+            watched,
+            observation.stable,
+            observation.judged,
+            observation.now,
+        )
+}
+
+/// The refusal of pod after pod by a kubelet, told once with its count.
+fn refused_again_and_again(observation: &Observation<'_>, live: &[&Pod]) -> Option<Finding> {
+    let refused: Vec<Finding> = live
+        .iter()
+        .filter(|pod| is_over(pod))
+        .filter_map(|pod| classify::classify_pod(pod, observation.judged))
+        .filter(|finding| finding.reason != Reason::Disrupted)
+        .collect();
+    let first = refused.first().filter(|_| REFUSED_PODS <= refused.len())?;
+    let message = format!("{} new pods refused: {}", refused.len(), first.message);
+    Some(Finding { message: text::clean(&message, 220), ..first.clone() })
 }
 
 fn crashed_enough(finding: &Finding, findings: &[Finding]) -> bool {
@@ -175,6 +309,19 @@ fn is_crash(reason: Reason) -> bool {
         Reason::IllegalInstruction,
         Reason::StartFailed,
         Reason::SeccompKill,
+    ]
+    .contains(&reason)
+        || is_silent_block(reason)
+}
+
+/// Whether a security setting of the pod is inferred to have stopped the program: there is no trace of it in the API.
+fn is_silent_block(reason: Reason) -> bool {
+    [
+        Reason::ReadOnlyRootBlocked,
+        Reason::CapabilityBlocked,
+        Reason::SyscallBlocked,
+        Reason::FileAccessBlocked,
+        Reason::EgressBlocked,
     ]
     .contains(&reason)
 }
@@ -203,7 +350,12 @@ fn ready_together_since(observation: &Observation<'_>, live: &[&Pod]) -> Option<
     if u32::try_from(undisrupted.len()).unwrap_or(u32::MAX) < observation.expected || undisrupted.is_empty() {
         return None;
     }
-    let up = |pod: &&&Pod| Some(pod.ready_since?.max(lives_since(pod, observation.judged)));
+    let flaps = attribute::old_pods_flap(observation.stable, observation.now);
+    let up = |pod: &&&Pod| {
+        let (ready, lives) = (pod.ready_since?, lives_since(pod, observation.judged));
+        // Where the old pods lose and regain readiness too, that is how things are here: the program's life counts.
+        Some(if flaps { lives.max(pod.created_at) } else { ready.max(lives) })
+    };
     let since: Option<Vec<Timestamp>> = undisrupted.iter().map(up).collect();
     let last = since?.into_iter().max()?;
     Some(observation.watched_since.map_or(last, |watched| watched.max(last)))
@@ -244,24 +396,40 @@ fn at_deadline(observation: &Observation<'_>, live: &[&Pod], ready: u32) -> Caus
         signature: Reason::DeadlineExceeded.code().to_owned(),
         pods: Vec::new(),
         nodes: Vec::new(),
-        judged: verdict(blame, false, observation.stable),
+        judged: verdict(observation, blame, false),
         at_deadline: true,
     }
 }
 
 /// Whose fault it is, told with the evidence: what the old pods show at the same time.
-fn verdict(blame: Blame, both: bool, stable: &[Pod]) -> String {
-    match blame {
-        Blame::Environment if both => {
+fn verdict(observation: &Observation<'_>, blame: Blame, both: bool) -> String {
+    let stable = observation.stable;
+    match (blame, observation.baseline) {
+        (Blame::Environment, Some(before)) => {
+            format!(
+                "{}: {before}, so there is no comparison and nothing is held against the image.",
+                Reason::BaselineUnhealthy
+            )
+        }
+        (Blame::Environment, None) if both => {
             "The environment is at fault, not the image: the old pods fail the same way.".to_owned()
         }
-        Blame::Environment => "The environment is at fault, not the image.".to_owned(),
-        Blame::Image if stable.iter().all(|pod| pod.deleting) => {
+        (Blame::Environment, None) => "The environment is at fault, not the image.".to_owned(),
+        (Blame::Image, _) if stable.iter().all(|pod| pod.deleting) => {
             "The image is at fault by what it did; there are no old pods to compare it with.".to_owned()
         }
-        Blame::Image => {
-            format!("The image is at fault, not the cluster: {}, and none shows this.", stable_health(stable))
+        (Blame::Image, Some(before)) => {
+            format!("The image is at fault by what it did; {before}, but not in this way.")
         }
+        (Blame::Image, None) => match attribute::unrest(stable, observation.now) {
+            Some((_, words)) => {
+                format!("The image is at fault by what it did; {words}, but not in this way.")
+            }
+            None => format!(
+                "The image is at fault, not the cluster: {}, and none shows this.",
+                stable_health(stable)
+            ),
+        },
     }
 }
 
@@ -274,23 +442,56 @@ fn cause(observation: &Observation<'_>, live: &[&Pod], findings: &[Finding], fin
     nodes.sort();
     nodes.dedup();
     let blame = attribute::attribute(finding, observation.stable, observation.judged, observation.now);
+    let usual =
+        is_crash(finding.reason) && !finding.deterministic && !unusual(observation, live, findings, finding);
     let both = finding.blame == Blame::Image && blame == Blame::Environment;
+    let blame = if usual { Blame::Environment } else { blame };
+    // Old pods that failed before the run began are no comparison: only what a second try cannot change is the image's.
+    let blame = match observation.baseline {
+        Some(_) if !finding.deterministic => Blame::Environment,
+        Some(_) | None => blame,
+    };
     let place = if nodes.is_empty() { String::new() } else { format!(", on {}", nodes.join(" and ")) };
     Cause {
         reason: finding.reason,
-        sentence: format!("{}{place}", observed(live, &same, finding)),
+        sentence: format!("{}{place}", observed(observation, live, &same, finding)),
         expected: expected(observation, finding.reason),
         blame,
         deterministic: finding.deterministic && blame == Blame::Image,
         signature: finding.signature.clone(),
         pods,
         nodes,
-        judged: verdict(blame, both, observation.stable),
+        judged: if usual && !both && observation.baseline.is_none() && blame != finding.blame {
+            "Nothing is held against the image: the old pods crash as often.".to_owned()
+        } else {
+            format!("{}{}", verdict(observation, blame, both), last_words(finding))
+        },
         at_deadline: false,
     }
 }
 
-fn observed(live: &[&Pod], same: &[&Finding], finding: &Finding) -> String {
+/// What the program wrote last, or why that is not known, as a sentence to add.
+fn last_words(finding: &Finding) -> String {
+    match &finding.words {
+        // A block that was inferred from them has quoted them.
+        LastWords::Known(words) if !is_silent_block(finding.reason) && is_crash(finding.reason) => {
+            format!(" Its last words: \"{words}\".")
+        }
+        LastWords::Unknown(why) if is_crash(finding.reason) => {
+            format!(" Its last words are not known: {why}.")
+        }
+        LastWords::Known(_) | LastWords::Unknown(_) | LastWords::NotAsked => String::new(),
+    }
+}
+
+/// How sure an inferred block is: `likely` where old pods run under the same settings and do not show it.
+fn confidence(observation: &Observation<'_>, finding: &Finding) -> &'static str {
+    let fine = observation.stable.iter().any(|pod| !pod.deleting && pod.ready_since.is_some());
+    let both = attribute::old_pods_fail_too(finding, observation.stable, observation.judged, observation.now);
+    if fine && !both { "likely" } else { "possible" }
+}
+
+fn observed(observation: &Observation<'_>, live: &[&Pod], same: &[&Finding], finding: &Finding) -> String {
     if !is_crash(finding.reason) || finding.deterministic {
         let by = if is_security(finding.reason) {
             "the security layer refused it, not the application: "
@@ -303,6 +504,13 @@ fn observed(live: &[&Pod], same: &[&Finding], finding: &Finding) -> String {
     let times = if crashes == 1 { "1 crash".to_owned() } else { format!("{crashes} crashes") };
     let within = span_of_crashes(live, finding).filter(|_| 1 < crashes);
     let within = within.map_or(String::new(), |span| format!(" in {}", text::span(span)));
+    if is_silent_block(finding.reason) {
+        let sure = confidence(observation, finding);
+        return format!(
+            "{times}{within}, {sure} a security setting and not the program: {}",
+            finding.message
+        );
+    }
     format!("{times}{within}, {}", finding.message)
 }
 

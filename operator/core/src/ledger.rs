@@ -250,6 +250,22 @@ impl Ledger {
         );
     }
 
+    /// Takes the suspicion from a digest: after the rollback the old version fails too. What was observed stays told; the
+    /// digest is tried again at `retry_at` and nothing of this counts. Only the run that failed last can be excused.
+    pub fn absolve(&mut self, digest: &Digest, run: &str, message: String, retry_at: Timestamp) {
+        let suspected = self
+            .failures
+            .get_mut(digest)
+            .filter(|failure| failure.run == run && failure.reason != Reason::EnvironmentIncident);
+        if let Some(failure) = suspected {
+            failure.reason = Reason::EnvironmentIncident;
+            failure.message = message;
+            failure.fails = 0;
+            failure.quarantined = false;
+            failure.retry_at = Some(retry_at);
+        }
+    }
+
     /// Forgets failures and manual rollbacks, as a person asked: all, or those of one digest.
     pub fn release(&mut self, digest: Option<&Digest>) {
         match digest {
@@ -369,6 +385,24 @@ mod tests {
             ledger.failed(&digest("b"), failure(run, "quota", false, false), at(run.into()));
         }
         assert!(!ledger.failures.get(&digest("b")).unwrap().quarantined);
+    }
+
+    #[test]
+    fn a_digest_is_excused_where_the_old_version_fails_too_and_only_for_the_run_that_failed_last() {
+        let mut ledger = ledger();
+        ledger.failed(&digest("a"), failure(1, "exit 1", true, false), at(0));
+        ledger.failed(&digest("a"), failure(2, "exit 1", true, false), at(1800));
+        assert!(ledger.failures.get(&digest("a")).unwrap().quarantined);
+        ledger.absolve(&digest("a"), "web-1", "another run".to_owned(), at(5000));
+        assert!(ledger.failures.get(&digest("a")).unwrap().quarantined);
+        ledger.absolve(&digest("a"), "web-2", "CrashExit shows on web-0 too".to_owned(), at(5000));
+        let excused = ledger.failures.get(&digest("a")).unwrap().clone();
+        assert_eq!((excused.quarantined, excused.fails, excused.retry_at), (false, 0, Some(at(5000))));
+        assert_eq!(excused.reason, Reason::EnvironmentIncident);
+        ledger.absolve(&digest("a"), "web-2", "again".to_owned(), at(9000));
+        assert_eq!(ledger.failures.get(&digest("a")), Some(&excused), "excused once");
+        ledger.failed(&digest("a"), failure(3, "exit 1", true, false), at(9000));
+        assert_eq!(ledger.failures.get(&digest("a")).unwrap().fails, 1, "counts anew");
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod image;
 pub mod judge;
 pub mod ledger;
 pub mod policy;
+pub mod preflight;
 pub mod reason;
 pub mod report;
 pub mod rollout;

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::evidence::{Answer, Platform, Questions};
 use crate::image::{ImageRef, Repository};
 use crate::ledger::Ledger;
+use crate::preflight::Obstacle;
 use crate::rollout::{OpenRun, Run};
 use crate::scan::Scan;
 use crate::select::{Order, Rule, TagFilter, VariantMode};
@@ -63,6 +64,58 @@ pub enum StepSize {
     Percent(i32),
 }
 
+/// What happens while a signal's meter is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnUnknown {
+    /// The canary waits until the meter answers.
+    Wait,
+    /// The signal is passed over as long as it has no answer.
+    Ignore,
+}
+
+/// What happens where a signal still has too little data at the deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnInsufficientData {
+    /// The pods alone decide.
+    Promote,
+    /// The canary is kept and waits.
+    Hold,
+    /// The old image is restored; nothing is held against the digest.
+    RollBack,
+}
+
+/// One number that is measured of the new pods, and of the old ones to compare with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signal {
+    /// Its name.
+    pub name: String,
+    /// The query for the new pods.
+    pub canary: String,
+    /// The query for the old pods.
+    pub stable: Option<String>,
+    /// The query for how many requests the new pods served.
+    pub requests: Option<String>,
+    /// The largest number that is allowed, a decimal.
+    pub max: String,
+    /// How many times the old pods' number is allowed too, a decimal.
+    pub max_ratio: Option<String>,
+    /// How many requests must have been served.
+    pub min_requests: Option<u32>,
+    /// What happens while the meter is broken.
+    pub on_unknown: OnUnknown,
+}
+
+/// What is measured of a canary beside its pods.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Analysis {
+    /// The Prometheus that is asked.
+    pub url: String,
+    /// The signals.
+    pub signals: Vec<Signal>,
+    /// What happens at the deadline where one has too little data.
+    pub on_insufficient: OnInsufficientData,
+}
+
 /// How carefully to go. Frozen into the run when it starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RolloutSettings {
@@ -82,6 +135,8 @@ pub struct RolloutSettings {
     pub retry_after: SignedDuration,
     /// Whether a StatefulSet's broken pods of a failed version are deleted, where its controller would wait for them.
     pub delete_broken_pods: bool,
+    /// What is measured of a canary beside its pods.
+    pub analysis: Option<Analysis>,
 }
 
 /// What happens when the running tag is pushed again with other content.
@@ -163,6 +218,8 @@ pub struct Track {
     pub conflict: Option<String>,
     /// Another policy's open run on this workload.
     pub busy: Option<String>,
+    /// Why its pods could not be read.
+    pub unreadable: Option<String>,
 }
 
 /// What was seen of one repository.
@@ -220,6 +277,8 @@ pub struct Seen {
     pub roots: Roots,
     /// The exceptions of the namespace that have not ended.
     pub exceptions: Vec<Exception>,
+    /// What would stop new pods, found just before a run was to be opened.
+    pub obstacles: Vec<Obstacle>,
     /// Limits on starts.
     pub concurrency: Concurrency,
     /// Whether the namespace is being deleted: then nothing is written to workloads.

@@ -300,6 +300,16 @@ reasons! {
         IllegalInstruction,
         /// The seccomp profile killed the program (signal 31, SIGSYS): the new image makes a system call that the profile forbids.
         SeccompKill,
+        /// The program seems to have been stopped by the pod's read-only root file system: inferred from its last words. Mount a volume where it writes, or publish an image that does not.
+        ReadOnlyRootBlocked,
+        /// The program seems to have been stopped by a capability that the pod drops: inferred from its last words. Add the capability, or publish an image that does not need it.
+        CapabilityBlocked,
+        /// The program seems to have been stopped by the pod's seccomp profile, which refuses a system call: inferred from its last words. Allow the call, or publish an image that does not make it.
+        SyscallBlocked,
+        /// The program seems to have been stopped by the pod's AppArmor profile or user, which may not open a file: inferred from its last words. Allow the path, or publish an image that does not need it.
+        FileAccessBlocked,
+        /// The program seems to have been stopped by a NetworkPolicy that does not let it call out: inferred from its last words. Allow the destination, or publish an image that does not call it.
+        EgressBlocked,
         /// The kernel ended the program for memory.
         OutOfMemory,
         /// The runtime could not start the program: missing, not executable, or for another platform.
@@ -386,6 +396,18 @@ reasons! {
         VolumeUnavailable,
         /// The kubelet refused the pod. The environment, not the image.
         NodeRefused,
+        /// A number that the policy measures was beyond its limits on the new pods, and not on the old ones. Look at what the signal counts, or correct its limits under `rollout.analysis`.
+        SignalExceeded,
+        /// A signal has too little data to decide. It waits; at the deadline `rollout.analysis.onInsufficientData` decides.
+        InsufficientData,
+        /// Prometheus did not answer a signal's query, or not with one number. Nothing is rolled back by this; correct the query, or Prometheus.
+        MetricsUnavailable,
+        /// The old pods were failing before the run began: there is nothing to compare with, and the new version may be the cure. A failure is rolled back and not held against the image.
+        BaselineUnhealthy,
+        /// After the rollback the old version fails in the same way: it was the environment, and the digest is no longer under suspicion. Find what changed around the workload; the update is tried again by itself.
+        EnvironmentIncident,
+        /// The pods could not be read, so that nothing is known of them. Nothing is rolled back by this; correct the operator's rights or the apiserver.
+        PodsUnreadable,
         /// The pod was drained, preempted or evicted: it says nothing about the image.
         Disrupted,
         /// The runs of the new image fail more often than those of the old one did, by a sequential test at 1 %.

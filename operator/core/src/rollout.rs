@@ -19,6 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::current;
 use crate::decide::{Course, Decision};
 use crate::image::{Digest, Repository, Tag};
+use crate::judge::signals::SignalVerdict;
 use crate::judge::{self, Blame, Cause, Judgement, Observation};
 use crate::ledger::{Ledger, NewFailure};
 use crate::policy::{Facts, Mode, OnDeadline, Policy, Track};
@@ -79,6 +80,7 @@ const MAX_NOTES: usize = 16;
 /// Plans the one write that is due for each open run, and the run to open.
 pub fn plan(facts: &Facts, decision: Decision) -> Plan {
     let mut ledgers = decision.assessment.ledgers.clone();
+    excuse(facts, &mut ledgers);
     for track in &facts.seen.tracks {
         cronjob::count(track, &mut ledgers);
     }
@@ -118,6 +120,30 @@ fn superseded(facts: &Facts, decision: &Decision) -> BTreeSet<String> {
         .filter(|track| current::open_run(facts, track).is_some())
         .map(|track| track.key.clone())
         .collect()
+}
+
+/// How long after a rollback the old version is asked whether it fails too.
+const AFTERMATH: SignedDuration = SignedDuration::from_mins(10);
+
+/// A digest was rolled back, and now the old version fails in the same way: it was the environment.
+fn excuse(facts: &Facts, ledgers: &mut BTreeMap<Repository, Ledger>) {
+    for run in &facts.seen.last_runs {
+        let (Some(cause), Some(ended_at)) = (&run.status.cause, run.status.finished_at) else { continue };
+        let lately = facts.now.duration_since(ended_at) < AFTERMATH;
+        let track = facts.seen.tracks.iter().find(|track| track.key == run.track);
+        let Some(track) = track.filter(|_| lately && run.status.phase == Phase::RolledBack) else { continue };
+        // Not merely other pods: those of the next run's canary are not the old version either.
+        let runs_old = |pod: &Pod| {
+            pod.containers.iter().any(|one| run.containers.iter().any(|own| own.from == one.image))
+        };
+        let old: Vec<Pod> = track.pods.iter().filter(|pod| runs_old(pod)).cloned().collect();
+        let when = (ended_at, facts.now);
+        let told = judge::attribute::fails_after_rollback(cause.reason, &old, &judged(run), when);
+        if let (Some(words), Some(ledger)) = (told, ledgers.get_mut(&run.repository)) {
+            let retry_at = facts.now.checked_add(run.settings.retry_after).unwrap_or(Timestamp::MAX);
+            ledger.absolve(&run.to_digest, &run.name, words, retry_at);
+        }
+    }
 }
 
 /// Workloads whose annotation came back from the dead.
@@ -287,7 +313,15 @@ fn plan_run(
             finish(facts, run, phase, intent.reason, intent.message.clone())
         }
         (None, Images::Old) if held.is_empty() && run.status.started_at.is_none() => {
-            preparing(facts, run, workload)
+            let mut plan = preparing(facts, run, workload);
+            let baseline = judge::attribute::unhealthy(&open.pods, facts.now);
+            if let (Some(words), Some((_, what))) = (&baseline, plan.patch.as_mut()) {
+                what.push_str(&format!("; {}: {words}", Reason::BaselineUnhealthy));
+                plan.after.writes.pop();
+                plan.after.writes.push((facts.now, what.clone()));
+                plan.after.baseline = baseline;
+            }
+            plan
         }
         (None, Images::Old | Images::Neither) => human_edit(facts, run, workload, images, ledgers),
         // Our first patch holds fields and writes the image at once: this image is somebody else's.
@@ -436,6 +470,9 @@ fn observation<'a>(
         stable: &pods.old,
         judged,
         create_failure: pods.create_failure.as_deref(),
+        unreadable: open.unreadable.as_deref(),
+        baseline: run.status.baseline.as_deref(),
+        signals: None,
         expected: u32::try_from(expected).unwrap_or(0),
         watched_since: run.status.step_started_at,
         bake: run.settings.bake,
@@ -492,7 +529,13 @@ fn canary(
         Shape::StatefulSet(_) => workload.updatable().max(1),
         Shape::Deployment(_) | Shape::DaemonSet(_) | Shape::CronJob(_) => run.status.step_pods.max(1),
     };
-    let judgement = judge::judge(&observation(open, &pods, &judged, expected, facts.now));
+    let analysis = run.settings.analysis.as_ref();
+    let verdicts = analysis.map_or_else(Vec::new, |analysis| {
+        judge::signals::judge(analysis, &open.readings, &run.status.signals, facts.now)
+    });
+    let seen = observation(open, &pods, &judged, expected, facts.now);
+    let signals = analysis.map(|analysis| (analysis, verdicts.as_slice()));
+    let judgement = judge::judge(&Observation { signals, ..seen });
     let stable = judge::stable_health(&pods.old);
     let nothing_to_observe = workload.updatable() == 0;
     let mut plan = match &judgement {
@@ -509,9 +552,24 @@ fn canary(
         }
         Judgement::Unknown { .. } => wait(facts, run, Phase::Canary),
     };
+    tell_signals(&mut plan, verdicts);
     plan.stable = stable;
     plan.judgement = Some(judgement);
     plan
+}
+
+/// Stores what the signals say where that has changed, or with what is stored anyway: their numbers move all the time.
+fn tell_signals(plan: &mut RunPlan, verdicts: Vec<SignalVerdict>) {
+    let words = |all: &[SignalVerdict]| -> Vec<_> {
+        all.iter().map(|one| (one.name.clone(), one.word, one.since)).collect()
+    };
+    let changed = words(&plan.run.status.signals) != words(&verdicts);
+    if changed || plan.before != plan.run.status {
+        plan.before.signals.clone_from(&verdicts);
+    }
+    if changed || plan.after != plan.run.status {
+        plan.after.signals = verdicts;
+    }
 }
 
 fn passed(facts: &Facts, run: &Run, workload: &Workload, judgement: &Judgement) -> RunPlan {

@@ -65,6 +65,115 @@ fn is_invisible(letter: char) -> bool {
         | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
+/// What stands in the place of a secret.
+const MASKED: &str = "***";
+/// Names whose values are secrets, in lower case.
+const SECRET_NAMES: &[&str] = &[
+    "password",
+    "passwd",
+    "pwd",
+    "secret",
+    "token",
+    "apikey",
+    "api_key",
+    "api-key",
+    "access_key",
+    "accesskey",
+    "access-key",
+    "private_key",
+    "privatekey",
+    "private-key",
+    "credential",
+    "authorization",
+    "cookie",
+    "session",
+];
+
+/// Makes lines of a log fit to be shown: values of secrets by their names, authorization headers, passwords in addresses,
+/// and long runs of base64 or hex are masked. Masks too much rather than too little.
+#[must_use]
+pub fn mask(text: &str) -> String {
+    let lines: Vec<String> = text.lines().map(mask_line).collect();
+    lines.join("\n")
+}
+
+fn mask_line(line: &str) -> String {
+    let mut masked = String::new();
+    // After `Authorization:`, `password=` or `Bearer` the next word is the secret.
+    let mut secret_follows = false;
+    for word in line.split_inclusive(|letter: char| letter.is_whitespace()) {
+        let (body, space) = word.split_at(word.trim_end().len());
+        let lower = body.to_lowercase();
+        if body.is_empty() {
+            masked.push_str(space);
+            continue;
+        }
+        let scheme = ["bearer", "basic", "digest", "=", ":"].contains(&lower.trim_end_matches([',', ';']));
+        if secret_follows && !scheme {
+            masked.push_str(MASKED);
+            secret_follows = false;
+        } else {
+            let (shown, follows) = mask_word(body);
+            masked.push_str(&shown);
+            secret_follows = follows || secret_follows || lower == "bearer" || lower == "basic";
+        }
+        masked.push_str(space);
+    }
+    masked
+}
+
+/// One word, and whether the secret is the next one.
+fn mask_word(word: &str) -> (String, bool) {
+    if let Some((scheme, rest)) = word.split_once("://")
+        && let Some((user, host)) = rest.rsplit_once('@')
+    {
+        let user = user.split_once(':').map_or(MASKED, |(user, _)| user);
+        let user = if user.is_empty() { MASKED } else { user };
+        return (format!("{scheme}://{user}:{MASKED}@{}", mask_runs(host)), false);
+    }
+    let named = word.find(['=', ':']).and_then(|at| {
+        let (name, value) = word.split_at_checked(at)?;
+        let name = name.to_lowercase();
+        SECRET_NAMES.iter().any(|secret| name.contains(secret)).then_some((at, value))
+    });
+    if let Some((at, value)) = named {
+        let head = word.get(..=at).unwrap_or(word);
+        let rest = value.trim_start_matches(['=', ':', '"', '\'']);
+        return if rest.is_empty() { (head.to_owned(), true) } else { (format!("{head}{MASKED}"), false) };
+    }
+    let bare = word.to_lowercase();
+    let is_name = SECRET_NAMES.contains(&bare.trim_matches(['"', '\'', '-']));
+    // `--password geheim` and `"token" : "…"`; plain talk of a token loses one word, which is no loss.
+    (mask_runs(word), is_name && (word.starts_with('-') || word.ends_with('"')))
+}
+
+/// Long runs of what only machines write: hex, or base64 with all its kinds of letters.
+fn mask_runs(word: &str) -> String {
+    const LONG: usize = 32;
+    let coded = |letter: char| letter.is_ascii_alphanumeric() || "+/_-=".contains(letter);
+    let mut shown = String::new();
+    let mut run = String::new();
+    let end = |run: &mut String, shown: &mut String| {
+        let has = |kind: fn(&char) -> bool| run.chars().any(|letter| kind(&letter));
+        let hex = run.chars().all(|letter| letter.is_ascii_hexdigit());
+        let mixed =
+            has(char::is_ascii_uppercase) && has(char::is_ascii_lowercase) && has(char::is_ascii_digit);
+        let secret = LONG <= run.chars().count() && (hex || mixed);
+        shown.push_str(if secret { MASKED } else { run.as_str() });
+        run.clear();
+    };
+    for letter in word.chars() {
+        if coded(letter) {
+            run.push(letter);
+        } else {
+            end(&mut run, &mut shown);
+            shown.push(letter);
+        }
+    }
+    end(&mut run, &mut shown);
+    shown
+}
+
 /// An instant to the minute: `2026-11-25 09:40Z`.
 #[must_use]
 pub fn instant(at: Timestamp) -> String {
@@ -94,6 +203,34 @@ pub fn span(duration: SignedDuration) -> String {
 #[allow(clippy::unwrap_used, reason = "a test's row that does not parse is the failure")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_masked_by_name_by_place_and_by_look_and_what_happened_stays() {
+        let check = |line: &str, said: &str| assert_eq!(mask(line), said, "{line}");
+        check("mkdir /data: Read-only file system", "mkdir /data: Read-only file system");
+        check(
+            "open /var/lib/app/state.db: permission denied",
+            "open /var/lib/app/state.db: permission denied",
+        );
+        check("dial tcp 10.0.0.7:5432: i/o timeout", "dial tcp 10.0.0.7:5432: i/o timeout");
+        check("DB_PASSWORD=geheim host=db", "DB_PASSWORD=*** host=db");
+        check("password: geheim", "password: ***");
+        check("{\"token\":\"geheim\"}", "{\"token\":***");
+        check("{\"apiKey\": \"geheim\"}", "{\"apiKey\": ***");
+        check("Authorization: Bearer geheim", "Authorization: Bearer ***");
+        check("authorization: Basic Z2VoZWlt", "authorization: Basic ***");
+        check("sent Bearer geheim to it", "sent Bearer *** to it");
+        check("--password geheim --port 80", "--password *** --port 80");
+        check("postgres://web:geheim@db:5432/shop", "postgres://web:***@db:5432/shop");
+        check("https://geheim@github.test/a", "https://***:***@github.test/a");
+        check(&format!("key {}", "a1B2".repeat(10)), "key ***");
+        check(&format!("sha {}", "4290a1b2".repeat(4)), "sha ***");
+        check("eyJhbGciOiJIUzI1NiJ9aaaaaaaaaaaaaaaa.eyJzdWIiOiIxMjM0NTY3ODkwIn0aaaaa.x", "***.***.x");
+        assert_eq!(mask("one\nSECRET=two\nthree"), "one\nSECRET=***\nthree");
+        for hostile in ["", "=", ":", "://@", "a://@", "password", "password=", "Bearer", "\u{202e}token=x"] {
+            let _ = mask(hostile);
+        }
+    }
 
     #[test]
     fn foreign_text_cannot_move_a_cursor_turn_the_direction_or_fill_a_page() {

@@ -349,6 +349,36 @@ pub struct Pod {
     pub containers: Vec<ContainerStatus>,
     /// Newest texts of its Warning Events (`Unhealthy`, `FailedMount`, `Failed` ...): hints only, as (reason, message).
     pub warnings: Vec<(String, String)>,
+    /// The NetworkPolicies that restrict what it may call; read only after a crash, and where the right is there.
+    pub egress_policies: Vec<String>,
+}
+
+/// What a container may not do, by its own and its pod's security settings.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Restrictions {
+    /// `readOnlyRootFilesystem`.
+    pub read_only_root: bool,
+    /// Capabilities that are dropped, as they are written.
+    pub dropped: Vec<String>,
+    /// Capabilities that are added.
+    pub added: Vec<String>,
+    /// The seccomp profile; `None` where it is unconfined or not set.
+    pub seccomp: Option<String>,
+    /// The AppArmor profile; `None` where it is unconfined or not set.
+    pub apparmor: Option<String>,
+    /// The user it must run as, where that is set and is not root.
+    pub user: Option<i64>,
+}
+
+/// What a program wrote last before it ended, beside its termination message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LastWords {
+    /// Nothing has ended that would have to be explained.
+    NotAsked,
+    /// The end of its log, masked.
+    Known(String),
+    /// Why it is not known.
+    Unknown(String),
 }
 
 /// The state of one container of one pod.
@@ -372,6 +402,10 @@ pub struct ContainerStatus {
     pub last_end: Option<Termination>,
     /// Its memory limit as written, where it has one.
     pub memory_limit: Option<String>,
+    /// What it may not do.
+    pub restrictions: Restrictions,
+    /// The end of its log.
+    pub last_words: LastWords,
 }
 
 /// What a container does now.

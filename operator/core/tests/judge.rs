@@ -16,11 +16,13 @@ mod build;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
+use rollforward_core::judge::attribute;
 use rollforward_core::judge::classify::table::RULES;
 use rollforward_core::judge::classify::{classify_create_failure, classify_pod};
 use rollforward_core::judge::{Blame, Cause, Finding, Judgement, Observation, judge, stable_health};
+use rollforward_core::reason::Reason;
 use rollforward_core::text;
-use rollforward_core::workload::{ContainerState, Pod};
+use rollforward_core::workload::{ContainerState, LastWords, Pod};
 
 fn rows(table: &'static str) -> impl Iterator<Item = (&'static str, &'static str)> {
     table.lines().filter(|row| !row.starts_with('#')).map(|row| {
@@ -68,6 +70,12 @@ fn shows(place: &[&str], words: &str) -> Option<Finding> {
                 pod.warnings = vec![("Killing".to_owned(), words.to_owned())];
             }
         }
+        // What a program wrote last, under one setting of its pod.
+        ["says", setting, code] => {
+            let ended = build::ended(code.parse().unwrap(), "Error", words, now);
+            pod.containers[0].state = ContainerState::Terminated(ended);
+            restrict(&mut pod, setting);
+        }
         ["beside", code, reason] => {
             let mut other = build::container("proxy", "ghcr.io/acme/proxy:1", now);
             other.state = ContainerState::Terminated(build::ended(code.parse().unwrap(), reason, words, now));
@@ -83,6 +91,28 @@ fn shows(place: &[&str], words: &str) -> Option<Finding> {
         _ => panic!("unknown place: {place:?}"),
     }
     classify_pod(&pod, &judged())
+}
+
+fn restrict(pod: &mut Pod, setting: &str) {
+    let own = &mut pod.containers[0].restrictions;
+    match setting {
+        "free" => {}
+        "read-only" => own.read_only_root = true,
+        "drop-all" => own.dropped = vec!["ALL".to_owned()],
+        "drop-all+bind" => {
+            own.dropped = vec!["ALL".to_owned()];
+            own.added = vec!["NET_BIND_SERVICE".to_owned()];
+        }
+        "seccomp" => own.seccomp = Some("RuntimeDefault".to_owned()),
+        "drop-all+seccomp" => {
+            own.dropped = vec!["ALL".to_owned()];
+            own.seccomp = Some("RuntimeDefault".to_owned());
+        }
+        "apparmor" => own.apparmor = Some("Localhost web".to_owned()),
+        "user" => own.user = Some(1000),
+        "egress" => pod.egress_policies = vec!["deny-egress".to_owned()],
+        _ => panic!("unknown setting: {setting}"),
+    }
 }
 
 #[test]
@@ -281,6 +311,9 @@ fn every_row_of_the_table_is_judged_as_it_says() {
             stable: &stable,
             judged: &judged(),
             create_failure: None,
+            unreadable: None,
+            baseline: None,
+            signals: None,
             expected: wanted.parse().unwrap(),
             watched_since: Some(step),
             bake: build::duration("10m"),
@@ -301,6 +334,9 @@ fn a_pod_that_cannot_be_created_is_named_at_once_and_never_the_image_s_fault() {
         create_failure: Some(
             "pods \"web-x\" is forbidden: violates PodSecurity \"restricted:latest\": privileged",
         ),
+        unreadable: None,
+        baseline: None,
+        signals: None,
         expected: 1,
         watched_since: Some(at("12:00:00")),
         bake: build::duration("10m"),
@@ -321,4 +357,172 @@ fn the_old_pods_are_told_in_one_phrase() {
     check("ready 11:00:00 *3, crashed 1 5", "3 of 4 old pods Ready with 4 restarts");
     check("ready 11:00:00 *3, ready 11:00:00 leaving", "3 of 3 old pods Ready with 0 restarts");
     check("none", "0 of 0 old pods Ready with 0 restarts");
+}
+
+/// Judges at 12:00:20 with four calm old pods, unless the row says otherwise.
+fn judged_at(
+    canary: &[Pod],
+    stable: &[Pod],
+    (unreadable, baseline): (Option<&str>, Option<&str>),
+    now: &str,
+) -> Judgement {
+    judge(&Observation {
+        canary,
+        stable,
+        judged: &judged(),
+        create_failure: None,
+        unreadable,
+        baseline,
+        signals: None,
+        expected: 1,
+        watched_since: Some(at("12:00:00")),
+        bake: build::duration("10m"),
+        deadline: at("13:00:00"),
+        now: at(now),
+    })
+}
+
+fn old(words: &str, now: &str) -> Vec<Pod> {
+    pods(words, at("11:00:00"), at(now))
+}
+
+#[test]
+fn pods_that_cannot_be_read_are_unknown_also_at_the_deadline_and_nothing_is_rolled_back() {
+    let stable = old("ready 11:00:00 *4", "12:00:20");
+    for now in ["12:00:20", "13:30:00"] {
+        let judgement = judged_at(&[], &stable, (Some("list the pods: pods is forbidden"), None), now);
+        assert_eq!(told(&judgement), "Unknown PodsUnreadable: list the pods: pods is forbidden");
+    }
+}
+
+#[test]
+fn old_pods_that_failed_before_are_no_comparison_a_cure_passes_and_a_failure_is_not_held_against_the_image() {
+    let before = Some("4 of 4 old pods were failing before the run began");
+    let stable = old("crashed 1 9 *4", "12:00:20");
+    assert_eq!(attribute::unhealthy(&stable, at("12:00:20")).as_deref(), before);
+    assert_eq!(attribute::unhealthy(&old("ready 11:00:00 *4", "12:00:20"), at("12:00:20")), None);
+    assert_eq!(
+        attribute::unhealthy(&old("ready 11:00:00 *3, crashed 1 9", "12:00:20"), at("12:00:20")),
+        None
+    );
+    let cure = pods("ready 12:00:03", at("12:00:00"), at("12:10:03"));
+    assert_eq!(told(&judged_at(&cure, &stable, (None, before), "12:10:03")), "Pass 1 Ready for 10m");
+    let bad = pods("crashed 1 3", at("12:00:00"), at("12:00:20"));
+    let Judgement::Fail(cause) = judged_at(&bad, &stable, (None, before), "12:00:20") else { panic!() };
+    assert_eq!(cause.blame, Blame::Environment);
+    assert_eq!(
+        cause.judged,
+        "BaselineUnhealthy: 4 of 4 old pods were failing before the run began, so there is no comparison and nothing is held against the image."
+    );
+    // What a second try cannot change is the image's all the same.
+    let wrong = pods("other-platform", at("12:00:00"), at("12:00:20"));
+    let Judgement::Fail(cause) = judged_at(&wrong, &stable, (None, before), "12:00:20") else { panic!() };
+    assert_eq!((cause.blame, cause.deterministic), (Blame::Image, true));
+}
+
+#[test]
+fn a_kubelet_that_refuses_pod_after_pod_is_answered_by_the_third_and_the_image_is_not_blamed() {
+    let stable = old("ready 11:00:00 *4", "12:00:20");
+    let mut canary = pods("running *3", at("12:00:00"), at("12:00:20"));
+    for pod in &mut canary {
+        "Failed".clone_into(&mut pod.phase);
+        let words = "forbidden sysctl: \"kernel.shm_rmid_forced\" not allowlisted";
+        pod.refusal = Some(("SysctlForbidden".to_owned(), words.to_owned()));
+    }
+    let two = judged_at(&canary[..2], &stable, (None, None), "12:00:20");
+    assert!(
+        told(&two).starts_with("Waiting 13:00:00, 0 Ready, SysctlForbidden environment: "),
+        "{}",
+        told(&two)
+    );
+    let Judgement::Fail(cause) = judged_at(&canary, &stable, (None, None), "12:00:20") else { panic!() };
+    assert_eq!(cause.blame, Blame::Environment);
+    assert!(
+        cause.sentence.contains("3 new pods refused: SysctlForbidden: forbidden sysctl: "),
+        "{}",
+        cause.sentence
+    );
+}
+
+#[test]
+fn a_pod_that_was_evicted_and_replaced_does_not_stand_in_the_way_of_its_successor() {
+    let stable = old("ready 11:00:00 *4", "12:20:00");
+    let mut canary = pods("running, ready 12:05:00", at("12:00:00"), at("12:20:00"));
+    "Failed".clone_into(&mut canary[0].phase);
+    canary[0].refusal = Some(("Evicted".to_owned(), "The node was low on resource: memory.".to_owned()));
+    assert_eq!(told(&judged_at(&canary, &stable, (None, None), "12:20:00")), "Pass 1 Ready for 10m");
+}
+
+#[test]
+fn a_security_setting_is_suspected_only_where_the_pod_has_it_and_likely_only_beside_old_pods_that_live_with_it()
+ {
+    let now = "12:00:20";
+    let check = |setting: &str, words: &str, stable: &[Pod], said: &str| {
+        let mut canary = pods("crashed 1 3", at("12:00:00"), at(now));
+        canary[0].containers[0].last_words = LastWords::Known(words.to_owned());
+        restrict(&mut canary[0], setting);
+        let Judgement::Fail(cause) = judged_at(&canary, stable, (None, None), now) else { panic!() };
+        assert_eq!(format!("{}: {}", cause.reason, cause.sentence), said, "{setting} {words}");
+        assert_eq!(cause.blame, Blame::Image);
+        assert!(!cause.deterministic, "a suspicion is tried once more");
+    };
+    let calm = old("ready 11:00:00 *4", now);
+    check(
+        "read-only",
+        "starting\nmkdir /data: Read-only file system\nbye",
+        &calm,
+        "ReadOnlyRootBlocked: 3 crashes in 10s, likely a security setting and not the program: exit code 1, \"mkdir /data: Read-only file system\", and the pod has readOnlyRootFilesystem: true, on node-a",
+    );
+    check(
+        "read-only",
+        "mkdir /data: Read-only file system",
+        &[],
+        "ReadOnlyRootBlocked: 3 crashes in 10s, possible a security setting and not the program: exit code 1, \"mkdir /data: Read-only file system\", and the pod has readOnlyRootFilesystem: true, on node-a",
+    );
+    check(
+        "egress",
+        "dial tcp 10.0.0.7:5432: i/o timeout",
+        &calm,
+        "EgressBlocked: 3 crashes in 10s, likely a security setting and not the program: exit code 1, \"dial tcp 10.0.0.7:5432: i/o timeout\", and the pod has egress by NetworkPolicy deny-egress, on node-a",
+    );
+    check(
+        "free",
+        "mkdir /data: Read-only file system",
+        &calm,
+        "CrashExit: 3 crashes in 10s, exit code 1, on node-a",
+    );
+}
+
+#[test]
+fn last_words_are_told_and_where_they_are_not_known_it_is_told_why() {
+    let check = |words: LastWords, said: &str| {
+        let mut canary = pods("crashed 78 3", at("12:00:00"), at("12:00:20"));
+        canary[0].containers[0].last_words = words;
+        let stable = old("ready 11:00:00 *4", "12:00:20");
+        let Judgement::Fail(cause) = judged_at(&canary, &stable, (None, None), "12:00:20") else { panic!() };
+        assert!(cause.judged.ends_with(said), "{}", cause.judged);
+    };
+    check(LastWords::NotAsked, "and none shows this.");
+    check(
+        LastWords::Known("line 1\nfatal: no such table users\nexiting".to_owned()),
+        " Its last words: \"fatal: no such table users\".",
+    );
+    check(
+        LastWords::Unknown("no right to read pods/log".to_owned()),
+        " Its last words are not known: no right to read pods/log.",
+    );
+}
+
+#[test]
+fn the_old_version_failing_after_the_rollback_in_the_same_way_is_the_environment() {
+    let after = |words: &str, now: &str| {
+        let old = old(words, now);
+        let when = (at("12:01:00"), at(now));
+        attribute::fails_after_rollback(Reason::CrashExit, &old, &judged(), when)
+    };
+    let said = Some("CrashExit shows on web-0 too, which runs the old version".to_owned());
+    assert_eq!(after("came-back 1 12:03:00, ready 11:00:00", "12:04:00"), said);
+    assert_eq!(after("came-back 1 12:00:30, ready 11:00:00", "12:04:00"), None, "before the rollback");
+    assert_eq!(after("came-back 139 12:03:00", "12:04:00"), None, "in another way");
+    assert_eq!(after("ready 11:00:00 *4", "12:04:00"), None);
 }

@@ -30,8 +30,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 use crate::kubernetes::events::Events;
+use crate::prometheus::Meter;
+use crate::reconcile::explain::Words;
 use crate::reconcile::ledgers::Ledgers;
 use crate::reconcile::observe::{Stores, matches_labels};
+use crate::reconcile::preflight::Obstacles;
 use crate::reconcile::{Context, Error, gather, reconcile};
 use crate::registry::Registry;
 use crate::scans::Scans;
@@ -78,6 +81,9 @@ pub(crate) async fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
         cache: gather::Cache::default(),
         events,
         metrics,
+        words: Words::default(),
+        meter: Meter::new().context("the client for Prometheus")?,
+        obstacles: Obstacles::default(),
         ledgers: Ledgers::default(),
         stores,
     });

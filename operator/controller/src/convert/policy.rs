@@ -14,7 +14,7 @@ use rollforward_core::policy::{self, Policy, PolicyId, RolloutSettings, StepSize
 use rollforward_core::reason::Reason;
 use rollforward_core::trust;
 
-use super::selection;
+use super::{analysis, selection};
 use crate::config::{Defaults, parse_duration};
 
 /// Asks for a look now; the value is any text that has not been used before, best the time.
@@ -250,6 +250,7 @@ fn rollout(rollout: &Rollout, defaults: &Defaults, faults: &mut Faults) -> Rollo
             RETRY_AFTER,
         ),
         delete_broken_pods: rollout.rollback.as_ref().and_then(|one| one.delete_broken_pods).unwrap_or(false),
+        analysis: rollout.analysis.as_ref().map(|one| analysis::checked(one, &defaults.prometheus, faults)),
     }
 }
 

@@ -3,18 +3,19 @@
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use rollforward_api::run::{
-    Cause, Hold, Intent, Originals, Outcome, PolicyRef, RollingUpdate, RunContainer, Settings,
+    Cause, Hold, Intent, Originals, Outcome, PolicyRef, RollingUpdate, RunContainer, Settings, SignalStatus,
     Strategy as ApiStrategy, Trigger, UpdateRun, UpdateRunSpec, UpdateRunStatus, WorkloadRef, Write,
 };
 use rollforward_api::schema::IntOrShare;
 use rollforward_core::image::{Digest, Repository, Tag};
+use rollforward_core::judge::signals::{SignalVerdict, Word};
 use rollforward_core::policy::{OnDeadline, PolicyId, RolloutSettings, StepSize, WhenImpossible};
 use rollforward_core::rollout::run::{self, DeploymentFields, DeploymentHold, Fields};
 use rollforward_core::rollout::{Phase, Run, RunCause, RunStatus};
 use rollforward_core::text::clean;
 use rollforward_core::workload::{DaemonRolling, IntOrPercent, Kind, Strategy, WorkloadId};
 
-use super::{reason, time};
+use super::{analysis, reason, time};
 
 /// Whether a run has not ended.
 #[must_use]
@@ -194,6 +195,7 @@ fn settings_to_api(settings: &RolloutSettings) -> Settings {
         quarantine_after_fails: i32::try_from(settings.after_fails).unwrap_or(2),
         retry_after_seconds: settings.retry_after.as_secs(),
         delete_broken_pods: settings.delete_broken_pods.then_some(true),
+        analysis: settings.analysis.as_ref().map(analysis::to_api),
     }
 }
 
@@ -211,6 +213,7 @@ fn settings(settings: &Settings) -> RolloutSettings {
         after_fails: u32::try_from(settings.quarantine_after_fails).unwrap_or(2),
         retry_after: SignedDuration::from_secs(settings.retry_after_seconds),
         delete_broken_pods: settings.delete_broken_pods.unwrap_or(false),
+        analysis: settings.analysis.as_ref().map(analysis::from_api),
     }
 }
 
@@ -288,9 +291,29 @@ fn status(status: &UpdateRunStatus) -> RunStatus {
             signature: cause.signature.clone(),
             judged: cause.judged.clone().unwrap_or_default(),
         }),
+        baseline: status.baseline.clone(),
+        signals: status.signals.iter().flatten().map(signal).collect(),
         writes: writes.collect(),
         result: status.result.as_ref().map(|result| (reason(&result.reason), result.message.clone())),
         finished_at: status.finished_at.as_ref().map(|at| at.0),
+    }
+}
+
+fn signal(signal: &SignalStatus) -> SignalVerdict {
+    SignalVerdict {
+        name: signal.name.clone(),
+        word: Word::parse(&signal.verdict),
+        words: signal.message.clone(),
+        since: signal.since.0,
+    }
+}
+
+fn signal_to_api(signal: &SignalVerdict) -> SignalStatus {
+    SignalStatus {
+        name: signal.name.clone(),
+        verdict: signal.word.name().to_owned(),
+        message: clean(&signal.words, 500),
+        since: time(signal.since),
     }
 }
 
@@ -328,6 +351,8 @@ pub fn to_status(status: &RunStatus) -> UpdateRunStatus {
         step_started_at,
         intent,
         cause,
+        baseline,
+        signals,
         writes,
         result,
         finished_at,
@@ -354,6 +379,8 @@ pub fn to_status(status: &RunStatus) -> UpdateRunStatus {
             signature: clean(&cause.signature, 500),
             judged: Some(clean(&cause.judged, 500)).filter(|judged| !judged.is_empty()),
         }),
+        signals: (!signals.is_empty()).then(|| signals.iter().map(signal_to_api).collect()),
+        baseline: baseline.as_ref().map(|words| clean(words, 500)),
         writes: Some(
             writes.iter().map(|(at, what)| Write { at: time(*at), what: clean(what, 500) }).collect(),
         ),

@@ -103,6 +103,16 @@ where
     }
 }
 
+/// The operations of a patch for a rehearsal; `None` where the workload cannot be read, which the patch itself will tell.
+pub(super) async fn operations_now(client: &Client, patch: &Patch) -> Option<KubePatch<()>> {
+    let id = &patch.workload;
+    let object = workloads::get(client, id.kind, &id.namespace, &id.name).await.ok().flatten()?;
+    let annotations = object.metadata().annotations.as_ref();
+    let has_ours = annotations.is_some_and(|all| all.contains_key(RUN_ANNOTATION));
+    let operations = operations(patch, annotations.is_some(), has_ours);
+    serde_json::from_value(Value::Array(operations)).ok().map(KubePatch::Json)
+}
+
 fn refused(error: &kube::Error, (verb, resource): (&str, &str)) -> Refused {
     let message = words(error);
     let Some(status) = status(error) else {

@@ -13,8 +13,8 @@ use kube::{Client, ResourceExt};
 use rollforward_core::evidence::Platform;
 use rollforward_core::image::{Digest, ImageRef};
 use rollforward_core::workload::{
-    self, Container, ContainerState, ContainerStatus, IntOrPercent, Kind, Pod, Revision, Shape, Strategy,
-    Termination, Workload, WorkloadId,
+    self, Container, ContainerState, ContainerStatus, IntOrPercent, Kind, LastWords, Pod, Restrictions,
+    Revision, Shape, Strategy, Termination, Workload, WorkloadId,
 };
 
 use super::{ApiError, kinds, optional};
@@ -456,7 +456,8 @@ fn pod(object: &core_v1::Pod, owner: String) -> Pod {
     for (specs, statuses, init) in
         [(&spec.containers, main, false), (&spec.init_containers.unwrap_or_default(), init, true)]
     {
-        containers.extend(statuses.iter().map(|status| container_status(specs, status, init)));
+        let pod_wide = object.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
+        containers.extend(statuses.iter().map(|status| container_status(specs, status, init, pod_wide)));
     }
     Pod {
         name: object.name_any(),
@@ -474,6 +475,7 @@ fn pod(object: &core_v1::Pod, owner: String) -> Pod {
         disruption: condition("DisruptionTarget", "True").and_then(|condition| condition.reason.clone()),
         containers,
         warnings: Vec::new(),
+        egress_policies: Vec::new(),
     }
 }
 
@@ -481,6 +483,7 @@ fn container_status(
     specs: &[core_v1::Container],
     status: &core_v1::ContainerStatus,
     init: bool,
+    pod_wide: Option<&core_v1::PodSecurityContext>,
 ) -> ContainerStatus {
     let spec = specs.iter().find(|spec| spec.name == status.name);
     let state = status.state.clone().unwrap_or_default();
@@ -506,6 +509,35 @@ fn container_status(
         state,
         last_end: status.last_state.as_ref().and_then(|last| last.terminated.clone()).map(termination),
         memory_limit: limits.and_then(|limits| limits.get("memory")).map(|limit| limit.0.clone()),
+        restrictions: restrictions(spec.and_then(|spec| spec.security_context.as_ref()), pod_wide),
+        last_words: LastWords::NotAsked,
+    }
+}
+
+/// What the container may not do: its own settings, and the pod's where it has none.
+fn restrictions(
+    own: Option<&core_v1::SecurityContext>,
+    pod_wide: Option<&core_v1::PodSecurityContext>,
+) -> Restrictions {
+    let capabilities = own.and_then(|own| own.capabilities.as_ref());
+    let names = |list: Option<&Vec<String>>| list.cloned().unwrap_or_default();
+    let seccomp = own
+        .and_then(|own| own.seccomp_profile.as_ref())
+        .or_else(|| pod_wide.and_then(|pod| pod.seccomp_profile.as_ref()));
+    let apparmor = own
+        .and_then(|own| own.app_armor_profile.as_ref())
+        .or_else(|| pod_wide.and_then(|pod| pod.app_armor_profile.as_ref()));
+    let profile = |kind: &str, file: Option<&String>| {
+        (kind != "Unconfined").then(|| file.map_or(kind.to_owned(), |file| format!("{kind} {file}")))
+    };
+    let user = own.and_then(|own| own.run_as_user).or_else(|| pod_wide.and_then(|pod| pod.run_as_user));
+    Restrictions {
+        read_only_root: own.and_then(|own| own.read_only_root_filesystem).unwrap_or(false),
+        dropped: names(capabilities.and_then(|capabilities| capabilities.drop.as_ref())),
+        added: names(capabilities.and_then(|capabilities| capabilities.add.as_ref())),
+        seccomp: seccomp.and_then(|one| profile(&one.type_, one.localhost_profile.as_ref())),
+        apparmor: apparmor.and_then(|one| profile(&one.type_, one.localhost_profile.as_ref())),
+        user: user.filter(|user| *user != 0),
     }
 }
 

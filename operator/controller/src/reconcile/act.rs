@@ -11,6 +11,7 @@ use rollforward_core::report::Outcome;
 use rollforward_core::rollout::{Phase, Plan, Run, RunPlan, RunStatus};
 
 use super::ledgers::Change;
+use super::preflight;
 use super::{Context, Error};
 use crate::convert;
 use crate::kubernetes::{patch, store};
@@ -42,7 +43,9 @@ pub async fn act(ctx: &Context, object: &UpdatePolicy, facts: &Facts, plan: &Pla
         act_on_run(ctx, run, &mut outcome).await?;
     }
     if let Some(run) = &plan.opening {
-        outcome.crowded = !ctx.stores.claim(run, &ctx.config, facts.now);
+        // What stops it is told by the next pass, which follows at once as where the place was taken.
+        outcome.crowded =
+            preflight::stops(ctx, facts, run).await || !ctx.stores.claim(run, &ctx.config, facts.now);
     }
     if let Some(run) = plan.opening.as_ref().filter(|_| !outcome.crowded) {
         // The finalizer first: a policy deleted from here on waits until the workload is restored.

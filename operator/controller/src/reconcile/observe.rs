@@ -15,15 +15,17 @@ use rollforward_api::policy::{Target, UpdatePolicy};
 use rollforward_api::run::UpdateRun;
 use rollforward_core::evidence::{Answer, Platform, Unknown};
 use rollforward_core::image::{ImageRef, Repository};
+use rollforward_core::judge::signals::SignalSeen;
 use rollforward_core::ledger::Ledger;
 use rollforward_core::policy::{Policy, PolicyId, RepositorySeen, Seen, Track, Untracked};
 use rollforward_core::reason::Reason;
-use rollforward_core::rollout::{OpenRun, Run};
+use rollforward_core::rollout::{OpenRun, Phase, Run};
 use rollforward_core::scan::{self, Scan};
 use rollforward_core::select;
-use rollforward_core::workload::{Kind, Shape, Workload, WorkloadId};
+use rollforward_core::workload::{Kind, Pod, Shape, Workload, WorkloadId};
 use tokio::sync::Mutex;
 
+use super::explain;
 use super::places::{Places, RunName};
 use super::{Context, Error};
 use crate::clock;
@@ -32,6 +34,7 @@ use crate::convert;
 use crate::kubernetes::secrets::{self, Trouble};
 use crate::kubernetes::workloads::Object;
 use crate::kubernetes::{store, workloads};
+use crate::prometheus::Variables;
 use crate::registry::Credential;
 use crate::registry::pull_secret::Keyring;
 use crate::scans::Ask;
@@ -159,12 +162,14 @@ pub async fn observe(
     let mut tracks = Vec::new();
     let mut wishes: BTreeMap<Repository, Wish> = BTreeMap::new();
     for (target, containers) in &found {
-        let workloads::Whole { workload, revisions, pods } = workloads::whole(&ctx.client, target).await?;
+        let (whole, unreadable) = whole_of(ctx, target).await;
+        let workloads::Whole { workload, revisions, pods } = whole;
         for mut track in split(&workload, containers, object, &mut untracked) {
             track.revisions.clone_from(&revisions);
             track.pods.clone_from(&pods);
             track.conflict = conflict(ctx, object, target, &track);
             track.busy = busy(ctx, policy, &track.workload);
+            track.unreadable.clone_from(&unreadable);
             if !wishes.contains_key(&track.repository) {
                 let wish = wish(ctx, object, policy, target, &track.repository).await;
                 wishes.insert(track.repository.clone(), wish);
@@ -198,12 +203,15 @@ pub async fn observe(
             repositories.insert(open.run.repository.clone(), RepositorySeen { scan: Answer::Absent, ledger });
         }
     }
+    let uids: Vec<&str> = tracks.iter().map(|track| track.workload.id.uid.as_str()).collect();
+    let obstacles = ctx.obstacles.of(&uids, now);
     let seen = Seen {
         tracks,
         untracked,
         repositories,
         platforms: platforms(ctx, now).await?,
         last_runs: last_runs(&runs),
+        obstacles,
         open_runs,
         decisions: Vec::new(),
         roots: BTreeMap::new(),
@@ -323,6 +331,7 @@ fn split(
                 pods: Vec::new(),
                 conflict: None,
                 busy: None,
+                unreadable: None,
             }),
         }
     }
@@ -391,20 +400,57 @@ fn busy(ctx: &Context, policy: &Policy, workload: &Workload) -> Option<String> {
     })
 }
 
+/// A workload with its pods; where they cannot be read, why. That is no reason to end the pass: an open run is told to be blind.
+async fn whole_of(ctx: &Context, object: &Object) -> (workloads::Whole, Option<String>) {
+    match workloads::whole(&ctx.client, object).await {
+        Ok(whole) => (whole, None),
+        Err(error) => {
+            let whole =
+                workloads::Whole { workload: object.workload(), revisions: Vec::new(), pods: Vec::new() };
+            (whole, Some(error.to_string()))
+        }
+    }
+}
+
+/// What is measured of a run's canary now.
+async fn readings(ctx: &Context, run: &Run, pods: &[Pod]) -> Vec<SignalSeen> {
+    let Some(analysis) = run.settings.analysis.as_ref().filter(|_| run.status.phase == Phase::Canary) else {
+        return Vec::new();
+    };
+    let is_new =
+        |pod: &&Pod| pod.containers.iter().any(|one| run.containers.iter().any(|own| own.to == one.image));
+    let live = || pods.iter().filter(|pod| !pod.deleting);
+    let names = |pod: &Pod| pod.name.clone();
+    let canary: Vec<String> = live().filter(is_new).map(names).collect();
+    let stable: Vec<String> = live().filter(|pod| !is_new(pod)).map(names).collect();
+    let watched =
+        run.status.step_started_at.map_or(SignedDuration::ZERO, |at| clock::now().duration_since(at));
+    let variables = Variables {
+        namespace: &run.workload.namespace,
+        canary: canary.iter().map(String::as_str).collect(),
+        stable: stable.iter().map(String::as_str).collect(),
+        // A rate needs several scrapes; what was before the step is not the canary's.
+        window_seconds: watched.min(run.settings.bake).as_secs().max(15),
+    };
+    ctx.meter.read(&run.name, analysis, &ctx.config.defaults.prometheus, &variables).await
+}
+
 async fn open_runs(ctx: &Context, runs: &[Run]) -> Result<Vec<OpenRun>, Error> {
     let mut open = Vec::new();
     for run in runs.iter().filter(|run| run.status.finished_at.is_none()) {
         let id = &run.workload;
         let found = workloads::get(&ctx.client, id.kind, &id.namespace, &id.name).await?;
         let found = found.filter(|object| object.uid() == id.uid);
-        let (workload, revisions, pods) = match &found {
+        let (workload, revisions, mut pods, unreadable) = match &found {
             Some(object) => {
-                let whole = workloads::whole(&ctx.client, object).await?;
-                (Some(whole.workload), whole.revisions, whole.pods)
+                let (whole, unreadable) = whole_of(ctx, object).await;
+                (Some(whole.workload), whole.revisions, whole.pods, unreadable)
             }
-            None => (None, Vec::new(), Vec::new()),
+            None => (None, Vec::new(), Vec::new(), None),
         };
-        open.push(OpenRun { run: run.clone(), workload, revisions, pods });
+        explain::crashes(ctx, run, &mut pods).await;
+        let readings = readings(ctx, run, &pods).await;
+        open.push(OpenRun { run: run.clone(), workload, revisions, pods, unreadable, readings });
     }
     open.sort_by_key(|one| one.run.created_at);
     Ok(open)

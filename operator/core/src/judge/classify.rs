@@ -12,7 +12,7 @@ use table::{Place, lookup};
 
 use crate::reason::Reason;
 use crate::text;
-use crate::workload::{ContainerState, ContainerStatus, Pod};
+use crate::workload::{ContainerState, ContainerStatus, LastWords, Pod};
 
 /// Who is to blame for a cause, before the old pods were asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub struct Finding {
     pub signature: String,
     /// How often the container ended so far.
     pub crashes: u32,
+    /// What the program wrote last, where that is known; or why it is not.
+    pub words: LastWords,
 }
 
 /// Why pods of the new template could not be created, by the text of the `ReplicaFailure` condition.
@@ -61,6 +63,7 @@ pub fn classify_create_failure(message: &str) -> Finding {
         deterministic,
         signature: reason.code().to_owned(),
         crashes: 0,
+        words: LastWords::NotAsked,
     }
 }
 
@@ -76,6 +79,7 @@ pub fn classify_pod(pod: &Pod, judged: &BTreeSet<String>) -> Option<Finding> {
         deterministic,
         signature: reason.code().to_owned(),
         crashes: 0,
+        words: LastWords::NotAsked,
     };
     if let Some(reason) = &pod.disruption {
         return Some(finding(Reason::Disrupted, reason, Blame::Environment, false));
@@ -193,6 +197,7 @@ fn text_finding(pod: &Pod, container: &ContainerStatus, place: Place, words: &st
         deterministic,
         signature: format!("{reason} {}", container.name),
         crashes: crashes(container),
+        words: LastWords::NotAsked,
     }
 }
 

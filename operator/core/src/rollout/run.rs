@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::image::{Digest, Repository, Tag};
+use crate::judge::signals::{SignalSeen, SignalVerdict};
 use crate::policy::{PolicyId, RolloutSettings};
 use crate::reason::Reason;
 use crate::workload::{DaemonRolling, Deployment, Kind, Pod, Revision, Strategy, Workload, WorkloadId};
@@ -129,6 +130,10 @@ pub struct RunStatus {
     pub intent: Option<Intent>,
     /// The named cause: code, observed, pods and nodes.
     pub cause: Option<RunCause>,
+    /// What the old pods showed before the first write, where they were failing.
+    pub baseline: Option<String>,
+    /// What the signals say.
+    pub signals: Vec<SignalVerdict>,
     /// Every write, as (when, what).
     pub writes: Vec<(Timestamp, String)>,
     /// How it ended: code and sentence.
@@ -228,6 +233,10 @@ pub struct OpenRun {
     pub revisions: Vec<Revision>,
     /// The workload's pods.
     pub pods: Vec<Pod>,
+    /// Why they could not be read.
+    pub unreadable: Option<String>,
+    /// What was measured of the canary just now.
+    pub readings: Vec<SignalSeen>,
 }
 
 impl RunStatus {
@@ -243,6 +252,8 @@ impl RunStatus {
             step_started_at: None,
             intent: None,
             cause: None,
+            baseline: None,
+            signals: Vec::new(),
             writes: Vec::new(),
             result: None,
             finished_at: None,

@@ -20,8 +20,8 @@ use rollforward_core::select::{Level, Rule, TagFilter, VariantMode};
 use rollforward_core::trust::{Decision, Origin, Soak, Unsigned};
 use rollforward_core::version::range::Range;
 use rollforward_core::workload::{
-    Container, ContainerState, ContainerStatus, Deployment, IntOrPercent, Kind, Pod, Revision, Shape,
-    Strategy, Termination, Workload, WorkloadId,
+    Container, ContainerState, ContainerStatus, Deployment, IntOrPercent, Kind, LastWords, Pod, Restrictions,
+    Revision, Shape, Strategy, Termination, Workload, WorkloadId,
 };
 
 /// The repository of every scenario.
@@ -125,6 +125,7 @@ pub fn settings() -> RolloutSettings {
         after_fails: 2,
         retry_after: duration("30m"),
         delete_broken_pods: false,
+        analysis: None,
     }
 }
 
@@ -251,6 +252,7 @@ pub fn pod(name: &str, owner: &str, image: &str, created_at: Timestamp) -> Pod {
         disruption: None,
         containers: vec![container(CONTAINER, image, created_at)],
         warnings: Vec::new(),
+        egress_policies: Vec::new(),
     }
 }
 
@@ -265,6 +267,8 @@ pub fn container(name: &str, image: &str, started_at: Timestamp) -> ContainerSta
         state: ContainerState::Running { started_at: Some(started_at) },
         last_end: None,
         memory_limit: None,
+        restrictions: Restrictions::default(),
+        last_words: LastWords::NotAsked,
     }
 }
 
@@ -295,6 +299,7 @@ pub fn track(workload: Workload, revisions: Vec<Revision>, pods: Vec<Pod>) -> Tr
         pods,
         conflict: None,
         busy: None,
+        unreadable: None,
     }
 }
 
@@ -343,6 +348,7 @@ pub fn facts(
             decisions: Vec::new(),
             roots: BTreeMap::new(),
             exceptions: Vec::new(),
+            obstacles: Vec::new(),
             concurrency: Concurrency {
                 namespace_open: open,
                 per_namespace: 10,

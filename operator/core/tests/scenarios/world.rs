@@ -223,6 +223,8 @@ impl World {
             workload: found.map(|one| one.object.clone()),
             revisions: found.map(Deployment::revisions).unwrap_or_default(),
             pods: found.map(Deployment::pods).unwrap_or_default(),
+            unreadable: None,
+            readings: Vec::new(),
             run,
         }
     }

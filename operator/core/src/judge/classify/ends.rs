@@ -4,9 +4,10 @@
 
 use super::table::{ENDS, End, Place, When, lookup};
 use super::{Blame, Finding, crashes, decisive};
+use crate::judge::silent;
 use crate::reason::Reason;
 use crate::text;
-use crate::workload::{ContainerStatus, Pod, Termination};
+use crate::workload::{ContainerStatus, LastWords, Pod, Termination};
 
 /// What the end of a container says; `None` where it says nothing.
 pub(super) fn finding(pod: &Pod, container: &ContainerStatus, ended: &Termination) -> Option<Finding> {
@@ -21,15 +22,22 @@ pub(super) fn finding(pod: &Pod, container: &ContainerStatus, ended: &Terminatio
     let by_words = (reason == Reason::StartFailed).then(|| lookup(Place::Start, &ended.message)).flatten();
     let (reason, blame, certain) =
         by_words.map_or((reason, blame, certain), |rule| (rule.reason, rule.blame, rule.certain));
+    // The program's own last words may name a setting of the pod that stopped it.
+    let blocked = (reason == Reason::CrashExit).then(|| silent::suspect(pod, container, ended)).flatten();
+    let (reason, message) = blocked.unwrap_or_else(|| (reason, words(pod, container, ended, reason)));
     Some(Finding {
         reason,
-        message: text::clean_ends(&words(pod, container, ended, reason), 200),
+        message: text::clean_ends(&message, 200),
         pod: pod.name.clone(),
         node: pod.node.clone(),
         blame,
         deterministic: certain,
         signature: format!("{reason} {} {code}", container.name),
         crashes: if reason == Reason::Disrupted { 0 } else { crashes(container).max(1) },
+        words: match silent::last_words(container, ended) {
+            Some(words) => LastWords::Known(text::clean(silent::decisive_line(words), 100)),
+            None => container.last_words.clone(),
+        },
     })
 }
 

@@ -1,0 +1,311 @@
+//! What would stop the new pods before the first write: asked of the apiserver, judged here, told as a hold.
+//!
+//! Filled by the controller just before a run is opened: the warnings and refusals of a dry run of the very patch, quota, host
+//! ports, volumes. `decide.rs` turns an obstacle into a hold; where it is room that is missing, `whenImpossible` decides.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::image::Digest;
+use crate::judge::classify::table::{Place, lookup};
+use crate::reason::Reason;
+use crate::text;
+
+/// Something that would stop the new pods, found before anything was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Obstacle {
+    /// The track.
+    pub track: String,
+    /// The workload's uid and generation that were asked about: another template is another question.
+    pub workload: (String, i64),
+    /// The digest.
+    pub digest: Digest,
+    /// The code.
+    pub reason: Reason,
+    /// What was observed.
+    pub observed: String,
+    /// Whether only room is missing: without an extra pod it would go.
+    pub no_room: bool,
+    /// When it was found.
+    pub at: Timestamp,
+}
+
+/// What a dry run of the first patch brought back.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rehearsal {
+    /// The `Warning` headers, as they came.
+    pub warnings: Vec<String>,
+    /// The refusal: HTTP status and message.
+    pub refused: Option<(u16, String)>,
+}
+
+/// Code and words of what the dry run says; `None` where it goes through, or says nothing of the kind.
+#[must_use]
+pub fn rehearsed(rehearsal: &Rehearsal, enforced: Option<&str>) -> Option<(Reason, String)> {
+    if let Some((status, message)) = &rehearsal.refused {
+        return refused(*status, message).map(|reason| (reason, text::clean_ends(message, 300)));
+    }
+    let words = rehearsal.warnings.iter().filter_map(|header| warning(header));
+    let violates = "would violate PodSecurity \"";
+    let level = |words: &str| {
+        let rest = words.split(violates).nth(1)?;
+        rest.split([':', '"']).next().map(str::to_owned)
+    };
+    // The namespace may only warn of a level that it does not enforce.
+    let found = words.into_iter().find(|words| level(words).is_some_and(|level| enforced == Some(&level)))?;
+    Some((Reason::PodSecurity, text::clean_ends(&found, 300)))
+}
+
+/// A conflict or a webhook that cannot rehearse is no answer to whether it would go.
+fn refused(status: u16, message: &str) -> Option<Reason> {
+    if message.contains("does not support dry run") {
+        return None;
+    }
+    if let Some(rule) = lookup(Place::Create, message) {
+        return Some(rule.reason);
+    }
+    match status {
+        403 => Some(Reason::WriteForbidden),
+        400 if message.contains("admission") || message.contains("denied") => Some(Reason::WriteDenied),
+        _ => None,
+    }
+}
+
+/// The text of a `Warning` header: `299 - "text"`, with quotes and backslashes escaped.
+#[must_use]
+pub fn warning(header: &str) -> Option<String> {
+    let (_, rest) = header.split_once('"')?;
+    let mut words = String::new();
+    let mut escaped = false;
+    for letter in rest.chars() {
+        match (letter, escaped) {
+            ('\\', false) => escaped = true,
+            ('"', false) => return Some(words),
+            (letter, _) => {
+                words.push(letter);
+                escaped = false;
+            }
+        }
+    }
+    None
+}
+
+/// A ResourceQuota as it stands, quantities as they are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quota {
+    /// Its name.
+    pub name: String,
+    /// What is allowed.
+    pub hard: BTreeMap<String, String>,
+    /// What is taken.
+    pub used: BTreeMap<String, String>,
+}
+
+/// What one pod of the template asks of a quota, by the quota's keys, quantities as they are written, one for each container.
+pub type Needs = BTreeMap<String, Vec<String>>;
+
+/// Why so many more pods find no room in the quotas; `None` where they do. A dry run does not see this: it makes no pod.
+#[must_use]
+pub fn over_quota(quotas: &[Quota], needs: &Needs, pods: i32) -> Option<String> {
+    quotas.iter().find_map(|quota| {
+        quota.hard.iter().find_map(|(key, hard)| {
+            let each = if matches!(key.as_str(), "pods" | "count/pods") {
+                1_000
+            } else {
+                needs.get(key)?.iter().try_fold(0_i128, |sum, one| sum.checked_add(thousandths(one)?))?
+            };
+            let wanted = each.checked_mul(i128::from(pods.max(0)))?;
+            let used = quota.used.get(key).map_or("0", String::as_str);
+            let after = thousandths(used)?.checked_add(wanted)?;
+            (0 < wanted && thousandths(hard)? < after).then(|| {
+                format!(
+                    "quota {} allows {key} {hard}, {used} used; {pods} more pod{} cannot be created beside the old ones",
+                    text::clean(&quota.name, 64),
+                    if pods == 1 { "" } else { "s" }
+                )
+            })
+        })
+    })
+}
+
+/// A quantity in thousandths: `250m`, `1.5`, `128Mi`, `1e3`; what is finer is rounded up, as Kubernetes does.
+#[must_use]
+pub fn thousandths(text: &str) -> Option<i128> {
+    let end = text.find(|letter: char| !(letter.is_ascii_digit() || letter == '.')).unwrap_or(text.len());
+    let (number, suffix) = text.split_at_checked(end)?;
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if whole.is_empty() && fraction.is_empty() || 18 < whole.len() || 9 < fraction.len() {
+        return None;
+    }
+    // In billionths, so that every suffix is whole.
+    let mut billionths =
+        whole.parse::<i128>().or_else(|error| if whole.is_empty() { Ok(0) } else { Err(error) }).ok()?;
+    billionths = billionths.checked_mul(1_000_000_000)?;
+    let digits = u32::try_from(fraction.len()).ok()?;
+    if !fraction.is_empty() {
+        let unit = 10_i128.checked_pow(9_u32.checked_sub(digits)?)?;
+        billionths = billionths.checked_add(fraction.parse::<i128>().ok()?.checked_mul(unit)?)?;
+    }
+    let kilo = |power: u32| 1_000_i128.checked_pow(power);
+    let kibi = |power: u32| 1_024_i128.checked_pow(power);
+    let scaled = match suffix {
+        "n" => billionths.checked_div(1_000_000_000),
+        "u" => billionths.checked_div(1_000_000),
+        "m" => billionths.checked_div(1_000),
+        "" => Some(billionths),
+        "k" => billionths.checked_mul(kilo(1)?),
+        "M" => billionths.checked_mul(kilo(2)?),
+        "G" => billionths.checked_mul(kilo(3)?),
+        "T" => billionths.checked_mul(kilo(4)?),
+        "P" => billionths.checked_mul(kilo(5)?),
+        "E" => billionths.checked_mul(kilo(6)?),
+        "Ki" => billionths.checked_mul(kibi(1)?),
+        "Mi" => billionths.checked_mul(kibi(2)?),
+        "Gi" => billionths.checked_mul(kibi(3)?),
+        "Ti" => billionths.checked_mul(kibi(4)?),
+        "Pi" => billionths.checked_mul(kibi(5)?),
+        "Ei" => billionths.checked_mul(kibi(6)?),
+        power => {
+            let power = power.strip_prefix(['e', 'E'])?.parse::<u32>().ok().filter(|power| *power <= 18)?;
+            billionths.checked_mul(10_i128.checked_pow(power)?)
+        }
+    }?;
+    scaled.checked_add(999_999)?.checked_div(1_000_000)
+}
+
+/// Why a host port leaves no room beside the old pods: one pod a node, and no node without one.
+#[must_use]
+pub fn ports_taken(host_ports: &[i32], nodes: usize, old_pods: usize) -> Option<String> {
+    let first = host_ports.first()?;
+    (nodes <= old_pods)
+        .then(|| format!("host port {first} is taken on {nodes} of {nodes} nodes by the {old_pods} old pods"))
+}
+
+/// Why a volume cannot be mounted by one more pod beside the old ones.
+#[must_use]
+pub fn volume_in_use(claims: &[(String, Vec<String>)], nodes: usize) -> Option<String> {
+    claims.iter().find_map(|(claim, modes)| {
+        let only = |mode: &str| modes.iter().all(|one| one == mode) && !modes.is_empty();
+        let claim = text::clean(claim, 64);
+        if only("ReadWriteOncePod") {
+            return Some(format!("claim {claim} is ReadWriteOncePod and mounted by an old pod"));
+        }
+        // On one node the pods share it; on several the next pod may land elsewhere.
+        let once = modes.iter().all(|mode| mode.starts_with("ReadWriteOnce")) && !modes.is_empty();
+        (once && 1 < nodes).then(|| {
+            format!("claim {claim} is ReadWriteOnce and mounted by an old pod, with {nodes} nodes to land on")
+        })
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's row that does not parse is the failure")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_are_read_as_kubernetes_writes_them() {
+        let check = |text: &str, wanted: Option<i128>| assert_eq!(thousandths(text), wanted, "{text}");
+        check("1", Some(1_000));
+        check("250m", Some(250));
+        check("1.5", Some(1_500));
+        check(".5", Some(500));
+        check("0", Some(0));
+        check("128Mi", Some(134_217_728_000));
+        check("1G", Some(1_000_000_000_000));
+        check("1e3", Some(1_000_000));
+        check("1u", Some(1));
+        for hostile in ["", ".", "-1", "1x", "m", "1e99", "9999999999999999999999", "1.5.5", "１", "1E99"] {
+            check(hostile, None);
+        }
+        check("1E", Some(1_000_000_000_000_000_000_000));
+    }
+
+    #[test]
+    fn a_quota_without_room_for_the_extra_pod_is_named_with_its_numbers_before_anything_starts() {
+        let map = |rows: &[(&str, &str)]| -> BTreeMap<String, String> {
+            rows.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        let quota = Quota {
+            name: "compute".to_owned(),
+            hard: map(&[("pods", "5"), ("requests.memory", "512Mi")]),
+            used: map(&[("pods", "4"), ("requests.memory", "448Mi")]),
+        };
+        let needs = |memory: &str| Needs::from([("requests.memory".to_owned(), vec![memory.to_owned()])]);
+        assert_eq!(over_quota(std::slice::from_ref(&quota), &needs("64Mi"), 1), None);
+        assert_eq!(
+            over_quota(std::slice::from_ref(&quota), &needs("65Mi"), 1).unwrap(),
+            "quota compute allows requests.memory 512Mi, 448Mi used; 1 more pod cannot be created beside the old ones"
+        );
+        assert_eq!(
+            over_quota(&[quota], &needs("1Mi"), 2).unwrap(),
+            "quota compute allows pods 5, 4 used; 2 more pods cannot be created beside the old ones"
+        );
+    }
+
+    #[test]
+    fn only_a_level_that_the_namespace_enforces_stops_the_pods() {
+        let header = r#"299 - "would violate PodSecurity \"restricted:latest\": allowPrivilegeEscalation != false (container \"app\" must set it)""#;
+        let rehearsal = Rehearsal { warnings: vec![header.to_owned()], refused: None };
+        let (reason, words) = rehearsed(&rehearsal, Some("restricted")).unwrap();
+        assert_eq!(reason, Reason::PodSecurity);
+        assert!(
+            words.starts_with("would violate PodSecurity \"restricted:latest\": allowPrivilege"),
+            "{words}"
+        );
+        assert_eq!(rehearsed(&rehearsal, Some("baseline")), None, "it only warns of restricted");
+        assert_eq!(rehearsed(&rehearsal, None), None);
+        let other = Rehearsal { warnings: vec!["299 - \"deprecated\"".to_owned()], refused: None };
+        assert_eq!(rehearsed(&other, Some("restricted")), None);
+        for hostile in ["", "299", "299 - \"", "\"\\", "299 - \"would violate PodSecurity \\\"\""] {
+            let rehearsal = Rehearsal { warnings: vec![hostile.to_owned()], refused: None };
+            assert_eq!(rehearsed(&rehearsal, Some("restricted")), None, "{hostile}");
+        }
+    }
+
+    #[test]
+    fn a_refused_rehearsal_has_its_own_code_and_a_conflict_is_none() {
+        let check = |status: u16, message: &str, wanted: Option<Reason>| {
+            let rehearsal = Rehearsal { warnings: Vec::new(), refused: Some((status, message.to_owned())) };
+            assert_eq!(rehearsed(&rehearsal, None).map(|told| told.0), wanted, "{message}");
+        };
+        check(
+            422,
+            "deployments.apps \"web\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no",
+            Some(Reason::AdmissionDenied),
+        );
+        check(400, "admission webhook \"guard.acme.io\" denied the request: no", Some(Reason::WebhookDenied));
+        check(
+            500,
+            "Internal error occurred: failed calling webhook \"guard.acme.io\": refused",
+            Some(Reason::WebhookDown),
+        );
+        check(
+            403,
+            "deployments.apps \"web\" is forbidden: User \"u\" cannot patch resource",
+            Some(Reason::WriteForbidden),
+        );
+        check(400, "admission webhook \"guard.acme.io\" does not support dry run", None);
+        check(422, "the server rejected our request due to an error in our request", None);
+    }
+
+    #[test]
+    fn ports_and_volumes_leave_room_only_where_there_is_another_place() {
+        assert_eq!(ports_taken(&[], 1, 1), None);
+        assert_eq!(ports_taken(&[8080], 3, 2), None);
+        assert_eq!(
+            ports_taken(&[8080], 2, 2).unwrap(),
+            "host port 8080 is taken on 2 of 2 nodes by the 2 old pods"
+        );
+        let claim = |modes: &[&str]| {
+            vec![("data".to_owned(), modes.iter().map(|mode| (*mode).to_owned()).collect::<Vec<_>>())]
+        };
+        assert_eq!(volume_in_use(&claim(&["ReadWriteMany"]), 3), None);
+        assert_eq!(volume_in_use(&claim(&["ReadWriteOnce", "ReadOnlyMany"]), 3), None);
+        assert_eq!(volume_in_use(&claim(&["ReadWriteOnce"]), 1), None);
+        assert_eq!(volume_in_use(&claim(&[]), 3), None);
+        assert!(volume_in_use(&claim(&["ReadWriteOnce"]), 3).unwrap().contains("with 3 nodes to land on"));
+        assert!(volume_in_use(&claim(&["ReadWriteOncePod"]), 1).unwrap().contains("is ReadWriteOncePod"));
+    }
+}
