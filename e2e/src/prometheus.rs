@@ -3,15 +3,14 @@
 //! The page tells for each pod how many requests it served and how many of them failed; both rise with time, as counters do.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::cluster::Cluster;
 use crate::keeper;
@@ -29,22 +28,23 @@ pub struct Page {
 }
 
 impl Page {
-    /// Serves the page on loopback.
-    pub async fn serve(namespace: &str) -> anyhow::Result<Self> {
-        let door = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
+    /// Serves the page on loopback, by a thread of its own: a trial that waits for a command keeps no scrape waiting.
+    pub fn serve(namespace: &str) -> anyhow::Result<Self> {
+        let door = TcpListener::bind(("127.0.0.1", 0))?;
         let page =
             Self { rates: Arc::default(), namespace: namespace.to_owned(), port: door.local_addr()?.port() };
         let (served, started) = (page.clone(), Instant::now());
-        tokio::spawn(async move {
-            while let Ok((mut caller, _)) = door.accept().await {
+        std::thread::spawn(move || {
+            for caller in door.incoming() {
+                let Ok(mut caller) = caller else { continue };
                 let mut request = [0; 2048];
-                let _ = caller.read(&mut request).await;
+                let _ = caller.read(&mut request);
                 let text = served.text(started.elapsed());
                 let head = format!(
                     "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
                     text.len()
                 );
-                let _ = caller.write_all(format!("{head}{text}").as_bytes()).await;
+                let _ = caller.write_all(format!("{head}{text}").as_bytes());
             }
         });
         Ok(page)
@@ -60,8 +60,8 @@ impl Page {
         for (pod, (per_second, failing)) in self.rates.lock().unwrap().iter() {
             let labels = format!("{{namespace=\"{}\",pod=\"{pod}\"}}", self.namespace);
             let requests = per_second * since.as_secs_f64();
-            let _ = writeln!(text, "app_requests_total{labels} {requests}");
-            let _ = writeln!(text, "app_errors_total{labels} {}", requests * failing / 100.0);
+            text.push_str(&format!("app_requests_total{labels} {requests}\n"));
+            text.push_str(&format!("app_errors_total{labels} {}\n", requests * failing / 100.0));
         }
         text
     }
@@ -82,7 +82,7 @@ impl Prometheus {
         fs::write(
             &config,
             format!(
-                "global: {{scrape_interval: 1s, evaluation_interval: 1s}}
+                "global: {{scrape_interval: 2s, scrape_timeout: 2s, evaluation_interval: 2s}}
 scrape_configs:
 - job_name: app
   honor_labels: true

@@ -50,7 +50,7 @@ fn policy(url: &str, bake: &str) -> String {
 /// Two old pods that fail one request in a hundred, an operator that may ask Prometheus, and a new version.
 async fn begin(cluster: &Arc<Cluster>, name: &str, bake: &str) -> anyhow::Result<(Shop, Page, Prometheus)> {
     let mut shop = Shop::open(cluster, name).await?;
-    let page = Page::serve(name).await?;
+    let page = Page::serve(name)?;
     let prometheus = Prometheus::start(cluster, &page).await?;
     shop.workload(&Workload::default())?;
     for pod in pods(&shop, 2).await? {
