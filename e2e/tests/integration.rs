@@ -22,6 +22,8 @@ mod schema;
 mod signals;
 #[path = "integration/targets.rs"]
 mod targets;
+#[path = "integration/verify_schema.rs"]
+mod verify_schema;
 
 use std::process::ExitCode;
 
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
     let trials = schema::trials()
         .into_iter()
         .chain(targets::trials())
+        .chain(verify_schema::trials())
         .chain(registries::trials())
         .chain(canary::trials())
         .chain(kills::trials())

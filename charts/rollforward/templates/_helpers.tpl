@@ -25,6 +25,18 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [rollforward.dev]
   resources: [imageledgers]
   verbs: [get, create, patch]
+# cli/run.rs watches what the namespace trusts; nothing of it is written.
+- apiGroups: [rollforward.dev]
+  resources: [verificationpolicies, trustroots, verificationexceptions]
+  verbs: [get, list, watch]
+# kubernetes/trust.rs: root_status says how long a trust root lasts.
+- apiGroups: [rollforward.dev]
+  resources: [trustroots/status]
+  verbs: [patch]
+# kubernetes/trust.rs: config_map reads the keys and roots that a VerificationPolicy or TrustRoot names there.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get]
 # kubernetes/store.rs: policy_status, run_status, store_ledger.
 - apiGroups: [rollforward.dev]
   resources: [updatepolicies/status, updateruns/status, imageledgers/status]

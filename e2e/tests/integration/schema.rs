@@ -66,8 +66,11 @@ const REFUSED: &[(&str, &str)] = &[
         "  image: {tags: {extract: \"^main-([0-9]+)$\"}}",
         "expected a group named version, such as ^main-(?P<version>[0-9]+)$; got ^main-([0-9]+)$",
     ),
-    ("  verification: {}", "spec.verification.unsigned: Required value"),
-    ("  verification: {unsigned: Deny}", "supported values: \"Allow\""),
+    (
+        "  verification: {}",
+        "expected a decision: unsigned, authorities, or what makes those of the namespace stricter",
+    ),
+    ("  verification: {unsigned: Perhaps}", "supported values: \"Allow\", \"Deny\""),
     ("  verification: {unsigned: Allow, soak: {unsigned: 1d}}", "expected hours, minutes and seconds"),
     ("  schedule: {interval: 0s}", "at least 1s"),
     ("  mode: Maybe", "supported values: \"Enforce\", \"DryRun\""),

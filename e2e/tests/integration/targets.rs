@@ -200,7 +200,12 @@ async fn no_trust(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     shop.push("1.0.1", Image::new("1.0.1")).await?;
     let message = shop.wait_condition("Blocked", "True", "NoTrustDecision").await?;
     ensure!(message.contains("expected a decision what to trust, observed none"), "{message}");
-    ensure!(message.contains("Write `verification: {unsigned: Allow}` into the policy."), "{message}");
+    ensure!(
+        message.contains(
+            "Write `verification: {unsigned: Allow}` into the policy, or create a VerificationPolicy."
+        ),
+        "{message}"
+    );
     shop.wait_image(":1.0.0").await?;
     shop.close()
 }

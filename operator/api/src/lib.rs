@@ -4,16 +4,26 @@
 //! and map is bounded. Changes within `v1alpha1` are additive. Core's types are made from these by the controller.
 #![allow(unreachable_pub, reason = "the schema derive trips it")]
 
+pub mod exception;
 pub mod ledger;
 pub mod policy;
 pub mod run;
 pub mod schema;
+pub mod trust_root;
+pub mod verification;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
-/// The three definitions, in the order in which a user meets them.
+/// The definitions, in the order in which a user meets them.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![policy::UpdatePolicy::crd(), run::UpdateRun::crd(), ledger::ImageLedger::crd()]
+    vec![
+        policy::UpdatePolicy::crd(),
+        run::UpdateRun::crd(),
+        ledger::ImageLedger::crd(),
+        verification::VerificationPolicy::crd(),
+        trust_root::TrustRoot::crd(),
+        exception::VerificationException::crd(),
+    ]
 }

@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::schema::{self, PodsOrShare};
+use crate::verification::Verification;
 
 /// Which workloads may move, how far, how sure we must be, and how carefully to go.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,7 +48,7 @@ pub struct UpdatePolicySpec {
     /// When to look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
-    /// What to trust. Without a decision nothing moves.
+    /// What to trust, in addition to every VerificationPolicy of the namespace that matches. Without any decision nothing moves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification: Option<Verification>,
     /// How carefully to go.
@@ -355,36 +356,6 @@ pub struct Schedule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::positive_duration")]
     pub interval: Option<String>,
-}
-
-/// What to trust.
-#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verification {
-    /// `Allow` has to be written: this version checks no signatures, and silence is not consent.
-    pub unsigned: Unsigned,
-    /// How long a digest must have been known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub soak: Option<Soak>,
-}
-
-/// Whether unsigned images may run.
-#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Unsigned {
-    /// They may.
-    Allow,
-    /// Written by a newer version of the schema.
-    #[serde(other)]
-    #[schemars(skip)]
-    Newer,
-}
-
-/// How long a digest must have been known, by this operator's own first sighting.
-#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Soak {
-    /// For unsigned digests. Without it: the operator's default, 72h.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::duration")]
-    pub unsigned: Option<String>,
 }
 
 /// How carefully to go.

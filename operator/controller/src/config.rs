@@ -2,14 +2,16 @@
 //!
 //! Unknown keys are refused with their name, so that a misspelt limit is not silently the default. `config/rollforward.yaml`
 //! holds the same with comments. What a policy may say overrides the defaults here. The section on registries:
-//! `config/registries.rs`.
+//! `config/registries.rs`; what every namespace must show: `config/floor.rs`.
 
+mod floor;
 mod registries;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
+use rollforward_core::trust::Decision;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -59,6 +61,7 @@ struct File {
     prometheus: Option<PrometheusFile>,
     limits: Option<LimitsFile>,
     defaults: Option<DefaultsFile>,
+    verification: Option<serde_json::Value>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -117,6 +120,8 @@ pub struct Config {
     pub cluster: usize,
     /// What a policy that says nothing gets.
     pub defaults: Defaults,
+    /// What every namespace's images must show, in addition to its own decisions.
+    pub floor: Option<Decision>,
 }
 
 /// What a policy that says nothing gets, and what one that says something may.
@@ -179,6 +184,7 @@ impl Config {
                 bake: duration("defaults.bake", defaults.bake, "10m")?,
                 deadline: duration("defaults.deadline", defaults.deadline, "60m")?,
             },
+            floor: floor::checked(file.verification)?,
         })
     }
 }

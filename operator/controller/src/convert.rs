@@ -9,6 +9,7 @@ pub mod policy;
 pub mod run;
 pub mod selection;
 pub mod status;
+pub mod verification;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;

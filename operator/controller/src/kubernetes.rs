@@ -12,6 +12,7 @@ pub mod patch;
 pub mod preflight;
 pub mod secrets;
 pub mod store;
+pub mod trust;
 pub mod workloads;
 
 use thiserror::Error;

@@ -11,6 +11,8 @@ pub mod observe;
 pub mod places;
 pub mod preflight;
 pub mod publish;
+pub mod trust;
+pub mod trust_roots;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +21,7 @@ use kube::Client;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use rollforward_api::policy::UpdatePolicy;
-use rollforward_core::policy::Facts;
+use rollforward_core::policy::{Facts, Policy};
 use rollforward_core::{current, decide, report, rollout};
 use thiserror::Error;
 
@@ -46,6 +48,8 @@ pub struct Context {
     pub registry: Registry,
     /// The newest scans.
     pub scans: Scans,
+    /// What contents of trust roots are.
+    pub roots: trust::KnownRoots,
     /// What registries answered before.
     pub cache: gather::Cache,
     /// Events.
@@ -94,6 +98,7 @@ pub async fn reconcile(
     };
     publish::begin(&ctx, &object, now).await?; // a new generation: say that it is seen, before the registry is asked
     let observed = observe::observe(&ctx, &object, &policy, now).await?; // workloads, pods, scan, ledger, runs
+    let policy = Policy { trust: observed.own, ..policy }; // with the keys that its ConfigMaps hold
     let facts = Facts { policy, seen: observed.seen, now }; // fixed for the rest of the pass
     let chosen = current::choose(&facts); // candidates, best first; a reason for every other tag
     let assessment = gather::assess(&ctx, &facts, &observed.credentials, chosen).await; // what each layer says

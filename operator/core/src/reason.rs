@@ -158,6 +158,10 @@ reasons! {
         SignaturesTooFew,
         /// More is attached to the digest than is read, and none of what was read is the signature. Delete what is not yours.
         EvidenceBudgetExhausted,
+        /// The trust root can be used.
+        TrustRootUsable,
+        /// The trust root ends within 60 days; nothing keyless can be verified after that. Give it a current `trusted_root.json`.
+        TrustRootExpiresSoon,
         /// The trust root that an authority names does not exist or cannot be read. Create or correct it.
         TrustRootMissing,
         /// The trust root has expired: nothing can be proved by it. Give it a current `trusted_root.json`.

@@ -3,6 +3,7 @@
 //! Instants are absolute and counters are left to metrics, so that a status that means the same is the same text and is not
 //! written again. The words of one track: `report/track.rs`; of a run: `report/story.rs`.
 
+mod papers;
 pub mod story;
 pub mod track;
 

@@ -5,6 +5,7 @@
 //! `trust/signers.rs`. Judged in `gate/`; weighed in `trust/score.rs`.
 
 pub mod merge;
+pub mod roots;
 pub mod score;
 pub mod signers;
 

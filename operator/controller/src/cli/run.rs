@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use futures::StreamExt as _;
 use futures::future::{FutureExt as _, Shared};
+use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::CronJob;
 use kube::api::{Api, ListParams};
@@ -22,8 +22,11 @@ use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::{self, watcher};
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt as _};
 use kube::{Client, Resource, ResourceExt};
+use rollforward_api::exception::VerificationException;
 use rollforward_api::policy::UpdatePolicy;
 use rollforward_api::run::UpdateRun;
+use rollforward_api::trust_root::TrustRoot;
+use rollforward_api::verification::VerificationPolicy;
 use rollforward_core::workload::Kind;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -35,7 +38,8 @@ use crate::reconcile::explain::Words;
 use crate::reconcile::ledgers::Ledgers;
 use crate::reconcile::observe::{Stores, matches_labels};
 use crate::reconcile::preflight::Obstacles;
-use crate::reconcile::{Context, Error, gather, reconcile};
+use crate::reconcile::trust::{self, TrustStores};
+use crate::reconcile::{Context, Error, gather, reconcile, trust_roots};
 use crate::registry::Registry;
 use crate::scans::Scans;
 use crate::server::{self, Readiness};
@@ -71,6 +75,7 @@ pub(crate) async fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
     let stores = Stores::new(
         watches.iter().map(|watch| watch.policies.clone()).collect(),
         watches.iter().map(|watch| watch.runs.clone()).collect(),
+        watches.iter().map(|watch| watch.trust.clone()).collect(),
     );
     let events = Events::new(client.clone());
     let ctx = Arc::new(Context {
@@ -78,6 +83,7 @@ pub(crate) async fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
         config,
         registry,
         scans: Scans::default(),
+        roots: trust::KnownRoots::default(),
         cache: gather::Cache::default(),
         events,
         metrics,
@@ -89,8 +95,11 @@ pub(crate) async fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
     });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
     readiness.set(Ok(()));
-    let controllers =
-        watches.into_iter().map(|watch| watch.controller.run_until(stop.clone(), Arc::clone(&ctx)));
+    let controllers = watches.into_iter().map(|watch| {
+        let walk = watch.controller.run_until(stop.clone(), Arc::clone(&ctx));
+        let roots = run_roots(watch.trust_roots, stop.clone(), Arc::clone(&ctx));
+        futures::future::join(walk, roots)
+    });
     futures::future::join_all(controllers).await;
     serving.abort();
     tracing::info!("stopped; open runs stay held and go on after a restart");
@@ -120,19 +129,22 @@ fn stop() -> anyhow::Result<Stop> {
 async fn wait_for_crds(client: &Client, config: &Config, readiness: &Readiness) {
     let namespace = config.watch_namespaces.first().cloned();
     loop {
-        let api: Api<DeserializeGuard<UpdatePolicy>> = scoped(client, namespace.as_deref());
-        let Err(error) = api.list(&ListParams::default().limit(1)).await else {
-            return;
+        let one = ListParams::default().limit(1);
+        let policies: Api<DeserializeGuard<UpdatePolicy>> = scoped(client, namespace.as_deref());
+        let trust: Api<DeserializeGuard<VerificationPolicy>> = scoped(client, namespace.as_deref());
+        let (kind, error) = match (policies.list(&one).await, trust.list(&one).await) {
+            (Ok(_), Ok(_)) => return,
+            (Err(error), _) => ("updatepolicies", error),
+            (Ok(_), Err(error)) => ("verificationpolicies", error),
         };
         let words = match crate::kubernetes::status(&error).map(|status| status.code) {
             Some(404) => {
                 "the custom resource definitions are missing: kubectl apply -f crds/, or install the chart"
                     .to_owned()
             }
-            Some(403) => format!(
-                "no right to list updatepolicies.rollforward.dev: {}",
-                crate::kubernetes::words(&error)
-            ),
+            Some(403) => {
+                format!("no right to list {kind}.rollforward.dev: {}", crate::kubernetes::words(&error))
+            }
             _ => format!("the apiserver does not answer: {}", crate::kubernetes::words(&error)),
         };
         tracing::warn!("not ready: {words}");
@@ -155,7 +167,9 @@ where
 struct Watches {
     policies: Policies,
     runs: Store<DeserializeGuard<UpdateRun>>,
+    trust: TrustStores,
     controller: Walker,
+    trust_roots: Controller<DeserializeGuard<TrustRoot>>,
 }
 
 struct Walker(Controller<DeserializeGuard<UpdatePolicy>>);
@@ -198,15 +212,77 @@ impl Watches {
             .reflect(writer)
             .touched_objects()
             .predicate_filter(meaning, PredicateConfig::default());
+        let (decisions, decision_changes) =
+            trusted::<DeserializeGuard<VerificationPolicy>>(client, namespace);
+        let (exceptions, exception_changes) =
+            trusted::<DeserializeGuard<VerificationException>>(client, namespace);
+        let (roots, root_changes) = trusted::<DeserializeGuard<TrustRoot>>(client, namespace);
+        let trust = TrustStores { policies: decisions, roots, exceptions };
+        let trust_roots = Controller::new(
+            scoped::<DeserializeGuard<TrustRoot>>(client, namespace),
+            watcher::Config::default(),
+        );
+        let wake = |known: &Policies| {
+            let known = known.clone();
+            move |space: Option<String>| policies_in(&known, space.as_deref())
+        };
+        let (on_decision, on_exception, on_root) = (wake(&policies), wake(&policies), wake(&policies));
         let controller = Controller::for_stream(changes, policies.clone())
             .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
-            .watches_stream(run_changes, policy_of_run);
+            .watches_stream(run_changes, policy_of_run)
+            .watches_stream(decision_changes, move |changed| on_decision(changed.namespace()))
+            .watches_stream(exception_changes, move |changed| on_exception(changed.namespace()))
+            .watches_stream(root_changes, move |changed| on_root(changed.namespace()));
         let controller = waking::<Deployment>(controller, client, namespace, (Kind::Deployment, &policies));
         let controller = waking::<StatefulSet>(controller, client, namespace, (Kind::StatefulSet, &policies));
         let controller = waking::<DaemonSet>(controller, client, namespace, (Kind::DaemonSet, &policies));
         let controller = waking::<CronJob>(controller, client, namespace, (Kind::CronJob, &policies));
-        Self { policies, runs, controller: Walker(controller) }
+        Self { policies, runs, trust, controller: Walker(controller), trust_roots }
     }
+}
+
+/// A watch of what a namespace trusts: kept, and told where it means something else.
+fn trusted<K>(
+    client: &Client,
+    namespace: Option<&str>,
+) -> (Store<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + 'static)
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
+{
+    let (store, writer) = reflector::store();
+    let changes = watcher(scoped::<K>(client, namespace), watcher::Config::default())
+        .default_backoff()
+        .reflect(writer)
+        .touched_objects()
+        .predicate_filter(meaning, PredicateConfig::default());
+    (store, changes)
+}
+
+/// Every policy of a namespace: what it trusts has changed.
+fn policies_in(known: &Policies, namespace: Option<&str>) -> Vec<ObjectRef<DeserializeGuard<UpdatePolicy>>> {
+    let all = known.state();
+    let within = all.iter().filter(|policy| policy.meta().namespace.as_deref() == namespace);
+    within.map(|policy| ObjectRef::from_obj(policy.as_ref())).collect()
+}
+
+async fn run_roots(controller: Controller<DeserializeGuard<TrustRoot>>, stop: Stop, ctx: Arc<Context>) {
+    controller
+        .graceful_shutdown_on(stop)
+        .run(trust_roots::reconcile, on_root_error, ctx)
+        .for_each(|_| std::future::ready(()))
+        .await;
+}
+
+fn on_root_error(object: Arc<DeserializeGuard<TrustRoot>>, error: &Error, _: Arc<Context>) -> Action {
+    let name = object.meta().name.clone().unwrap_or_default();
+    tracing::warn!(trust_root = %name, %error, "the status of a trust root could not be written; tried again");
+    Action::requeue(Duration::from_secs(10))
 }
 
 impl Walker {

@@ -5,10 +5,10 @@ use std::fmt;
 use jiff::SignedDuration;
 use kube::ResourceExt;
 use rollforward_api::policy::{
-    Adopt, Downgrade, Mode, OnDeadline, Rebuilds, Rollout, Unsigned, UpdatePolicy, Verification,
-    WhenImpossible,
+    Adopt, Downgrade, Mode, OnDeadline, Rebuilds, Rollout, UpdatePolicy, WhenImpossible,
 };
 use rollforward_api::schema::PodsOrShare;
+use rollforward_api::verification::Verification;
 use rollforward_core::image::Digest;
 use rollforward_core::policy::{self, Policy, PolicyId, RolloutSettings, StepSize};
 use rollforward_core::reason::Reason;
@@ -88,7 +88,7 @@ impl Faults {
         self.0.push(Fault { reason: Reason::NewerApi, field, message: message.to_owned() });
     }
 
-    fn duration(
+    pub(super) fn duration(
         &mut self,
         field: &'static str,
         text: Option<&String>,
@@ -136,7 +136,7 @@ pub fn policy(object: &UpdatePolicy, defaults: &Defaults) -> Result<Policy, Vec<
         allow_downgrade: downgrade(image.downgrade, &mut faults),
         adopt: adopt(image.adopt, &mut faults),
         interval: interval.max(SignedDuration::from_secs(1)),
-        trust: trust(spec.verification.as_ref(), defaults, &mut faults),
+        trust: trust(spec.verification.as_ref(), &mut faults),
         soak_unsigned: defaults.soak,
         rollout: rollout(&spec.rollout.clone().unwrap_or_default(), defaults, &mut faults),
         defer_for: DEFER_FOR,
@@ -189,27 +189,16 @@ fn adopt(adopt: Option<Adopt>, faults: &mut Faults) -> bool {
     }
 }
 
-fn trust(
-    verification: Option<&Verification>,
-    defaults: &Defaults,
-    faults: &mut Faults,
-) -> Option<trust::Decision> {
-    let verification = verification?;
-    match verification.unsigned {
-        Unsigned::Allow => {}
-        Unsigned::Newer => {
-            faults.newer("spec.verification.unsigned");
-            return None;
-        }
-    }
-    let text = verification.soak.as_ref().and_then(|soak| soak.unsigned.as_ref());
-    let unsigned =
-        text.map(|text| faults.duration("spec.verification.soak.unsigned", Some(text), defaults.soak));
-    Some(trust::Decision {
-        unsigned: Some(trust::Unsigned::Allow),
-        soak: trust::Soak { routine: None, unsigned },
-        ..trust::Decision::new(trust::Origin::UpdatePolicy)
-    })
+/// The policy's own decision, without what ConfigMaps hold: those are read with the rest of what the namespace trusts.
+fn trust(verification: Option<&Verification>, faults: &mut Faults) -> Option<trust::Decision> {
+    let read = super::verification::decision(
+        trust::Origin::UpdatePolicy,
+        Vec::new(),
+        verification?,
+        &super::verification::Entries::new(),
+        faults,
+    );
+    Some(read)
 }
 
 fn rollout(rollout: &Rollout, defaults: &Defaults, faults: &mut Faults) -> RolloutSettings {

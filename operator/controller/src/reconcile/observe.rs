@@ -22,11 +22,13 @@ use rollforward_core::reason::Reason;
 use rollforward_core::rollout::{OpenRun, Phase, Run};
 use rollforward_core::scan::{self, Scan};
 use rollforward_core::select;
+use rollforward_core::trust::Decision;
 use rollforward_core::workload::{Kind, Pod, Shape, Workload, WorkloadId};
 use tokio::sync::Mutex;
 
 use super::explain;
 use super::places::{Places, RunName};
+use super::trust::{self, TrustStores};
 use super::{Context, Error};
 use crate::clock;
 use crate::config::Config;
@@ -51,6 +53,7 @@ type Platforms = (BTreeSet<Platform>, Timestamp);
 pub struct Stores {
     policies: Vec<Store<DeserializeGuard<UpdatePolicy>>>,
     runs: Vec<Store<DeserializeGuard<UpdateRun>>>,
+    trust: Arc<[TrustStores]>,
     platforms: Arc<Mutex<Option<Platforms>>>,
     places: Arc<Places>,
 }
@@ -61,8 +64,15 @@ impl Stores {
     pub fn new(
         policies: Vec<Store<DeserializeGuard<UpdatePolicy>>>,
         runs: Vec<Store<DeserializeGuard<UpdateRun>>>,
+        trust: Vec<TrustStores>,
     ) -> Self {
-        Self { policies, runs, platforms: Arc::default(), places: Arc::default() }
+        Self { policies, runs, trust: trust.into(), platforms: Arc::default(), places: Arc::default() }
+    }
+
+    /// The watches of what is trusted.
+    #[must_use]
+    pub fn trust(&self) -> &[TrustStores] {
+        &self.trust
     }
 
     fn open_runs(&self) -> Vec<Arc<DeserializeGuard<UpdateRun>>> {
@@ -124,6 +134,8 @@ pub struct Observed {
     pub seen: Seen,
     /// The credential of each repository.
     pub credentials: BTreeMap<Repository, Credential>,
+    /// What the policy itself trusts, with the keys that its ConfigMaps hold.
+    pub own: Option<Decision>,
 }
 
 /// Reads the policy with its status: the watch keeps it stripped.
@@ -205,6 +217,7 @@ pub async fn observe(
     }
     let uids: Vec<&str> = tracks.iter().map(|track| track.workload.id.uid.as_str()).collect();
     let obstacles = ctx.obstacles.of(&uids, now);
+    let trusted = trust::read(ctx, object, policy.trust.clone(), now).await;
     let seen = Seen {
         tracks,
         untracked,
@@ -213,13 +226,13 @@ pub async fn observe(
         last_runs: last_runs(&runs),
         obstacles,
         open_runs,
-        decisions: Vec::new(),
-        roots: BTreeMap::new(),
-        exceptions: Vec::new(),
+        decisions: trusted.decisions,
+        roots: trusted.roots,
+        exceptions: trusted.exceptions,
         concurrency: ctx.stores.places.count(&ctx.stores.known_runs(), namespace, &ctx.config, now),
         namespace_deleting: workloads::namespace_is_deleting(&ctx.client, namespace).await?,
     };
-    Ok(Observed { seen, credentials })
+    Ok(Observed { seen, credentials, own: trusted.own })
 }
 
 type Found = Vec<(Object, Vec<String>)>;

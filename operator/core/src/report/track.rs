@@ -9,7 +9,7 @@ use crate::gate::{Assessed, Layer, Verdict, Word};
 use crate::judge::{Cause, Judgement};
 use crate::policy::{Facts, Track};
 use crate::reason::Reason;
-use crate::report::{CandidateReport, MAX_MESSAGE, Outcome, TrackReport, hold_sentence, story};
+use crate::report::{CandidateReport, MAX_MESSAGE, Outcome, TrackReport, hold_sentence, papers, story};
 use crate::rollout::{Phase, Plan, Run, RunPlan};
 use crate::select::Rule;
 use crate::text;
@@ -23,7 +23,9 @@ pub struct Line<'a> {
     /// What was decided.
     pub course: &'a Course,
     chosen: &'a Chosen,
-    candidates: &'a [Assessed],
+    pub(super) candidates: &'a [Assessed],
+    /// What the layers say of what runs.
+    pub(super) running: Option<&'a Assessed>,
     running_tag: Option<&'a crate::image::Digest>,
     run: Option<&'a RunPlan>,
     last: Option<&'a Run>,
@@ -54,6 +56,7 @@ pub fn lines<'a>(facts: &'a Facts, plan: &'a Plan, outcome: &'a Outcome) -> Vec<
                 course: plan.decision.tracks.get(index)?,
                 chosen,
                 candidates: assessment.candidates.get(index)?,
+                running: assessment.running.get(index)?.as_ref(),
                 running_tag: assessment.running_tag.get(index)?.as_ref(),
                 run,
                 last: facts.seen.last_runs.iter().find(|run| run.track == track.key),
@@ -85,6 +88,7 @@ impl Line<'_> {
     pub fn is_blocked(&self) -> bool {
         matches!(self.course, Course::Hold(hold) if hold.standing == Standing::Blocked)
             || self.failed_retry().is_some()
+            || self.unverified().is_some()
             || self.run.is_some_and(|run| run.before.intent.is_some() || waits_for_a_person(run).is_some())
     }
 
@@ -121,8 +125,14 @@ impl Line<'_> {
         }
         match self.course {
             Course::Hold(hold) if self.is_failure(hold) => (hold.reason, self.failure_sentence(facts, hold)),
-            Course::Hold(hold) => (hold.reason, hold_sentence(facts, self.track, hold)),
-            Course::Move { .. } | Course::Continue | Course::Nothing => (Reason::Unclassified, String::new()),
+            Course::Hold(hold) if hold.standing == Standing::Blocked || self.unverified().is_none() => {
+                let sentence = hold_sentence(facts, self.track, hold);
+                (hold.reason, self.named_layer(hold, sentence))
+            }
+            Course::Hold(_) | Course::Move { .. } | Course::Continue | Course::Nothing => {
+                let sentence = self.unverified_sentence();
+                (Reason::RunningImageNoLongerVerified, sentence.unwrap_or_default())
+            }
         }
     }
 
@@ -168,7 +178,7 @@ impl Line<'_> {
         })
     }
 
-    fn current_tag(&self) -> &str {
+    pub(super) fn current_tag(&self) -> &str {
         let current = self.chosen.current.as_ref();
         current.and_then(|current| current.tag.as_ref()).map_or("an untagged image", |tag| tag.as_str())
     }
@@ -330,8 +340,14 @@ impl Line<'_> {
             lines.extend(self.quarantine_line(plan));
         }
         if self.run.is_none() {
-            lines.extend(self.candidates.iter().take(3).map(candidate_line));
+            let refused = self.refusal_lines(facts);
+            let told = usize::from(!refused.is_empty());
+            lines.extend(refused);
+            lines.extend(
+                self.candidates.iter().skip(told).take(3_usize.saturating_sub(told)).map(candidate_line),
+            );
         }
+        lines.extend(self.unverified_sentence());
         lines.extend(self.human_line(facts));
         lines.push(self.runs_line());
         lines.extend(self.label_line());
@@ -383,9 +399,17 @@ impl Line<'_> {
         let runs =
             self.run.and_then(|run| run.run.from_tag.as_ref()).map_or(self.current_tag(), |tag| tag.as_str());
         if workload.cron_job().is_some() {
-            return format!("{} is in the template of the CronJob.", self.current_tag());
+            return format!(
+                "{} is in the template of the CronJob{}.",
+                self.current_tag(),
+                self.verified_word()
+            );
         }
-        format!("{} runs: {} of {} pods available.", runs, workload.available_replicas, workload.replicas)
+        let verified = if self.run.is_none() { self.verified_word() } else { "" };
+        format!(
+            "{runs} runs: {} of {} pods available{verified}.",
+            workload.available_replicas, workload.replicas
+        )
     }
 
     /// Where the floor comes from that no run of ours has set.
@@ -588,12 +612,7 @@ fn layers(candidates: &[Assessed]) -> Vec<(String, String)> {
         best.verdicts
             .iter()
             .map(|(layer, verdict)| {
-                let words = match verdict.word {
-                    Word::Pass | Word::Skipped => word(verdict.word).to_owned(),
-                    Word::Fail | Word::Absent | Word::Unknown | Word::Waiting(_) => {
-                        format!("{} {}", word(verdict.word), verdict.reason)
-                    }
-                };
+                let words = papers::layer_word(word(verdict.word), verdict);
                 (layer.name().to_owned(), words)
             })
             .collect()
@@ -608,6 +627,7 @@ fn candidate_line(one: &Assessed) -> String {
         .map(|(layer, _)| layer.name().to_lowercase())
         .collect();
     let passed = if passed.is_empty() { String::new() } else { format!(" Passed: {}.", passed.join(", ")) };
+    let passed = format!("{passed}{}", papers::notes(one));
     match one.blocking() {
         None => format!("{} passes.{passed}", one.tag),
         Some((layer, verdict)) => match verdict.word {

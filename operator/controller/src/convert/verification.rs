@@ -1,0 +1,305 @@
+//! `verification`, `VerificationPolicy` and `VerificationException` → core's decisions and exceptions.
+//!
+//! Every fault is told. A `VerificationPolicy` that cannot be read still counts: as a decision whose authority cannot be asked,
+//! so that a misspelt one never lets anything through.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::SignedDuration;
+use kube::ResourceExt;
+use rollforward_api::exception::VerificationException;
+use rollforward_api::verification::{
+    self as api, Attestation, ConfigMapKey, Keyless, LiftedLayer, Verification, VerificationPolicy,
+    VersionBinding,
+};
+use rollforward_core::gate::Layer;
+use rollforward_core::image::Digest;
+use rollforward_core::text;
+use rollforward_core::trust::{
+    AttestationRule, Authority, Binding, Decision, Demand, Exception, Listed, Means, Origin, Pattern, Soak,
+    Unsigned,
+};
+
+use super::policy::Faults;
+use crate::config::parse_duration;
+
+/// The longest that an exception counts.
+pub const LONGEST_EXCEPTION: SignedDuration = SignedDuration::from_hours(72);
+
+/// Entries of ConfigMaps, or why there is none.
+pub type Entries = BTreeMap<(String, String), Result<String, String>>;
+
+/// The entries of ConfigMaps that a decision names.
+pub fn wanted(verification: &Verification) -> impl Iterator<Item = &ConfigMapKey> {
+    let authorities = verification.authorities.iter().flatten();
+    authorities.filter_map(|authority| authority.key.as_ref()?.config_map.as_ref())
+}
+
+/// A decision. `repositories` are patterns; none is all.
+pub fn decision(
+    origin: Origin,
+    repositories: Vec<String>,
+    verification: &Verification,
+    entries: &Entries,
+    faults: &mut Faults,
+) -> Decision {
+    let Verification {
+        unsigned,
+        authorities,
+        require,
+        attestations,
+        layers,
+        version_binding,
+        soak,
+        deny,
+        allow,
+        recheck,
+        trust_ledger,
+    } = verification;
+    let authorities: Vec<Authority> =
+        authorities.iter().flatten().map(|one| authority(one, entries, faults)).collect();
+    let require = usize::try_from(require.unwrap_or(1)).unwrap_or(1).max(1);
+    if !authorities.is_empty() && authorities.len() < require {
+        faults.invalid("verification.require", "expected at most the number of authorities");
+    }
+    let attestations =
+        attestations.iter().flatten().map(|one| attestation(one, &authorities, faults)).collect();
+    let soak = soak.clone().unwrap_or_default();
+    Decision {
+        origin,
+        repositories,
+        require,
+        attestations,
+        layers: layers.as_ref().map(|layers| self::layers(layers, faults)).unwrap_or_default(),
+        binding: match version_binding {
+            Some(VersionBinding::Auto) | None => Binding::Auto,
+            Some(VersionBinding::Required) => Binding::Required,
+            Some(VersionBinding::Off) => Binding::Off,
+            Some(VersionBinding::Newer) => {
+                faults.newer("verification.versionBinding");
+                Binding::Required
+            }
+        },
+        soak: Soak {
+            routine: duration("verification.soak.routine", soak.routine.as_ref(), faults),
+            unsigned: duration("verification.soak.unsigned", soak.unsigned.as_ref(), faults),
+        },
+        unsigned: match unsigned {
+            Some(api::Unsigned::Allow) => Some(Unsigned::Allow),
+            Some(api::Unsigned::Deny) => Some(Unsigned::Deny),
+            Some(api::Unsigned::Newer) => {
+                faults.newer("verification.unsigned");
+                Some(Unsigned::Deny)
+            }
+            None => None,
+        },
+        deny: listed("verification.deny", deny.as_ref(), faults),
+        allow: listed("verification.allow", allow.as_ref(), faults),
+        recheck: duration("verification.recheck", recheck.as_ref(), faults),
+        score_gates: match trust_ledger {
+            Some(api::TrustLedger::Gate) => true,
+            Some(api::TrustLedger::Report) | None => false,
+            Some(api::TrustLedger::Newer) => {
+                faults.newer("verification.trustLedger");
+                true
+            }
+        },
+        authorities,
+    }
+}
+
+/// The decision of a `VerificationPolicy`; one that cannot be read denies what it is about.
+#[must_use]
+pub fn policy(object: &VerificationPolicy, entries: &Entries) -> Decision {
+    let mut faults = Faults::default();
+    let origin = Origin::VerificationPolicy(object.name_any());
+    let repositories = object.spec.repositories.clone().unwrap_or_default();
+    let read =
+        decision(origin.clone(), repositories.clone(), &object.spec.verification(), entries, &mut faults);
+    match faults.0.first() {
+        None => read,
+        Some(fault) => Decision { repositories, ..unreadable(origin, &fault.to_string()) },
+    }
+}
+
+/// A decision that nobody can satisfy, for what it says is not known.
+#[must_use]
+pub fn unreadable(origin: Origin, why: &str) -> Decision {
+    let authority = Authority {
+        name: "unknown".to_owned(),
+        means: Means::Unreadable { why: text::clean(why, 160) },
+        require_log: false,
+    };
+    Decision { authorities: vec![authority], unsigned: Some(Unsigned::Deny), ..Decision::new(origin) }
+}
+
+/// An exception, where it can be read. One that cannot be lifts nothing.
+#[must_use]
+pub fn exception(object: &VerificationException) -> Option<Exception> {
+    let created = object.metadata.creation_timestamp.as_ref()?.0;
+    let duration = parse_duration(&object.spec.duration)?.min(LONGEST_EXCEPTION);
+    let layers = object.spec.layers.iter().filter_map(|layer| match layer {
+        LiftedLayer::Ledger => Some(Layer::Ledger),
+        LiftedLayer::Signature => Some(Layer::Signature),
+        LiftedLayer::Binding => Some(Layer::Binding),
+        LiftedLayer::Log => Some(Layer::Log),
+        LiftedLayer::Provenance => Some(Layer::Provenance),
+        LiftedLayer::Sbom => Some(Layer::Sbom),
+        LiftedLayer::Drift => Some(Layer::Drift),
+        LiftedLayer::Soak => Some(Layer::Soak),
+        LiftedLayer::Score => Some(Layer::Score),
+        LiftedLayer::Newer => None,
+    });
+    Some(Exception {
+        name: object.name_any(),
+        digest: Digest::parse(&object.spec.digest).ok()?,
+        layers: layers.collect(),
+        ends: created.checked_add(duration).ok()?,
+        why: text::clean(&object.spec.reason, 200),
+    })
+}
+
+fn duration(field: &'static str, text: Option<&String>, faults: &mut Faults) -> Option<SignedDuration> {
+    text.map(|text| faults.duration(field, Some(text), SignedDuration::MAX))
+}
+
+fn listed(field: &'static str, listed: Option<&api::Listed>, faults: &mut Faults) -> Listed {
+    let listed = listed.cloned().unwrap_or_default();
+    let mut digests = BTreeSet::new();
+    for text in listed.digests.unwrap_or_default() {
+        match Digest::parse(&text) {
+            Ok(digest) => {
+                digests.insert(digest);
+            }
+            Err(error) => faults.invalid(field, error.to_string()),
+        }
+    }
+    Listed { repositories: listed.repositories.unwrap_or_default(), digests }
+}
+
+fn layers(layers: &api::Layers, faults: &mut Faults) -> BTreeMap<Layer, Demand> {
+    let api::Layers { signature, binding, log, provenance, sbom, drift } = layers;
+    let named = [
+        (Layer::Signature, signature),
+        (Layer::Binding, binding),
+        (Layer::Log, log),
+        (Layer::Provenance, provenance),
+        (Layer::Sbom, sbom),
+        (Layer::Drift, drift),
+    ];
+    let mut read = BTreeMap::new();
+    for (layer, demand) in named {
+        let demand = match demand {
+            None => continue,
+            Some(api::Demand::Required) => Demand::Required,
+            Some(api::Demand::Advisory) => Demand::Advisory,
+            Some(api::Demand::Off) => Demand::Off,
+            Some(api::Demand::Newer) => {
+                faults.newer("verification.layers");
+                Demand::Required
+            }
+        };
+        read.insert(layer, demand);
+    }
+    read
+}
+
+fn authority(one: &api::Authority, entries: &Entries, faults: &mut Faults) -> Authority {
+    let means = match (&one.key, &one.keyless) {
+        (Some(key), None) => match (&key.inline, &key.config_map) {
+            (Some(pem), None) => Means::Key { pem: pem.trim().to_owned() },
+            (None, Some(wanted)) => entry(wanted, entries).map_or_else(
+                |why| Means::Unreadable { why },
+                |pem| Means::Key { pem: pem.trim().to_owned() },
+            ),
+            (Some(_), Some(_)) | (None, None) => {
+                faults
+                    .invalid("verification.authorities.key", "expected exactly one of inline and configMap");
+                Means::Unreadable { why: "it has no key".to_owned() }
+            }
+        },
+        (None, Some(keyless)) => self::keyless(keyless, faults),
+        (Some(_), Some(_)) | (None, None) => {
+            faults.invalid("verification.authorities", "expected exactly one of key and keyless");
+            Means::Unreadable { why: "it names nobody".to_owned() }
+        }
+    };
+    Authority { name: text::clean(&one.name, 63), means, require_log: one.require_log.unwrap_or(false) }
+}
+
+/// An entry of a ConfigMap, as it was read.
+///
+/// # Errors
+/// Why there is none.
+pub fn entry(wanted: &ConfigMapKey, entries: &Entries) -> Result<String, String> {
+    let read = entries.get(&(wanted.name.clone(), wanted.key.clone()));
+    read.cloned().unwrap_or_else(|| Err(format!("ConfigMap {} was not read", wanted.name)))
+}
+
+fn keyless(keyless: &Keyless, faults: &mut Faults) -> Means {
+    let issuer = pattern(
+        "verification.authorities.keyless.issuer",
+        keyless.issuer.as_ref(),
+        keyless.issuer_reg_exp.as_ref(),
+        faults,
+    );
+    let subject = pattern(
+        "verification.authorities.keyless.subject",
+        keyless.subject.as_ref(),
+        keyless.subject_reg_exp.as_ref(),
+        faults,
+    );
+    match (issuer, subject) {
+        (Some(issuer), Some(subject)) => Means::Keyless {
+            root: keyless.trust_root.clone(),
+            issuer,
+            subject,
+            claims: keyless.claims.clone().unwrap_or_default(),
+        },
+        (None, _) | (_, None) => Means::Unreadable { why: "its issuer or subject cannot be read".to_owned() },
+    }
+}
+
+fn pattern(
+    field: &'static str,
+    exact: Option<&String>,
+    expression: Option<&String>,
+    faults: &mut Faults,
+) -> Option<Pattern> {
+    let anybody = "expected a text that is not empty: it would mean anybody";
+    match (exact, expression) {
+        (Some(text), None) if !text.is_empty() => Some(Pattern::Exact(text.clone())),
+        (None, Some(text)) => match Pattern::matching(text) {
+            Ok(pattern) if !pattern.matches("") => Some(pattern),
+            Ok(_) => {
+                faults.invalid(field, anybody);
+                None
+            }
+            Err(error) => {
+                faults.invalid(field, text::clean(&error.to_string(), 200));
+                None
+            }
+        },
+        (Some(_), None) => {
+            faults.invalid(field, anybody);
+            None
+        }
+        (Some(_), Some(_)) | (None, None) => {
+            faults.invalid(field, "expected exactly one of the exact text and the expression");
+            None
+        }
+    }
+}
+
+fn attestation(one: &Attestation, authorities: &[Authority], faults: &mut Faults) -> AttestationRule {
+    let named = one.authorities.clone().unwrap_or_default();
+    if authorities.is_empty() || named.iter().any(|name| !authorities.iter().any(|one| one.name == *name)) {
+        faults.invalid("verification.attestations.authorities", "expected names of the authorities");
+    }
+    AttestationRule {
+        predicate_type: one.predicate_type.clone(),
+        authorities: named,
+        rule: one.rule.clone(),
+        required: one.required.unwrap_or(true),
+    }
+}

@@ -1,0 +1,201 @@
+//! What a namespace trusts, as the watches show it: decisions, trust roots, exceptions, and the ConfigMaps that they name.
+//!
+//! Whatever cannot be read denies: a policy of the security team that is silent is not one that allows.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt;
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::Store;
+use rollforward_api::exception::VerificationException;
+use rollforward_api::policy::UpdatePolicy;
+use rollforward_api::trust_root::{TrustRoot, TrustRootSpec};
+use rollforward_api::verification::{ConfigMapKey, VerificationPolicy};
+use rollforward_core::text;
+use rollforward_core::trust::{Decision, Exception, Origin, Root, RootContent, Roots};
+
+use super::Context;
+use crate::convert::policy::Faults;
+use crate::convert::verification::{self, Entries};
+use crate::sigstore;
+
+/// How long a pass waits for the first listing of a watch; afterwards what is not known denies.
+const FIRST_LISTING: Duration = Duration::from_secs(10);
+/// The longest entry of a ConfigMap that is read, in bytes.
+const MAX_ENTRY_BYTES: usize = 262_144;
+
+/// The watches of a namespace, or of all.
+#[derive(Clone)]
+pub struct TrustStores {
+    /// Trust decisions.
+    pub policies: Store<DeserializeGuard<VerificationPolicy>>,
+    /// Trust roots.
+    pub roots: Store<DeserializeGuard<TrustRoot>>,
+    /// Exceptions.
+    pub exceptions: Store<DeserializeGuard<VerificationException>>,
+}
+
+/// What a namespace trusts.
+pub struct Trusted {
+    /// The decisions of the namespace and the floor.
+    pub decisions: Vec<Decision>,
+    /// The policy's own.
+    pub own: Option<Decision>,
+    /// The roots.
+    pub roots: Roots,
+    /// The exceptions that have not ended.
+    pub exceptions: Vec<Exception>,
+}
+
+/// Reads what the namespace of a policy trusts.
+pub async fn read(ctx: &Context, object: &UpdatePolicy, own: Option<Decision>, now: Timestamp) -> Trusted {
+    let namespace = object.namespace().unwrap_or_default();
+    let watched = ctx.stores.trust();
+    let mut decisions = Vec::new();
+    for stores in watched {
+        let ready = tokio::time::timeout(FIRST_LISTING, stores.policies.wait_until_ready()).await;
+        if !matches!(ready, Ok(Ok(()))) {
+            let why = "the VerificationPolicies of the namespace could not be listed";
+            decisions.push(verification::unreadable(Origin::VerificationPolicy("(unknown)".to_owned()), why));
+        }
+    }
+    let within = |found: Option<String>| found.as_deref() == Some(namespace.as_str());
+    let mut policies: Vec<_> = watched.iter().flat_map(|stores| stores.policies.state()).collect();
+    policies.retain(|policy| within(policy.namespace()));
+    policies.sort_by_key(|policy| policy.name_any());
+    let entries = entries(ctx, &namespace, object, &policies).await;
+    decisions.extend(policies.iter().map(|policy| match &policy.0 {
+        Ok(policy) => verification::policy(policy, &entries),
+        Err(invalid) => {
+            verification::unreadable(Origin::VerificationPolicy(policy.name_any()), &invalid.error)
+        }
+    }));
+    decisions.extend(ctx.config.floor.clone());
+    let own = own.map(|without_entries| match &object.spec.verification {
+        Some(wish) => verification::decision(
+            Origin::UpdatePolicy,
+            Vec::new(),
+            wish,
+            &entries,
+            // The policy was checked already: what a ConfigMap holds is no fault of its form.
+            &mut Faults::default(),
+        ),
+        None => without_entries,
+    });
+    let mut roots = Roots::new();
+    for root in watched.iter().flat_map(|stores| stores.roots.state()).filter(|root| within(root.namespace()))
+    {
+        let name = root.name_any();
+        let read = match &root.0 {
+            Ok(root) => self::root(ctx, &namespace, &name, &root.spec).await,
+            Err(invalid) => unreadable_root(&name, &invalid.error),
+        };
+        roots.insert(name, read);
+    }
+    let exceptions = watched.iter().flat_map(|stores| stores.exceptions.state());
+    let exceptions = exceptions
+        .filter(|exception| within(exception.namespace()))
+        .filter_map(|exception| verification::exception(exception.0.as_ref().ok()?))
+        .filter(|exception| now < exception.ends)
+        .collect();
+    Trusted { decisions, own, roots, exceptions }
+}
+
+async fn entries(
+    ctx: &Context,
+    namespace: &str,
+    object: &UpdatePolicy,
+    policies: &[std::sync::Arc<DeserializeGuard<VerificationPolicy>>],
+) -> Entries {
+    let specs = policies.iter().filter_map(|policy| Some(policy.0.as_ref().ok()?.spec.verification()));
+    let all: Vec<_> = specs.chain(object.spec.verification.clone()).collect();
+    let mut entries = Entries::new();
+    for wanted in all.iter().flat_map(verification::wanted) {
+        let key = (wanted.name.clone(), wanted.key.clone());
+        if let std::collections::btree_map::Entry::Vacant(vacant) = entries.entry(key) {
+            vacant.insert(entry(ctx, namespace, wanted).await);
+        }
+    }
+    entries
+}
+
+/// An entry of a ConfigMap, or why there is none.
+async fn entry(ctx: &Context, namespace: &str, wanted: &ConfigMapKey) -> Result<String, String> {
+    let name = &wanted.name;
+    let found = crate::kubernetes::trust::config_map(&ctx.client, namespace, name).await?;
+    let map: ConfigMap = found.ok_or_else(|| format!("ConfigMap {name} does not exist"))?;
+    let value = map.data.and_then(|mut data| data.remove(&wanted.key));
+    let value = value.ok_or_else(|| format!("ConfigMap {name} has no entry {}", wanted.key))?;
+    if MAX_ENTRY_BYTES < value.len() {
+        return Err(format!("entry {} of ConfigMap {name} is larger than 256 KiB", wanted.key));
+    }
+    Ok(value)
+}
+
+fn unreadable_root(name: &str, why: &str) -> Root {
+    let content = RootContent::Unreadable { why: text::clean(why, 160) };
+    Root { name: name.to_owned(), hash: String::new(), content, expires: None }
+}
+
+/// A trust root as it is now.
+pub async fn root(ctx: &Context, namespace: &str, name: &str, spec: &TrustRootSpec) -> Root {
+    let content = match (&spec.public_good, &spec.git_hub, &spec.trusted_root) {
+        (Some(_), None, None) => RootContent::PublicGood,
+        (None, Some(_), None) => RootContent::GitHub,
+        (None, None, Some(trusted)) => {
+            let text = match (&trusted.inline, &trusted.config_map) {
+                (Some(text), None) => Ok(text.clone()),
+                (None, Some(wanted)) => entry(ctx, namespace, wanted).await,
+                (Some(_), Some(_)) | (None, None) => {
+                    Err("expected exactly one of inline and configMap".to_owned())
+                }
+            };
+            match text {
+                Ok(text) => RootContent::Json(text),
+                Err(why) => return unreadable_root(name, &why),
+            }
+        }
+        (Some(_) | None, _, _) => return unreadable_root(name, "expected exactly one of its sources"),
+    };
+    match ctx.roots.get(&content).await {
+        Ok((hash, expires)) => Root { name: name.to_owned(), hash, content, expires },
+        Err(why) => unreadable_root(name, &why),
+    }
+}
+
+/// What was found out about contents of roots: parsing certificates at each pass would cost more than the pass.
+#[derive(Debug, Default)]
+pub struct KnownRoots(tokio::sync::Mutex<Known>);
+
+type Known = BTreeMap<[u8; 32], Result<(String, Option<Timestamp>), String>>;
+
+/// How many contents are remembered.
+const MAX_KNOWN: usize = 256;
+
+impl KnownRoots {
+    /// The hash and the end of a content, or why it is none.
+    ///
+    /// # Errors
+    /// The engine's words.
+    pub async fn get(&self, content: &RootContent) -> Result<(String, Option<Timestamp>), String> {
+        use sha2::{Digest as _, Sha256};
+        let key = match content {
+            RootContent::PublicGood => Sha256::digest("built in: public good"),
+            RootContent::GitHub => Sha256::digest("built in: GitHub"),
+            RootContent::Json(text) => Sha256::digest(text),
+            RootContent::Unreadable { why } => return Err(why.clone()),
+        };
+        let mut known = self.0.lock().await;
+        if MAX_KNOWN <= known.len() {
+            known.pop_first();
+        }
+        let found = known.entry(key.into()).or_insert_with(|| {
+            let read = sigstore::Root::of(content).map_err(|fault| fault.message)?;
+            Ok((read.hash().to_owned(), read.expires()))
+        });
+        found.clone()
+    }
+}

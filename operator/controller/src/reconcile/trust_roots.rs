@@ -1,0 +1,61 @@
+//! The status of trust roots: whether they can be used, since when, until when; said sixty days before they end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt;
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::Action;
+use rollforward_api::trust_root::{TrustRoot, TrustRootStatus};
+use rollforward_core::trust::roots;
+
+use super::{Context, Error, trust};
+use crate::{clock, convert, kubernetes};
+
+/// A ConfigMap is not watched: its content is read again after so long.
+const AGAIN: Duration = Duration::from_secs(600);
+
+/// One look at a trust root.
+///
+/// # Errors
+/// Where the apiserver did not take the status.
+pub async fn reconcile(object: Arc<DeserializeGuard<TrustRoot>>, ctx: Arc<Context>) -> Result<Action, Error> {
+    // One that cannot be read at all has no status either; the decisions that name it say so.
+    let Ok(object) = &object.0 else { return Ok(Action::await_change()) };
+    let now = clock::now();
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let root = trust::root(&ctx, &namespace, &name, &object.spec).await;
+    let before = object.status.clone().unwrap_or_default();
+    let hash = Some(root.hash.clone()).filter(|hash| !hash.is_empty());
+    let same = before.hash == hash;
+    let since = before.since.as_ref().filter(|_| same).map_or(now, |since| since.0);
+    let conditions = roots::conditions(&root, since, now);
+    let generation = object.metadata.generation;
+    let known = before.conditions.clone().unwrap_or_default();
+    let conditions = conditions.into_iter().map(|one| {
+        let status = if one.is_true { "True" } else { "False" };
+        let was = known.iter().find(|known| known.type_ == one.kind && known.status == status);
+        Condition {
+            type_: one.kind.to_owned(),
+            status: status.to_owned(),
+            reason: one.reason.code().to_owned(),
+            message: one.message,
+            observed_generation: generation,
+            last_transition_time: was
+                .map_or_else(|| convert::time(now), |was| was.last_transition_time.clone()),
+        }
+    });
+    let status = TrustRootStatus {
+        observed_generation: generation,
+        hash,
+        expires: root.expires.map(|at| at.to_string()),
+        since: Some(convert::time(since)),
+        conditions: Some(conditions.collect()),
+    };
+    if status != before {
+        kubernetes::trust::root_status(&ctx.client, &namespace, &name, &status).await?;
+    }
+    let change = roots::changes_at(&root, now).and_then(|at| Duration::try_from(at.duration_since(now)).ok());
+    Ok(Action::requeue(change.map_or(AGAIN, |change| change.min(AGAIN))))
+}

@@ -1,0 +1,165 @@
+//! What is said of verification: a security check that said no, what only advises, what a person lifted, and what runs and is not
+//! verified any more.
+
+use crate::decide::{Course, Hold};
+use crate::gate::{Assessed, Layer, Verdict, Word};
+use crate::policy::Facts;
+use crate::reason::Reason;
+use crate::report::track::Line;
+use crate::text;
+
+/// The layers that are told in one line where they pass.
+const SHORT: usize = 60;
+
+impl Line<'_> {
+    /// The security check that refuses the candidate which is held.
+    pub(super) fn refusal(&self) -> Option<(&Assessed, Layer, &Verdict)> {
+        let Course::Hold(hold) = self.course else { return None };
+        let best = self.candidates.first()?;
+        let (layer, verdict) = best.blocking()?;
+        let says_no = matches!(verdict.word, Word::Fail | Word::Absent | Word::Unknown);
+        (says_no && layer.is_security() && verdict.reason == hold.reason).then_some((best, layer, verdict))
+    }
+
+    /// The sentence of a refusal, with the layer that refuses in the place of the tag, which the image names anyway.
+    pub(super) fn named_layer(&self, hold: &Hold, sentence: String) -> String {
+        let Some((candidate, layer, _)) = self.refusal() else { return sentence };
+        let subject = format!("{}: {} for ", hold.reason, candidate.tag);
+        let named = format!("{}: refused by the {} layer for ", hold.reason, layer.name().to_lowercase());
+        sentence.replacen(&subject, &named, 1)
+    }
+
+    /// What the papers of the running digest lack. Silence is not a lack.
+    pub(super) fn unverified(&self) -> Option<(&Assessed, &Verdict)> {
+        let running = self.running?;
+        let (_, verdict) = running.blocking()?;
+        matches!(verdict.word, Word::Fail | Word::Absent).then_some((running, verdict))
+    }
+
+    /// The sentence of what runs and is not verified any more.
+    pub(super) fn unverified_sentence(&self) -> Option<String> {
+        let (running, verdict) = self.unverified()?;
+        let reason = Reason::RunningImageNoLongerVerified;
+        let short = running.digest.as_ref().map_or("", |digest| digest.short());
+        let workload = &self.track.workload;
+        let body = format!(
+            "{tag} for {}:{tag}@{short}: expected {}, observed {} ({}). Affected: {}/{}, {} of {} pods. Nothing is rolled back by this. {}",
+            self.track.repository,
+            verdict.expected,
+            verdict.observed,
+            verdict.reason,
+            workload.id.kind,
+            workload.id.name,
+            workload.available_replicas,
+            workload.replicas,
+            verdict.hint.replace("No pod was started. ", ""),
+            tag = running.tag,
+        );
+        Some(super::message(reason, &body))
+    }
+
+    /// Whether what runs is verified, as the end of a sentence.
+    pub(super) fn verified_word(&self) -> &'static str {
+        match (self.running, self.unverified()) {
+            (Some(_), Some(_)) => "; not verified any more",
+            (Some(running), None) if running.blocking().is_none() => "; still verified",
+            (Some(_) | None, None) | (None, Some(_)) => "",
+        }
+    }
+
+    /// A security check that said no: who said what, where it looked, what to do.
+    pub(super) fn refusal_lines(&self, facts: &Facts) -> Vec<String> {
+        let Some((candidate, layer, verdict)) = self.refusal() else { return Vec::new() };
+        let workload = &self.track.workload;
+        let mut lines = vec![format!(
+            "A security check said no; the application is not at fault and keeps running on {} ({} of {} pods).",
+            self.current_tag(),
+            workload.available_replicas,
+            workload.replicas
+        )];
+        let (told, passed): (Vec<_>, Vec<_>) = candidate
+            .verdicts
+            .iter()
+            .partition(|(_, verdict)| !verdict.passes() || SHORT < verdict.observed.len());
+        lines.extend(told.iter().take(6).map(|(layer, verdict)| told_line(*layer, verdict)));
+        let passed: Vec<String> = passed.iter().map(|(layer, _)| layer.name().to_lowercase()).collect();
+        if !passed.is_empty() {
+            lines.push(format!("Passed: {}.", passed.join(", ")));
+        }
+        if !candidate.looked_in.is_empty() {
+            lines.push(format!("Looked in: {}.", candidate.looked_in));
+        }
+        lines.push(todo(facts, candidate, layer, verdict));
+        lines
+    }
+}
+
+/// `Signature: FAIL; 2 found: …`.
+fn told_line(layer: Layer, verdict: &Verdict) -> String {
+    let word = match verdict.word {
+        Word::Pass => "pass".to_owned(),
+        Word::Fail => "FAIL".to_owned(),
+        Word::Absent => "absent".to_owned(),
+        Word::Unknown => "unknown".to_owned(),
+        Word::Waiting(until) => format!("waits until {}", text::instant(until)),
+        Word::Skipped => "nothing to look at".to_owned(),
+    };
+    let observed =
+        if verdict.observed.is_empty() { String::new() } else { format!("; {}", verdict.observed) };
+    let lifted = verdict.lifted.as_ref().map_or(String::new(), |lifted| format!("; lifted by {lifted}"));
+    let advises = if verdict.lets_through()
+        && !verdict.passes()
+        && verdict.lifted.is_none()
+        && verdict.word != Word::Skipped
+    {
+        "; advisory"
+    } else {
+        ""
+    };
+    format!("{}: {word}{observed}{lifted}{advises}.", layer.name())
+}
+
+fn todo(facts: &Facts, candidate: &Assessed, layer: Layer, verdict: &Verdict) -> String {
+    let hint = verdict.hint.replace("No pod was started. ", "");
+    let hint = hint.trim_end_matches('.');
+    let name = &facts.policy.id.name;
+    let look = format!("seen by itself, or at once: kubectl rollforward check {name}");
+    let digest = candidate.digest.as_ref().map_or_else(String::new, ToString::to_string);
+    if layer == Layer::Reference || digest.is_empty() {
+        return format!("To do: {hint} ({look}).");
+    }
+    format!(
+        "To do: {hint} ({look}). In an emergency the security team may create a VerificationException (at most 72h) for {digest}, layer {}.",
+        layer.name()
+    )
+}
+
+/// What does not stop a candidate and is said all the same.
+pub(super) fn notes(candidate: &Assessed) -> String {
+    let lifted = candidate.verdicts.iter().filter_map(|(layer, verdict)| {
+        let lifted = verdict.lifted.as_ref()?;
+        Some(format!(" {} {} is lifted by {lifted}.", layer.name(), verdict.reason))
+    });
+    let advises = candidate.verdicts.iter().filter(|(_, verdict)| {
+        verdict.lifted.is_none()
+            && verdict.lets_through()
+            && !matches!(verdict.word, Word::Pass | Word::Skipped)
+    });
+    let advises = advises.map(|(_, verdict)| format!(" Advisory: {}, {}.", verdict.reason, verdict.observed));
+    lifted.chain(advises).collect()
+}
+
+/// What a layer says, as the status shows it.
+pub(super) fn layer_word(word: &str, verdict: &Verdict) -> String {
+    let said = match verdict.word {
+        Word::Pass | Word::Skipped => word.to_owned(),
+        Word::Fail | Word::Absent | Word::Unknown | Word::Waiting(_) => format!("{word} {}", verdict.reason),
+    };
+    match &verdict.lifted {
+        Some(lifted) => text::clean(&format!("{said} (lifted by {lifted})"), 200),
+        None if verdict.lets_through() && !matches!(verdict.word, Word::Pass | Word::Skipped) => {
+            format!("{said} (advisory)")
+        }
+        None => said,
+    }
+}

@@ -1,0 +1,635 @@
+//! Each field of a decision: a world in which everything is in order but for what this field asks. Without the field it moves, with it
+//! it does not, and the sentence says why.
+
+use std::collections::BTreeSet;
+
+use rollforward_core::evidence::{Answer, Attached, Budget, FaultKind, RuleAnswer, Shape};
+use rollforward_core::gate::{Layer, Word};
+use rollforward_core::reason::Reason;
+use rollforward_core::trust::{
+    AttestationRule, Binding, Decision, Demand, Exception, Listed, Means, Origin, Pattern, RootContent, Soak,
+    Unsigned,
+};
+
+use crate::build;
+use crate::papers::{
+    DEV, ISSUER, RELEASE, RULE, SLSA, World, attached, attested, decision, faulty, key, keyless, shape,
+    signed, signed_by_key, signed_for, signer, unreadable, with_claim, world,
+};
+
+/// Everything in order: signed by release.yml, logged, bound, with provenance and an SBOM.
+fn in_order(decisions: Vec<Decision>) -> World {
+    let mut world = world(decisions, None);
+    let bound = with_claim(signer(RELEASE), "sourceRepositoryRef", "refs/tags/v1.0.1");
+    world.attach(
+        "1.0.1",
+        attached(vec![
+            signed(bound.clone()),
+            attested(bound.clone(), SLSA, Some("refs/tags/v1.0.1"), Some(RuleAnswer::Holds)),
+            attested(bound, "https://spdx.dev/Document", None, None),
+        ]),
+    );
+    world
+}
+
+fn provenance() -> AttestationRule {
+    AttestationRule {
+        predicate_type: SLSA.to_owned(),
+        authorities: Vec::new(),
+        rule: Some(RULE.to_owned()),
+        required: true,
+    }
+}
+
+#[track_caller]
+fn holds(world: &World, starts: &str, says: &str) {
+    let decided = world.decided();
+    assert!(
+        decided.starts_with(starts) && decided.contains(says),
+        "expected {starts} … {says} in: {decided}"
+    );
+}
+
+#[test]
+fn with_everything_in_order_it_moves() {
+    let own = decision(vec![keyless("ci")]);
+    let world = in_order(vec![Decision { attestations: vec![provenance()], ..own }]);
+    assert_eq!(world.decided(), "move");
+    for (_, verdict) in world.candidate().verdicts {
+        assert_eq!(verdict.word, Word::Pass, "{verdict:?}");
+    }
+}
+
+#[test]
+fn an_unsigned_image_an_unknown_place_and_an_exhausted_budget_are_three_things() {
+    let mut world = in_order(vec![decision(vec![keyless("ci")])]);
+    world.attach("1.0.1", Answer::Absent);
+    holds(
+        &world,
+        "SignatureAbsent: expected authority ci (github",
+        "observed nothing attached to the digest. Sign",
+    );
+    world.attach("1.0.1", attached(vec![unreadable()]));
+    holds(&world, "SignatureAbsent", "no signature in referrers, .sig tag; 1 unreadable");
+    world.attach("1.0.1", build::unknown(Reason::RegistryRateLimited, "429 until 12:05"));
+    holds(&world, "SignatureUnknown", "observed 429 until 12:05. Nothing is concluded from silence");
+    let silent = |items| match attached(items) {
+        Answer::Found(found) => Answer::Found(Attached {
+            looked_in: vec![(
+                rollforward_core::evidence::Place::SignatureTag,
+                build::unknown(Reason::RegistryUnavailable, "connection refused"),
+            )],
+            ..found
+        }),
+        other => other,
+    };
+    world.attach("1.0.1", silent(Vec::new()));
+    holds(&world, "SignatureUnknown", "the .sig tag could not be read: connection refused");
+    world.attach("1.0.1", silent(vec![signed(signer(RELEASE))]));
+    assert_eq!(world.decided(), "move", "what is found is enough, whatever is silent");
+    for (budget, says) in [(Budget::Count, "number"), (Budget::Bytes, "size"), (Budget::Time, "time")] {
+        let Answer::Found(found) = attached(vec![faulty(FaultKind::Signature); 3]) else { panic!() };
+        world.attach("1.0.1", Answer::Found(Attached { n_left_out: 61, exhausted: Some(budget), ..found }));
+        let sentence = format!("none among the first 3; 61 more were not read (limit of {says})");
+        holds(&world, "EvidenceBudgetExhausted", &sentence);
+    }
+}
+
+#[test]
+fn issuer_subject_and_claims_each_refuse_alone() {
+    let narrowed = |change: fn(&mut Means)| {
+        let mut authority = keyless("ci");
+        change(&mut authority.means);
+        in_order(vec![decision(vec![authority])])
+    };
+    let world = narrowed(|means| {
+        let Means::Keyless { issuer, .. } = means else { panic!() };
+        *issuer = Pattern::Exact("https://accounts.google.com".to_owned());
+    });
+    holds(
+        &world,
+        "SignatureIdentityMismatch",
+        "3 found: 3 by github.com/acme/web/.github/workflows/release.yml",
+    );
+    let world = narrowed(|means| {
+        let Means::Keyless { issuer, .. } = means else { panic!() };
+        *issuer = Pattern::matching("https://token\\.actions").unwrap();
+    });
+    holds(&world, "SignatureIdentityMismatch", "");
+    let world = narrowed(|means| {
+        let Means::Keyless { subject, .. } = means else { panic!() };
+        *subject = Pattern::matching("release.yml").unwrap();
+    });
+    holds(
+        &world,
+        "SignatureIdentityMismatch",
+        "No pod was started. Sign it by ci, or correct VerificationPolicy acme.",
+    );
+    let world = narrowed(|means| {
+        let Means::Keyless { subject, .. } = means else { panic!() };
+        *subject = Pattern::Exact(format!("{RELEASE}x"));
+    });
+    holds(&world, "SignatureIdentityMismatch", "");
+    let world = narrowed(|means| {
+        let Means::Keyless { claims, .. } = means else { panic!() };
+        claims.insert("runnerEnvironment".to_owned(), "github-hosted".to_owned());
+    });
+    holds(&world, "SignatureClaimMismatch", "runnerEnvironment not named, not github-hosted");
+    let world = narrowed(|means| {
+        let Means::Keyless { claims, .. } = means else { panic!() };
+        claims.insert("sourceRepositoryRef".to_owned(), "refs/tags/v1.0.2".to_owned());
+    });
+    holds(&world, "RepositoryMismatch", "sourceRepositoryRef refs/tags/v1.0.1, not refs/tags/v1.0.2");
+    // `a|b` stays together under the anchors.
+    let either = Pattern::matching("a|b").unwrap();
+    assert!(either.matches("a") && either.matches("b") && !either.matches("ab") && !either.matches("xb"));
+    assert!(ISSUER.starts_with("https"));
+}
+
+#[test]
+fn a_root_that_is_missing_unreadable_or_expired_is_said_and_proves_nothing() {
+    let mut world = in_order(vec![decision(vec![keyless("ci")])]);
+    let mut root = world.facts.seen.roots.remove("public").unwrap();
+    holds(&world, "TrustRootMissing", "no TrustRoot public in the namespace. Create it");
+    root.content = RootContent::Unreadable { why: "ConfigMap roots does not exist".to_owned() };
+    world.facts.seen.roots.insert("public".to_owned(), root.clone());
+    holds(&world, "TrustRootMissing", "TrustRoot public cannot be used: ConfigMap roots does not exist");
+    root.content = RootContent::PublicGood;
+    root.expires = Some(build::at("2026-11-02T12:00:00Z"));
+    world.facts.seen.roots.insert("public".to_owned(), root.clone());
+    holds(&world, "TrustRootExpired", "TrustRoot public expired 2026-11-02 12:00Z. Give it a current");
+    root.expires = Some(build::at("2026-11-02T12:00:01Z"));
+    world.facts.seen.roots.insert("public".to_owned(), root);
+    assert_eq!(world.decided(), "move");
+    let mut authority = key("ci");
+    authority.means = Means::Unreadable { why: "ConfigMap keys has no entry ci.pub".to_owned() };
+    let world = in_order(vec![decision(vec![authority])]);
+    holds(&world, "AuthorityUnreadable", "the key of ci cannot be read: ConfigMap keys has no entry ci.pub");
+}
+
+#[test]
+fn each_kind_of_fault_has_a_code_of_its_own() {
+    let mut world = in_order(vec![decision(vec![keyless("ci")])]);
+    for (kind, code) in [
+        (FaultKind::Signature, "SignatureInvalid"),
+        (FaultKind::Certificate, "SignatureInvalid"),
+        (FaultKind::Malformed, "SignatureInvalid"),
+        (FaultKind::Subject, "SignatureSubjectMismatch"),
+        (FaultKind::Expired, "SigningTimeUntrusted"),
+        (FaultKind::Time, "SigningTimeUntrusted"),
+        (FaultKind::Log, "LogProofInvalid"),
+        (FaultKind::Unsupported, "SignatureUnsupported"),
+    ] {
+        world.attach("1.0.1", attached(vec![faulty(kind)]));
+        holds(&world, code, "1 found: the engine's words");
+    }
+}
+
+#[test]
+fn k_of_n_authorities_have_to_sign_and_one_identity_counts_once() {
+    let of =
+        |require: usize| Decision { require, ..decision(vec![key("ci"), key("security"), key("legal")]) };
+    let mut world = in_order(vec![of(2)]);
+    world.attach("1.0.1", attached(vec![signed_by_key("ci", false)]));
+    holds(
+        &world,
+        "SignaturesTooFew: expected 2 of the authorities ci, security, legal",
+        "1 of 2 (ci); no signature",
+    );
+    world.attach("1.0.1", attached(vec![signed_by_key("ci", false), signed_by_key("legal", false)]));
+    assert_eq!(world.decided(), "move");
+    let world = in_order(vec![of(4)]);
+    assert_ne!(world.decided(), "move");
+    // Two authorities that the same signature satisfies are one signer.
+    let twice = Decision { require: 2, ..decision(vec![keyless("ci"), keyless("release")]) };
+    let world = in_order(vec![twice]);
+    holds(&world, "SignaturesTooFew", "one identity that several of them mean (ci, release)");
+}
+
+#[test]
+fn a_log_is_wanted_of_keyless_signers_and_of_keys_only_where_somebody_asks() {
+    let keyed = |require_log: bool| {
+        let authority = rollforward_core::trust::Authority { require_log, ..key("ci") };
+        let mut world = in_order(vec![decision(vec![authority])]);
+        world.attach("1.0.1", attached(vec![signed_by_key("ci", false)]));
+        world
+    };
+    assert_eq!(keyed(false).decided(), "move");
+    holds(
+        &keyed(true),
+        "LogProofAbsent: expected the signature of ci in a transparency log",
+        "No pod was started",
+    );
+    let mut undated = signer(RELEASE);
+    (undated.in_log, undated.logged_at) = (false, None);
+    let mut world = in_order(vec![decision(vec![keyless("ci")])]);
+    world.attach("1.0.1", attached(vec![signed(undated.clone())]));
+    holds(&world, "LogProofAbsent", "no log and no timestamp authority");
+    undated.timestamped_at = Some(build::at("2026-11-02T09:00:00Z"));
+    world.attach("1.0.1", attached(vec![signed(undated.clone())]));
+    assert_eq!(world.decided(), "move", "a timestamp says as well when it was signed");
+    let logged = rollforward_core::trust::Authority { require_log: true, ..keyless("ci") };
+    let mut world = in_order(vec![decision(vec![logged])]);
+    world.attach("1.0.1", attached(vec![signed(undated)]));
+    holds(&world, "LogProofAbsent", "in a transparency log");
+    let mut own = decision(vec![keyless("ci")]);
+    own.layers.insert(Layer::Log, Demand::Advisory);
+    let mut world = in_order(vec![own]);
+    let mut undated = signer(RELEASE);
+    (undated.in_log, undated.logged_at) = (false, None);
+    world.attach("1.0.1", attached(vec![signed(undated)]));
+    assert_eq!(
+        (world.decided().as_str(), world.layer(Layer::Log)),
+        ("move", Some((Word::Fail, "LogProofAbsent")))
+    );
+}
+
+#[test]
+fn a_statement_must_be_there_of_its_type_signed_and_hold() {
+    let with = |rule: AttestationRule| {
+        in_order(vec![Decision { attestations: vec![rule], ..decision(vec![keyless("ci")]) }])
+    };
+    let good = || signed(signer(RELEASE));
+    let say = |answer: Option<RuleAnswer>| attested(signer(RELEASE), SLSA, None, answer);
+    let mut world = with(provenance());
+    world.attach("1.0.1", attached(vec![good()]));
+    holds(
+        &world,
+        "AttestationAbsent: expected a signed statement https://slsa.dev/provenance/v1",
+        "none of that type",
+    );
+    world.attach(
+        "1.0.1",
+        attached(vec![
+            good(),
+            attested(signer(RELEASE), "https://slsa.dev/provenance/v0.2", None, Some(RuleAnswer::Holds)),
+        ]),
+    );
+    holds(&world, "AttestationAbsent", "none of that type");
+    world.attach("1.0.1", attached(vec![good(), attested(signer(DEV), SLSA, None, Some(RuleAnswer::Holds))]));
+    holds(&world, "AttestationUntrusted", "1 of that type, none by an authority that may sign it");
+    let fails = RuleAnswer::Fails { observed: "runner_environment = self-hosted".to_owned() };
+    world.attach("1.0.1", attached(vec![good(), say(Some(fails.clone()))]));
+    holds(
+        &world,
+        "ProvenanceRuleFailed: expected https://slsa.dev/provenance/v1 to satisfy `predicate",
+        "observed runner_environment = self-hosted",
+    );
+    world.attach(
+        "1.0.1",
+        attached(vec![good(), say(Some(RuleAnswer::Error { why: "no such key".to_owned() }))]),
+    );
+    holds(&world, "RuleNotRun", "the rule cannot be run over it: no such key");
+    world.attach("1.0.1", attached(vec![good(), say(None)]));
+    holds(&world, "RuleNotRun", "the rule was not run over it");
+    world.attach("1.0.1", attached(vec![good(), say(Some(fails.clone())), say(Some(RuleAnswer::Holds))]));
+    assert_eq!(world.decided(), "move", "one that holds is enough");
+    world.attach("1.0.1", build::unknown(Reason::RegistryUnavailable, "connection refused"));
+    assert_ne!(world.decided(), "move");
+    let mut optional = with(AttestationRule { required: false, ..provenance() });
+    optional.attach("1.0.1", attached(vec![good(), say(Some(fails))]));
+    assert_eq!(optional.decided(), "move");
+    assert_eq!(optional.layer(Layer::Provenance), Some((Word::Fail, "ProvenanceRuleFailed")));
+    let other = AttestationRule { authorities: vec!["security".to_owned()], ..provenance() };
+    let own = Decision { attestations: vec![other], ..decision(vec![keyless("ci"), key("security")]) };
+    holds(&in_order(vec![own]), "AttestationUntrusted", "none by an authority that may sign it");
+    let scan = AttestationRule { predicate_type: "https://acme.test/scan".to_owned(), ..provenance() };
+    let mut world = with(scan);
+    let failed = RuleAnswer::Fails { observed: "critical = 1".to_owned() };
+    world.attach(
+        "1.0.1",
+        attached(vec![good(), attested(signer(RELEASE), "https://acme.test/scan", None, Some(failed))]),
+    );
+    holds(&world, "AttestationRuleFailed", "critical = 1");
+}
+
+#[test]
+fn an_sbom_is_told_unless_somebody_requires_it() {
+    let mut own = decision(vec![keyless("ci")]);
+    let bare =
+        || attached(vec![signed(with_claim(signer(RELEASE), "sourceRepositoryRef", "refs/tags/v1.0.1"))]);
+    let mut world = in_order(vec![own.clone()]);
+    world.attach("1.0.1", bare());
+    assert_eq!(
+        (world.decided().as_str(), world.layer(Layer::Sbom)),
+        ("move", Some((Word::Absent, "SbomAbsent")))
+    );
+    own.layers.insert(Layer::Sbom, Demand::Required);
+    let mut world = in_order(vec![own.clone()]);
+    assert_eq!(world.decided(), "move");
+    world.attach("1.0.1", bare());
+    holds(
+        &world,
+        "SbomAbsent: expected a signed list of what is in the image, observed none",
+        "cosign attest",
+    );
+    let foreign = attested(signer(DEV), "https://cyclonedx.org/bom", None, None);
+    let Answer::Found(mut found) = bare() else { panic!() };
+    found.items.push(foreign);
+    world.attach("1.0.1", Answer::Found(found));
+    holds(&world, "SbomAbsent", "observed none");
+    own.layers.insert(Layer::Sbom, Demand::Off);
+    assert_eq!(in_order(vec![own]).layer(Layer::Sbom), None);
+}
+
+#[test]
+fn the_version_that_was_signed_is_compared_with_the_tag() {
+    let signed_as = |binding: Binding, git_ref: Option<&str>| {
+        let mut world = in_order(vec![Decision { binding, ..decision(vec![keyless("ci")]) }]);
+        let own = signer(RELEASE);
+        let own = git_ref.map_or(own.clone(), |git_ref| with_claim(own, "sourceRepositoryRef", git_ref));
+        world.attach("1.0.1", attached(vec![signed(own)]));
+        world
+    };
+    let auto = |git_ref: &str| signed_as(Binding::Auto, Some(git_ref));
+    for good in [
+        "refs/tags/v1.0.1",
+        "refs/tags/1.0.1",
+        "refs/tags/web/v1.0.1",
+        "refs/tags/v1.0.1-alpine",
+        "refs/tags/v1.0",
+    ] {
+        assert_eq!(auto(good).layer(Layer::Binding), Some((Word::Pass, "VersionBound")), "{good}");
+    }
+    holds(
+        &auto("refs/tags/v1.0.0"),
+        "VersionMismatch: expected 1.0.1 to be signed as 1.0.1, observed certificate refs/tags/v1.0.0",
+        "No pod was started",
+    );
+    holds(&auto("refs/tags/v1.0.1-rc1"), "VersionMismatch", "");
+    holds(
+        &auto("refs/heads/feature"),
+        "BranchBuild",
+        "certificate refs/heads/feature. No pod was started. Build and sign the version from its tag.",
+    );
+    holds(&auto("refs/pull/12/merge"), "BranchBuild", "");
+    for silent in [Some("refs/heads/main"), Some("refs/tags/nightly"), None] {
+        let world = signed_as(Binding::Auto, silent);
+        assert_eq!(
+            (world.decided().as_str(), world.layer(Layer::Binding)),
+            ("move", Some((Word::Absent, "VersionUnbound")))
+        );
+    }
+    holds(
+        &signed_as(Binding::Required, None),
+        "VersionUnbound: expected a signed claim of the version",
+        "names no version",
+    );
+    holds(&signed_as(Binding::Required, Some("refs/heads/main")), "BranchBuild", "");
+    assert_eq!(signed_as(Binding::Off, Some("refs/tags/v1.0.0")).decided(), "move");
+    assert_eq!(signed_as(Binding::Off, None).layer(Layer::Binding), None);
+    // A signature of the release candidate beside the one of the release: one that agrees is enough.
+    let mut world = auto("refs/tags/v1.0.1");
+    let both = ["refs/tags/v1.0.1-rc1", "refs/tags/v1.0.1"]
+        .map(|at| signed(with_claim(signer(RELEASE), "sourceRepositoryRef", at)));
+    world.attach("1.0.1", attached(both.to_vec()));
+    assert_eq!(world.decided(), "move");
+}
+
+#[test]
+fn a_label_below_a_signature_counts_where_the_repository_has_that_version() {
+    let labelled = |version: &str| {
+        let mut world = in_order(vec![decision(vec![keyless("ci")])]);
+        world.attach("1.0.1", attached(vec![signed(signer(RELEASE))]));
+        let labels = [("version".to_owned(), version.to_owned())].into();
+        world.shape("1.0.1", Shape { labels, ..shape() });
+        world
+    };
+    holds(&labelled("1.0.0"), "VersionMismatch", "observed label 1.0.0");
+    assert_eq!(labelled("v1.0.1").layer(Layer::Binding), Some((Word::Pass, "VersionBound")));
+    assert_eq!(labelled("24.04").decided(), "move", "inherited from a base image");
+}
+
+#[test]
+fn the_repository_that_was_signed_is_compared_too() {
+    let mut world = in_order(vec![decision(vec![keyless("ci")])]);
+    world.attach("1.0.1", attached(vec![signed_for(signer(RELEASE), "ghcr.io/acme/api")]));
+    holds(
+        &world,
+        "RepositoryMismatch: expected a signature for ghcr.io/acme/web, observed one for ghcr.io/acme/api",
+        "copied here",
+    );
+    world.attach(
+        "1.0.1",
+        attached(vec![
+            signed_for(signer(RELEASE), "ghcr.io/acme/api"),
+            signed_for(signer(RELEASE), "ghcr.io/acme/web"),
+        ]),
+    );
+    assert_eq!(world.decided(), "move");
+}
+
+#[test]
+fn soak_is_shorter_for_what_is_signed_and_an_unsigned_one_never_waits_less() {
+    let with = |routine: Option<&str>, unsigned: Option<&str>, allow: bool, signed: bool| {
+        let soak = Soak { routine: routine.map(build::duration), unsigned: unsigned.map(build::duration) };
+        let own =
+            Decision { soak, unsigned: allow.then_some(Unsigned::Allow), ..decision(vec![keyless("ci")]) };
+        let mut world = in_order(vec![own]);
+        if !signed {
+            world.attach("1.0.1", Answer::Absent);
+        }
+        world.decided()
+    };
+    // Seen at 10:00; it is 12:00.
+    assert_eq!(with(Some("2h"), None, false, true), "move");
+    assert!(with(Some("3h"), None, false, true).starts_with("Soaking: expected 3h since first seen"));
+    assert!(with(None, None, false, true).starts_with("Soaking: expected 24h since first seen"));
+    assert!(with(None, None, true, false).starts_with("Soaking: expected 72h since first seen"));
+    assert_eq!(with(None, Some("1h"), true, false), "move");
+    assert_eq!(with(None, Some("1h"), true, true), "move");
+    assert!(with(Some("3h"), Some("1h"), true, false).starts_with("Soaking: expected 3h since first seen"));
+    assert!(with(Some("3h"), None, false, true).contains("create a VerificationException for layer Soak"));
+}
+
+#[test]
+fn all_decisions_count_and_a_policy_can_only_be_stricter() {
+    let allow = |origin: Origin| Decision {
+        unsigned: Some(Unsigned::Allow),
+        soak: Soak { routine: None, unsigned: Some(build::duration("0s")) },
+        ..Decision::new(origin)
+    };
+    let silent = Decision::new(Origin::VerificationPolicy("acme".to_owned()));
+    let mut unsigned = world(vec![silent.clone()], Some(allow(Origin::UpdatePolicy)));
+    holds(
+        &unsigned,
+        "NoAuthority: expected a signature, as VerificationPolicy acme denies unsigned images",
+        "write `unsigned: Allow` there",
+    );
+    unsigned.facts.seen.decisions = vec![allow(Origin::VerificationPolicy("acme".to_owned()))];
+    assert_eq!(unsigned.decided(), "move");
+    unsigned.facts.policy.trust =
+        Some(Decision { unsigned: Some(Unsigned::Deny), ..Decision::new(Origin::UpdatePolicy) });
+    holds(&unsigned, "NoAuthority", "this policy's verification denies unsigned images");
+    unsigned.facts.policy.trust = None;
+    unsigned
+        .facts
+        .seen
+        .decisions
+        .push(Decision { unsigned: Some(Unsigned::Deny), ..Decision::new(Origin::Floor) });
+    holds(&unsigned, "NoAuthority", "the operator's configuration denies unsigned images");
+    unsigned.facts.seen.decisions.clear();
+    holds(&unsigned, "NoTrustDecision", "neither signatures are demanded nor unsigned images allowed");
+    // What only makes others stricter is no decision.
+    let soak = Soak { routine: Some(build::duration("48h")), unsigned: None };
+    unsigned.facts.policy.trust = Some(Decision { soak, ..Decision::new(Origin::UpdatePolicy) });
+    holds(&unsigned, "NoTrustDecision", "");
+    // Another decision's authority does not stand for this one's.
+    let mut two = in_order(vec![decision(vec![keyless("ci")]), decision(vec![key("security")])]);
+    holds(&two, "SignatureAbsent: expected authority security (key)", "");
+    let Some(Answer::Found(found)) =
+        two.evidence.attached.get(&(build::repository(), build::digest("1.0.1"))).cloned()
+    else {
+        panic!()
+    };
+    let items = found.items.into_iter().chain([signed_by_key("security", true)]).collect();
+    two.attach("1.0.1", attached(items));
+    assert_eq!(two.decided(), "move");
+    // A decision about another repository does not count; one about this does.
+    let elsewhere = Decision { repositories: vec!["ghcr.io/other/*".to_owned()], ..silent };
+    let mut world =
+        in_order(vec![decision(vec![keyless("ci")]), Decision { deny: denied(), ..elsewhere.clone() }]);
+    assert_eq!(world.decided(), "move");
+    world.facts.seen.decisions[1].repositories = vec!["ghcr.io/acme/*".to_owned()];
+    holds(&world, "DigestDenied", "");
+}
+
+fn denied() -> Listed {
+    Listed { repositories: Vec::new(), digests: BTreeSet::from([build::digest("1.0.1")]) }
+}
+
+#[test]
+fn lists_deny_and_allow_by_repository_and_digest() {
+    let list = |repositories: &[&str], digests: &[&str]| Listed {
+        repositories: repositories.iter().map(|text| (*text).to_owned()).collect(),
+        digests: digests.iter().map(|content| build::digest(content)).collect(),
+    };
+    let with = |deny: Listed, allow: Listed| {
+        in_order(vec![Decision { deny, allow, ..decision(vec![keyless("ci")]) }])
+    };
+    let none = Listed::default;
+    holds(
+        &with(list(&["ghcr.io/acme/*"], &[]), none()),
+        "RepositoryDenied",
+        "ghcr.io/acme/web on the deny list (ghcr.io/acme/*)",
+    );
+    holds(&with(denied(), none()), "DigestDenied", "no exception lifts that");
+    holds(
+        &with(none(), list(&["quay.io/*"], &[])),
+        "RepositoryNotAllowed: expected a repository that VerificationPolicy acme allows (quay.io/*)",
+        "observed ghcr.io/acme/web",
+    );
+    holds(
+        &with(none(), list(&[], &["other"])),
+        "DigestNotAllowed: expected one of the 1 digests",
+        "Add sha256:",
+    );
+    assert_eq!(
+        with(list(&["quay.io/*"], &["other"]), list(&["ghcr.io/*"], &["1.0.0", "1.0.1"])).decided(),
+        "move"
+    );
+}
+
+#[test]
+fn an_exception_lifts_its_layers_for_its_digest_until_it_ends_and_never_the_deny_list() {
+    let exception = |layers: &[Layer], digest: &str, ends: &str| Exception {
+        name: "fix".to_owned(),
+        digest: build::digest(digest),
+        layers: layers.iter().copied().collect(),
+        ends: build::at(ends),
+        why: "an emergency".to_owned(),
+    };
+    let with = |exception: Exception, own: Decision| {
+        let mut world = world(vec![own], None);
+        world.attach("1.0.1", Answer::Absent);
+        world.facts.seen.exceptions = vec![exception];
+        world
+    };
+    let own = || decision(vec![keyless("ci")]);
+    let (later, layers) = ("2026-11-02T12:00:01Z", [Layer::Signature, Layer::Soak]);
+    let lifted = with(exception(&layers, "1.0.1", later), own());
+    assert_eq!(lifted.decided(), "move");
+    let said = lifted.candidate().verdicts.iter().find_map(|(_, verdict)| verdict.lifted.clone());
+    assert_eq!(said.as_deref(), Some("VerificationException fix until 2026-11-02 12:00Z"));
+    holds(&with(exception(&layers, "1.0.1", "2026-11-02T12:00:00Z"), own()), "SignatureAbsent", "");
+    holds(&with(exception(&layers, "1.0.2", later), own()), "SignatureAbsent", "");
+    holds(&with(exception(&[Layer::Soak], "1.0.1", later), own()), "SignatureAbsent", "");
+    holds(&with(exception(&[Layer::Signature], "1.0.1", later), own()), "Soaking", "");
+    let all = [Layer::Reference, Layer::Signature, Layer::Soak];
+    holds(
+        &with(exception(&all, "1.0.1", later), Decision { deny: denied(), ..own() }),
+        "DigestDenied",
+        "no exception",
+    );
+}
+
+#[test]
+fn drift_is_told_in_words_and_stops_only_where_somebody_asks() {
+    let mut own = decision(vec![keyless("ci")]);
+    let other = Shape {
+        user: String::new(),
+        entrypoint: vec!["/bin/sh".to_owned(), "-c".to_owned()],
+        ports: ["8080/tcp".to_owned(), "4444/tcp".to_owned()].into(),
+        volumes: ["/data".to_owned()].into(),
+        environment: ["PATH".to_owned(), "LD_PRELOAD".to_owned()].into(),
+        size_bytes: 100 << 20,
+        created: Some(build::at("2026-09-01T00:00:00Z")),
+        ..shape()
+    };
+    let mut world = in_order(vec![own.clone()]);
+    assert_eq!(world.layer(Layer::Drift), Some((Word::Pass, "NoDrift")));
+    world.shape("1.0.1", other.clone());
+    assert_eq!(
+        (world.decided().as_str(), world.layer(Layer::Drift)),
+        ("move", Some((Word::Fail, "ConfigDrift")))
+    );
+    own.layers.insert(Layer::Drift, Demand::Required);
+    world.facts.seen.decisions = vec![own.clone()];
+    holds(
+        &world,
+        "ConfigDrift: expected the shape of what runs, observed USER 1000 -> root; ENTRYPOINT /app -> /bin/sh -c; new port 4444/tcp; new volume /data; new environment LD_PRELOAD; size 50 MiB -> 100 MiB; created 2026-09-01 00:00Z",
+        "",
+    );
+    for same in [
+        Shape { user: "root".to_owned(), ..shape() },
+        Shape { command: vec!["serve".to_owned()], ..shape() },
+        Shape { size_bytes: 25 << 20, ..shape() },
+    ] {
+        world.shape("1.0.1", same);
+        holds(&world, "ConfigDrift", "");
+    }
+    world
+        .shape("1.0.1", Shape { layers: vec!["sha256:patched".to_owned()], size_bytes: 99 << 20, ..shape() });
+    assert_eq!(world.decided(), "move", "a patched base image is what is hoped for");
+    own.layers.insert(Layer::Drift, Demand::Off);
+    world.facts.seen.decisions = vec![own];
+    assert_eq!(world.layer(Layer::Drift), None);
+}
+
+#[test]
+fn the_trust_ledger_gates_only_on_request_and_then_only_adds_delay() {
+    let mut own = decision(vec![keyless("ci")]);
+    let world = in_order(vec![own.clone()]);
+    let score = world.candidate().score.unwrap();
+    assert_eq!(
+        score.line(),
+        "-40.0 dB, needed -45.0 (lower is safer): papers 5.0, meaning 3.0, shape 2.0, time 0.0"
+    );
+    assert_eq!(world.decided(), "move");
+    own.score_gates = true;
+    let mut gated = in_order(vec![own]);
+    holds(
+        &gated,
+        "TrustShort: expected -45.0 dB in the trust ledger, observed -40.0 dB, short by 5.0",
+        "time adds to it",
+    );
+    assert_eq!(
+        gated.candidate().passes_at(),
+        Some(build::at("2026-11-02T22:00:00Z")),
+        "12 h after it was seen"
+    );
+    gated.facts.now = build::at("2026-11-02T22:00:00Z");
+    assert_eq!(gated.decided(), "move");
+    gated.attach("1.0.1", Answer::Absent);
+    holds(&gated, "SignatureAbsent", "");
+}
