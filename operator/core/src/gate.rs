@@ -482,7 +482,7 @@ fn assess_track(
 }
 
 /// The names of the repository: the one that is asked, then the one that is written where that is a mirror.
-fn names(facts: &Facts, track: &Track) -> Vec<String> {
+pub(crate) fn names(facts: &Facts, track: &Track) -> Vec<String> {
     let mut names = vec![facts.asked(track).to_string(), track.repository.to_string()];
     names.dedup();
     names

@@ -18,6 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::current;
 use crate::decide::{Course, Decision};
+use crate::gate;
 use crate::image::{Digest, Repository, Tag};
 use crate::judge::signals::SignalVerdict;
 use crate::judge::{self, Blame, Cause, Judgement, Observation};
@@ -422,6 +423,14 @@ fn beginning(run: &Run, workload: &Workload, pods: i32) -> String {
     }
 }
 
+/// Somebody put the digest on a deny list while it was being rolled out.
+fn denied(facts: &Facts, run: &Run) -> Option<(Reason, String)> {
+    let track = facts.seen.tracks.iter().find(|track| track.key == run.track)?;
+    let repositories = gate::names(facts, track);
+    let verdict = gate::reference::denied(&Effective::of(facts, track), &repositories, &run.to_digest)?;
+    Some((verdict.reason, format!("{}; {}", verdict.observed, verdict.hint.trim_end_matches('.'))))
+}
+
 /// Why an open run has to end although nothing is wrong with the image.
 fn abort_cause(facts: &Facts, run: &Run) -> Option<(Reason, String)> {
     let policy = &facts.policy;
@@ -434,6 +443,9 @@ fn abort_cause(facts: &Facts, run: &Run) -> Option<(Reason, String)> {
     }
     if policy.suspend {
         return Some((Reason::Suspended, "the policy was suspended".to_owned()));
+    }
+    if let Some(denied) = denied(facts, run) {
+        return Some(denied);
     }
     if policy.generation == run.policy_generation {
         return None;

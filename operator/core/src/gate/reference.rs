@@ -2,9 +2,16 @@
 //! no exception lifts and no score outweighs.
 
 use crate::gate::{Subject, Verdict, Word};
+use crate::image::Digest;
 use crate::reason::Reason;
 use crate::select::glob_matches;
 use crate::trust::{Decision, Effective};
+
+/// The refusal of a digest by a list, where there is one: what ends an open run too.
+#[must_use]
+pub fn denied(effective: &Effective<'_>, repositories: &[String], digest: &Digest) -> Option<Verdict> {
+    effective.decisions.iter().find_map(|decision| refused(repositories, Some(digest), decision))
+}
 
 /// `None` where nobody keeps a list.
 pub fn judge(subject: &Subject<'_>, effective: &Effective<'_>) -> Option<Verdict> {
@@ -14,7 +21,7 @@ pub fn judge(subject: &Subject<'_>, effective: &Effective<'_>) -> Option<Verdict
     };
     let mut listed = effective.decisions.iter().filter(|decision| lists(decision)).peekable();
     listed.peek()?;
-    let refusal = listed.find_map(|decision| refused(subject, decision));
+    let refusal = listed.find_map(|decision| refused(subject.repositories, subject.digest, decision));
     Some(refusal.unwrap_or_else(|| {
         Verdict::new(
             Word::Pass,
@@ -25,13 +32,13 @@ pub fn judge(subject: &Subject<'_>, effective: &Effective<'_>) -> Option<Verdict
     }))
 }
 
-fn refused(subject: &Subject<'_>, decision: &Decision) -> Option<Verdict> {
+fn refused(repositories: &[String], digest: Option<&Digest>, decision: &Decision) -> Option<Verdict> {
     let named = |patterns: &[String]| {
-        let fits = |pattern: &&String| subject.repositories.iter().any(|name| glob_matches(pattern, name));
+        let fits = |pattern: &&String| repositories.iter().any(|name| glob_matches(pattern, name));
         patterns.iter().find(fits).cloned()
     };
     let origin = &decision.origin;
-    let repository = subject.repositories.first().map_or("", String::as_str);
+    let repository = repositories.first().map_or("", String::as_str);
     if let Some(pattern) = named(&decision.deny.repositories) {
         return Some(fail(
             Reason::RepositoryDenied,
@@ -48,7 +55,7 @@ fn refused(subject: &Subject<'_>, decision: &Decision) -> Option<Verdict> {
             format!("Add it to {origin}, or use an allowed one."),
         ));
     }
-    let digest = subject.digest?;
+    let digest = digest?;
     if decision.deny.digests.contains(digest) {
         return Some(fail(
             Reason::DigestDenied,

@@ -67,6 +67,14 @@ impl Line<'_> {
         }
     }
 
+    /// The trust ledger of the best candidate, where signatures are asked for.
+    pub(super) fn score_line(&self) -> Option<String> {
+        let best = self.candidates.first()?;
+        let asked = best.verdicts.iter().any(|(layer, _)| *layer == Layer::Signature);
+        let score = best.score.as_ref().filter(|_| asked && self.run.is_none())?;
+        Some(format!("Trust ledger of {}: {}.", best.tag, score.line()))
+    }
+
     /// A security check that said no: who said what, where it looked, what to do.
     pub(super) fn refusal_lines(&self, facts: &Facts) -> Vec<String> {
         let Some((candidate, layer, verdict)) = self.refusal() else { return Vec::new() };

@@ -27,7 +27,7 @@ pub struct Line<'a> {
     /// What the layers say of what runs.
     pub(super) running: Option<&'a Assessed>,
     running_tag: Option<&'a crate::image::Digest>,
-    run: Option<&'a RunPlan>,
+    pub(super) run: Option<&'a RunPlan>,
     last: Option<&'a Run>,
     /// A write that the apiserver refused.
     pub refused: Option<(Reason, String)>,
@@ -350,6 +350,7 @@ impl Line<'_> {
         lines.extend(self.unverified_sentence());
         lines.extend(self.human_line(facts));
         lines.push(self.runs_line());
+        lines.extend(self.score_line());
         lines.extend(self.label_line());
         lines.extend(self.rebuild_line());
         lines.extend(self.cost_line(plan));

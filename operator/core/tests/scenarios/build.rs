@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use rollforward_core::evidence::{Answer, Manifest, Platform, Unknown};
+use rollforward_core::evidence::{
+    Answer, Attached, Content, Item, Manifest, Place, Platform, Signer, Unknown, Verifier,
+};
 use rollforward_core::image::{Digest, ImageRef, Repository, Tag};
 use rollforward_core::ledger::Ledger;
 use rollforward_core::policy::{
@@ -17,7 +19,7 @@ use rollforward_core::reason::Reason;
 use rollforward_core::rollout::{OpenRun, Run};
 use rollforward_core::scan::Scan;
 use rollforward_core::select::{Level, Rule, TagFilter, VariantMode};
-use rollforward_core::trust::{Decision, Origin, Soak, Unsigned};
+use rollforward_core::trust::{Authority, Decision, Means, Origin, Soak, Unsigned};
 use rollforward_core::version::range::Range;
 use rollforward_core::workload::{
     Container, ContainerState, ContainerStatus, Deployment, IntOrPercent, Kind, LastWords, Pod, Restrictions,
@@ -106,6 +108,18 @@ pub fn policy() -> Policy {
     }
 }
 
+/// What a registry has attached to a digest that these signed, each with a key of their name.
+pub fn attached(signers: Option<&Vec<String>>) -> Answer<Attached> {
+    let item = |signer: &String| Item {
+        place: Place::Referrers,
+        content: Content::Signature { repository: None, annotations: BTreeMap::new() },
+        checks: [(Verifier::Key { pem: signer.clone() }, Ok(Signer::default()))].into(),
+    };
+    let items: Vec<Item> = signers.into_iter().flatten().map(item).collect();
+    let looked_in = vec![(Place::Referrers, Answer::Found(items.len()))];
+    Answer::Found(Attached { items, looked_in, n_left_out: 0, exhausted: None })
+}
+
 /// The short form: unsigned images, known for so long.
 pub fn unsigned(soak: SignedDuration) -> Decision {
     Decision {
@@ -133,6 +147,17 @@ pub fn settings() -> RolloutSettings {
 pub fn edit(policy: &mut Policy, field: &str, value: &str) {
     match field {
         "soak" => policy.trust = Some(unsigned(duration(value))),
+        "authority" => {
+            policy.trust = Some(Decision {
+                authorities: vec![Authority {
+                    name: value.to_owned(),
+                    means: Means::Key { pem: value.to_owned() },
+                    require_log: false,
+                }],
+                soak: Soak { routine: Some(SignedDuration::ZERO), unsigned: None },
+                ..Decision::new(Origin::UpdatePolicy)
+            });
+        }
         "trust" => policy.trust = (value != "none").then(|| unsigned(SignedDuration::ZERO)),
         "mode" => policy.mode = if value == "DryRun" { Mode::DryRun } else { Mode::Enforce },
         "suspend" => policy.suspend = value == "true",

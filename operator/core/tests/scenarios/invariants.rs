@@ -68,7 +68,13 @@ impl Watch {
             ];
             // A followed rebuild is of equal version: its digest is the new one.
             let runs = chosen.current.as_ref().and_then(|current| current.rebuilt_tag());
-            if runs == Some(tag) && facts.policy.rebuilds == Rebuilds::Follow {
+            let signed = facts.policy.trust.as_ref().is_some_and(|own| !own.authorities.is_empty());
+            let followed = match facts.policy.rebuilds {
+                Rebuilds::Follow => true,
+                Rebuilds::Auto => signed,
+                Rebuilds::Hold => false,
+            };
+            if runs == Some(tag) && followed {
                 let left = chosen.memory.abandoned.as_ref().filter(|left| left.tag == *tag);
                 let seen = &plan.decision.assessment.ledgers[&facts.seen.tracks[chosen.track].repository];
                 let first_seen = seen.first_seen(tag, digest).unwrap();

@@ -60,6 +60,11 @@ pub fn command(world: &mut World, line: &str) -> String {
                 world.registry.labels.insert(digest, (*version).to_owned());
             }
         }
+        ["sign", tag, authority] => {
+            if let Some(digest) = world.registry.tags.get(&build::tag(tag)).cloned() {
+                world.registry.signers.entry(digest).or_default().push((*authority).to_owned());
+            }
+        }
         ["retag", tag, from] => {
             let digest = world.registry.tags.get(&build::tag(from)).cloned();
             if let Some(digest) = digest {

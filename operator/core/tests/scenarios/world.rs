@@ -44,6 +44,8 @@ pub struct Registry {
     pub pushes: u32,
     /// The version label that each push of a tag carries.
     pub labels: BTreeMap<Digest, String>,
+    /// Who signed each digest, with a key of that name.
+    pub signers: BTreeMap<Digest, Vec<String>>,
 }
 
 impl Registry {
@@ -109,6 +111,7 @@ impl World {
                 behaviours: BTreeMap::new(),
                 pushes: 0,
                 labels: BTreeMap::new(),
+                signers: BTreeMap::new(),
             },
             deployments: Vec::new(),
             operator: Operator {
@@ -265,7 +268,11 @@ impl World {
                         evidence.manifests.insert((repository, digest), Answer::Found(manifest));
                     }
                     Need::Attached(repository, digest) => {
-                        evidence.attached.insert((repository, digest), Answer::Absent);
+                        let answer = match self.registry.door {
+                            Door::Down => build::unknown(Reason::RegistryUnavailable, "connection refused"),
+                            Door::Up | Door::Empty => build::attached(self.registry.signers.get(&digest)),
+                        };
+                        evidence.attached.insert((repository, digest), answer);
                     }
                     Need::Served(repository, digest) => {
                         evidence.served.insert((repository, digest), Answer::Found(()));

@@ -347,3 +347,21 @@ fn what_runs_is_verified_again_and_told_when_it_is_not_any_more_and_nothing_is_r
     assert!(!said(&world).contains("RunningImageNoLongerVerified"), "{}", said(&world));
     assert!(Tag::parse("1.0.0").is_ok() && matches!(unreadable().content, Content::Unreadable { .. }));
 }
+
+#[test]
+fn a_digest_that_is_denied_in_mid_rollout_ends_the_run() {
+    let mut world = world(vec![decision(vec![keyless("ci")])], None);
+    world.attach("1.0.1", attached(vec![signed(signer(RELEASE))]));
+    let plan = |world: &World| rollout::plan(&world.facts, decide(&world.facts, world.assessment()));
+    let run = plan(&world).opening.unwrap();
+    let workload = Some(world.facts.seen.tracks[0].workload.clone());
+    let open = rollforward_core::rollout::OpenRun { run, workload, revisions: Vec::new(), pods: Vec::new() };
+    world.facts.seen.open_runs = vec![open];
+    assert!(plan(&world).runs[0].after.intent.is_none());
+    let digests = [build::digest("1.0.1")].into();
+    world.facts.seen.decisions[0].deny = Listed { repositories: Vec::new(), digests };
+    let intent = plan(&world).runs[0].after.intent.clone();
+    let result = plan(&world).runs[0].after.result.clone();
+    let told = format!("{intent:?} {result:?}");
+    assert!(told.contains("DigestDenied") && told.contains("on the deny list"), "{told}");
+}
