@@ -12,6 +12,8 @@
 mod chart;
 #[path = "cluster/faults.rs"]
 mod faults;
+#[path = "cluster/kinds.rs"]
+mod kinds;
 #[path = "cluster/noise.rs"]
 mod noise;
 #[path = "cluster/surroundings.rs"]
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
     // The long ones first, or the others wait for them at the end.
     let trials = noise::trials()
         .into_iter()
+        .chain(kinds::trials())
         .chain(surroundings::trials())
         .chain(faults::trials())
         .chain(walk::trials())

@@ -12,6 +12,8 @@
 mod canary;
 #[path = "integration/kills.rs"]
 mod kills;
+#[path = "integration/kinds.rs"]
+mod kinds;
 #[path = "integration/masterminds.rs"]
 mod masterminds;
 #[path = "integration/registries.rs"]
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         .chain(canary::trials())
         .chain(kills::trials())
         .chain(signals::trials())
+        .chain(kinds::trials())
         .chain(masterminds::trials());
     harness::main(Options { nodes: 0 }, trials.collect())
 }

@@ -180,7 +180,7 @@ async fn layer_gone(cluster: Arc<Cluster>) -> anyhow::Result<()> {
 }
 
 /// Removes the layer of a manifest from the registry's storage.
-fn remove_layer(shop: &Shop, digest: &str) -> anyhow::Result<()> {
+pub(crate) fn remove_layer(shop: &Shop, digest: &str) -> anyhow::Result<()> {
     let manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(blob(shop, digest))?)?;
     let layer = manifest["layers"][0]["digest"].as_str().unwrap_or_default().to_owned();
     Ok(std::fs::remove_file(blob(shop, &layer))?)

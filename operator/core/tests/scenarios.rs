@@ -14,12 +14,16 @@
 
 #[path = "scenarios/build.rs"]
 mod build;
+#[path = "scenarios/cron.rs"]
+mod cron;
 #[path = "scenarios/invariants.rs"]
 mod invariants;
 #[path = "scenarios/kubelet.rs"]
 mod kubelet;
 #[path = "scenarios/native.rs"]
 mod native;
+#[path = "scenarios/ordinal.rs"]
+mod ordinal;
 #[path = "scenarios/property.rs"]
 mod property;
 #[path = "scenarios/script.rs"]

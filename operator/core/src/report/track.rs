@@ -251,7 +251,10 @@ impl Line<'_> {
         let pinned = |tag: &str, digest: Option<&crate::image::Digest>| {
             digest.map_or_else(|| tag.to_owned(), |digest| format!("{tag}@sha256:{}", digest.short()))
         };
-        let shown = self.run.filter(|run| run.phase != Phase::Succeeded).map(|run| &run.run);
+        let shown = self.run.map(|run| (run.phase, &run.run));
+        // What a CronJob ran once is what it runs, though the watch goes on.
+        let shown = shown.filter(|(phase, run)| *phase != Phase::Succeeded && !run.is_provisional());
+        let shown = shown.map(|(_, run)| run);
         let (tag, digest) = match shown {
             Some(run) => (run.from_tag.as_ref(), run.from_digest.as_ref()),
             None => (

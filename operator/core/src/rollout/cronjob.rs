@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::patch::Errand;
 use super::{
@@ -25,6 +25,9 @@ use crate::workload::{ContainerState, CronJob, Job, JobEnd, Pod, Termination, Wo
 
 /// How soon a run that has started is looked at again: a pod that cannot start wakes nobody.
 const RUN_STARTED: SignedDuration = SignedDuration::from_secs(5);
+
+/// The apiserver tells creation times in whole seconds.
+const CREATED_WITHIN: SignedDuration = SignedDuration::from_secs(1);
 
 /// Counts the runs that have ended since the last pass, each once.
 pub(super) fn count(track: &Track, ledgers: &mut BTreeMap<Repository, Ledger>) {
@@ -123,7 +126,12 @@ pub(super) fn watching(
         let intent = Intent { end: Reason::Aborted, reason, message, at: facts.now };
         return reverting(facts, run, workload, &intent);
     }
-    let (pods, judged, memory) = (split(open), judged(run), memory(run, ledgers));
+    let (mut pods, judged, memory) = (split(open), judged(run), memory(run, ledgers));
+    // A run of this digest that was ended after an earlier try says nothing of this one.
+    let since = run.status.started_at.unwrap_or(run.created_at).checked_sub(CREATED_WITHIN);
+    let since = since.unwrap_or(Timestamp::MIN);
+    let is_own = |job: &Job| since < job.created_at;
+    pods.new.retain(|pod| cron.jobs.iter().any(|job| job.name == pod.owner && is_own(job)));
     let image = |side: fn(&super::run::RunContainer) -> &String| run.containers.first().map(side);
     let tally = |image: Option<&String>| memory.tallies.iter().find(|tally| Some(&tally.image) == image);
     let (base, none) = (tally(image(|container| &container.from)), Tally::default());

@@ -22,8 +22,8 @@ use rollforward_core::select::{Level, Rule, TagFilter, VariantMode};
 use rollforward_core::trust::{Authority, Decision, Means, Origin, Soak, Unsigned};
 use rollforward_core::version::range::Range;
 use rollforward_core::workload::{
-    Container, ContainerState, ContainerStatus, Deployment, IntOrPercent, Kind, LastWords, Pod, Restrictions,
-    Revision, Shape, Strategy, Termination, Workload, WorkloadId,
+    Container, ContainerState, ContainerStatus, CronJob, Deployment, IntOrPercent, Kind, LastWords, Pod,
+    Restrictions, Revision, Shape, StatefulSet, Strategy, Termination, Workload, WorkloadId,
 };
 
 /// The repository of every scenario.
@@ -233,6 +233,22 @@ pub fn workload(name: &str, replicas: i32, image: &str) -> Workload {
             progress_deadline_seconds: 600,
         }),
     }
+}
+
+/// A StatefulSet at rest.
+pub fn stateful_set(name: &str, replicas: i32, image: &str, own: StatefulSet) -> Workload {
+    let mut workload = workload(name, replicas, image);
+    workload.id.kind = Kind::StatefulSet;
+    workload.shape = Shape::StatefulSet(own);
+    workload
+}
+
+/// A CronJob without a run.
+pub fn cron_job(name: &str, image: &str, is_suspended: bool) -> Workload {
+    let mut workload = workload(name, 0, image);
+    workload.id.kind = Kind::CronJob;
+    workload.shape = Shape::CronJob(CronJob { is_suspended, jobs: Vec::new() });
+    workload
 }
 
 /// What only a Deployment has, to be changed.

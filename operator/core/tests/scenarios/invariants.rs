@@ -13,8 +13,7 @@ use rollforward_core::policy::{Facts, Rebuilds};
 use rollforward_core::reason::Reason;
 use rollforward_core::report::{MAX_MESSAGE, MAX_WHY, Report};
 use rollforward_core::rollout::{Patch, Plan, Run, patch};
-
-use rollforward_core::rollout::run::DeploymentFields;
+use rollforward_core::workload::Shape;
 
 use crate::native::Deployment;
 
@@ -49,6 +48,17 @@ impl Watch {
             };
             let container = &run.containers[0];
             let is_held = deployment.image() == container.to && patch::is_held(run, &deployment.object);
+            if let Shape::StatefulSet(own) = &deployment.object.shape {
+                let ordinal = |name: &str| name.rsplit('-').next().and_then(|text| text.parse::<i32>().ok());
+                let mut below = deployment.pods.iter().filter(|pod| ordinal(&pod.name) < Some(own.partition));
+                let kept = below.all(|pod| pod.image != container.to);
+                assert!(
+                    !is_held || kept || self.excused.contains(&run.name),
+                    "no pod below the partition is replaced while it is held: {}",
+                    run.name
+                );
+                continue;
+            }
             let lost = deployment.removed.contains(&container.from);
             assert!(
                 !(is_held && lost) || self.excused.contains(&run.name),
@@ -142,8 +152,11 @@ impl Watch {
         for deployment in deployments {
             let (object, wanted) = (&deployment.object, &deployment.wanted);
             assert_eq!(object.annotated_run, None, "no annotation of ours without an open run");
-            let fields: DeploymentFields = deployment.own().clone().into();
-            assert_eq!(fields, *wanted, "the fields are as people wrote them when no run is open");
+            assert_eq!(
+                patch::fields(object),
+                *wanted,
+                "the fields are as people wrote them when no run is open"
+            );
         }
     }
 }

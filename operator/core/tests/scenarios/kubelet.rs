@@ -113,6 +113,11 @@ impl SimPod {
         }
     }
 
+    /// How a run of it ends; `None` where it does not.
+    pub fn exit_code(&self) -> Option<i32> {
+        crate::cron::exit_code(&self.behaviour)
+    }
+
     /// Whether it stays Ready for ever.
     pub fn is_good(&self) -> bool {
         matches!(self.behaviour, Behaviour::Good(_))
@@ -186,6 +191,7 @@ impl SimPod {
     /// As the apiserver shows it.
     pub fn shown(&self) -> Pod {
         let mut pod = build::pod(&self.name, &self.owner, &self.image, self.created_at);
+        pod.uid = format!("{}-{}", self.name, self.created_at);
         pod.node = Some(self.node.clone());
         pod.ready_since = self.ready_since;
         let container = &mut pod.containers[0];

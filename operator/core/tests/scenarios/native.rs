@@ -5,8 +5,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 use rollforward_core::image::Digest;
-use rollforward_core::rollout::run::DeploymentFields;
-use rollforward_core::workload::{self, IntOrPercent, Pod, Revision, Strategy, Workload};
+use rollforward_core::rollout::patch;
+use rollforward_core::rollout::run::Fields;
+use rollforward_core::workload::{self, IntOrPercent, Pod, Revision, Shape, Strategy, Workload};
 
 use crate::build;
 use crate::kubelet::{Behaviour, SimPod};
@@ -33,12 +34,12 @@ struct Set {
     annotation: Option<String>,
 }
 
-/// A Deployment with what hangs on it.
+/// A Deployment with what hangs on it; a StatefulSet too, whose controller is in `ordinal.rs`.
 #[derive(Debug, Clone)]
 pub struct Deployment {
     pub object: Workload,
     /// The fields as people wrote them: what has to be there when no run is open.
-    pub wanted: DeploymentFields,
+    pub wanted: Fields,
     /// The images that people wrote.
     pub by_hand: Vec<String>,
     /// Ready pods removed in the last step, by image.
@@ -47,16 +48,24 @@ pub struct Deployment {
     pub quota_full: bool,
     restarts: u32,
     sets: Vec<Set>,
-    pods: Vec<SimPod>,
+    pub pods: Vec<SimPod>,
+    /// A StatefulSet's current revision: what pods below the partition are made from.
+    pub current: Option<String>,
+    /// When a CronJob's next run is due.
+    pub next_run: Timestamp,
     named: u32,
 }
 
 impl Deployment {
     pub fn new(name: &str, replicas: i32, image: &str) -> Self {
-        let mut object = build::workload(name, replicas, image);
+        Self::of(build::workload(name, replicas, image), image)
+    }
+
+    /// A workload of any kind that nothing was made for yet.
+    pub fn of(mut object: Workload, image: &str) -> Self {
         (object.observed_generation, object.updated_replicas) = (0, 0);
         (object.total_replicas, object.available_replicas) = (0, 0);
-        let wanted = build::deployment(&mut object).clone().into();
+        let wanted = patch::fields(&object);
         Self {
             object,
             wanted,
@@ -66,12 +75,46 @@ impl Deployment {
             restarts: 0,
             sets: Vec::new(),
             pods: Vec::new(),
+            current: None,
+            next_run: Timestamp::MAX,
             named: 0,
         }
     }
 
     pub fn own(&self) -> &workload::Deployment {
         self.object.deployment().unwrap()
+    }
+
+    /// A StatefulSet's newest revision, made where the template is new.
+    pub fn revise(&mut self) -> String {
+        let template = self.template();
+        let latest = self.sets.iter().map(|set| set.revision).max().unwrap_or(0);
+        if let Some(set) = self.sets.iter_mut().find(|set| set.template == template) {
+            if set.revision < latest {
+                set.revision = latest + 1;
+            }
+            return set.name.clone();
+        }
+        let index = self.create();
+        let name = self.sets[index].name.clone();
+        self.current.get_or_insert(name.clone());
+        name
+    }
+
+    pub fn image_of(&self, set: &str) -> String {
+        self.sets.iter().find(|one| one.name == set).unwrap().template.image.clone()
+    }
+
+    pub fn remove(&mut self, pod: &str) {
+        let Some(index) = self.pods.iter().position(|one| one.name == pod) else { return };
+        let pod = self.pods.remove(index);
+        if pod.ready_since.is_some() {
+            self.removed.push(pod.image);
+        }
+    }
+
+    fn is_set(&self) -> bool {
+        matches!(self.object.shape, Shape::StatefulSet(_))
     }
 
     pub fn image(&self) -> &str {
@@ -84,10 +127,16 @@ impl Deployment {
     }
 
     pub fn pods(&self) -> Vec<Pod> {
+        if self.object.cron_job().is_some() {
+            return crate::cron::pods(self);
+        }
         self.pods.iter().map(SimPod::shown).collect()
     }
 
     pub fn revisions(&self) -> Vec<Revision> {
+        if self.object.cron_job().is_some() {
+            return crate::cron::revisions(self);
+        }
         let shown = |set: &Set| {
             let mut shown = build::revision(&set.name, set.revision, &set.template.image, set.replicas);
             let short = self.pods_of(set).count() < usize::try_from(set.replicas).unwrap_or(0);
@@ -127,7 +176,7 @@ impl Deployment {
     pub fn undo(&mut self, now: Timestamp) -> bool {
         let template = self.template();
         let before = self.sets.iter().filter(|set| set.template != template).max_by_key(|set| set.revision);
-        let Some(before) = before.filter(|_| !self.own().paused).cloned() else { return false };
+        let Some(before) = before.filter(|_| !self.object.is_paused()).cloned() else { return false };
         self.restarts = before.template.restarts;
         self.object.annotated_run = before.annotation;
         self.set_image(before.template.image, "kubectl-rollout", now);
@@ -150,6 +199,9 @@ impl Deployment {
 
     /// When something happens next by itself.
     pub fn next_event(&self, now: Timestamp) -> Option<Timestamp> {
+        if self.object.cron_job().is_some() {
+            return crate::cron::next_event(self, now);
+        }
         let available = self.sets.iter().flat_map(|set| {
             let ready_for = SignedDuration::from_secs(i64::from(set.min_ready_seconds));
             self.pods_of(set).filter_map(move |pod| Some(pod.ready_since? + ready_for))
@@ -159,11 +211,22 @@ impl Deployment {
 
     /// Lets kubelets and controllers work until nothing moves; tells whether anything changed.
     pub fn step(&mut self, now: Timestamp, pull: Pull<'_>) -> bool {
+        if self.object.cron_job().is_some() {
+            self.object.observed_generation = self.object.generation;
+            return crate::cron::step(self, now, pull);
+        }
         self.removed.clear();
         let before = (self.object.clone(), self.sets.len());
         let mut moved = false;
         for pod in &mut self.pods {
             moved |= pod.retry(pull, now) | pod.tick(now);
+        }
+        while self.is_set() && crate::ordinal::sync(self, now, pull) {
+            moved = true;
+        }
+        if self.is_set() {
+            self.status(now);
+            return moved || before != (self.object.clone(), self.sets.len());
         }
         for _ in 0..200 {
             let replicas =
@@ -271,7 +334,8 @@ impl Deployment {
         let template = self.template();
         let name = format!("{}-{revision}", self.object.id.name);
         let annotation = self.object.annotated_run.clone();
-        let (min_ready_seconds, desired) = (self.own().min_ready_seconds, self.object.replicas);
+        let min_ready_seconds = self.object.deployment().map_or(0, |own| own.min_ready_seconds);
+        let desired = self.object.replicas;
         let most = desired + self.surge();
         self.sets.push(Set {
             name,
@@ -288,7 +352,8 @@ impl Deployment {
 
     /// ResolveFenceposts: surge rounds up, unavailability down; both zero means one unavailable.
     fn fenceposts(&self) -> (i32, i32) {
-        let Strategy::RollingUpdate { max_surge, max_unavailable } = &self.own().strategy else {
+        let strategy = self.object.deployment().map(|own| &own.strategy);
+        let Some(Strategy::RollingUpdate { max_surge, max_unavailable }) = strategy else {
             return (0, 0);
         };
         let replicas = self.object.replicas;

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use rollforward_core::image::{ImageRef, Tag};
+use rollforward_core::rollout::run::Fields;
 use rollforward_core::text;
-use rollforward_core::workload::{Pod, Strategy};
+use rollforward_core::workload::{Pod, Shape, StatefulSet, Strategy};
 
 use crate::build;
 use crate::kubelet::Behaviour;
@@ -91,18 +92,42 @@ pub fn command(world: &mut World, line: &str) -> String {
                 deployment.quota_full = *state == "full";
             }
         }
-        ["deploy", name, replicas, tag] => {
-            if !world.registry.tags.contains_key(&build::tag(tag)) {
-                push(world, tag, &[]);
-            }
-            let image = format!("{}:{tag}", build::REPOSITORY);
-            world.deployments.push(Deployment::new(name, replicas.parse().unwrap(), &image));
-            world.operator.next_look = world.now;
-        }
+        ["deploy" | "deploy-set" | "deploy-cron", name, rest @ ..] => deploy(world, words[0], name, rest),
         [verb, name, rest @ ..] => return person(world, verb, name, rest),
         _ => panic!("unknown command: {line}"),
     }
     String::new()
+}
+
+/// `deploy web 4 1.0.0`, `deploy-set db 4 1.0.0 partition=1 Parallel`, `deploy-cron job 1.0.0 suspended`.
+fn deploy(world: &mut World, kind: &str, name: &str, words: &[&str]) {
+    let (replicas, tag, rest) = match (kind, words) {
+        ("deploy-cron", [tag, rest @ ..]) => (0, *tag, rest),
+        (_, [replicas, tag, rest @ ..]) => (replicas.parse().unwrap(), *tag, rest),
+        _ => panic!("{kind} {name} {words:?}"),
+    };
+    if !world.registry.tags.contains_key(&build::tag(tag)) {
+        push(world, tag, &[]);
+    }
+    let image = format!("{}:{tag}", build::REPOSITORY);
+    let mut deployment = match kind {
+        "deploy-set" => {
+            let partition = rest.iter().find_map(|word| word.strip_prefix("partition="));
+            let own = StatefulSet {
+                partition: partition.map_or(0, |text| text.parse().unwrap()),
+                on_delete: rest.contains(&"OnDelete"),
+                is_ordered: !rest.contains(&"Parallel"),
+            };
+            Deployment::of(build::stateful_set(name, replicas, &image, own), &image)
+        }
+        "deploy-cron" => Deployment::of(build::cron_job(name, &image, rest.contains(&"suspended")), &image),
+        _ => Deployment::new(name, replicas, &image),
+    };
+    if kind == "deploy-cron" {
+        deployment.next_run = world.now + build::duration("1h");
+    }
+    world.deployments.push(deployment);
+    world.operator.next_look = world.now;
 }
 
 fn policy(world: &mut World, fields: &[&str]) {
@@ -150,12 +175,20 @@ fn person(world: &mut World, verb: &str, name: &str, rest: &[&str]) -> String {
             deployment.object.replicas = replicas.parse().unwrap();
             deployment.change();
         }
+        ("delete-pod", [pod]) => deployment.remove(pod),
+        ("partition", [partition]) => {
+            let Shape::StatefulSet(own) = &mut deployment.object.shape else { panic!("{verb} {name}") };
+            own.partition = partition.parse().unwrap();
+            deployment.wanted = Fields::StatefulSet(own.partition);
+            deployment.change();
+        }
         ("empty-set", [set]) => deployment.empty_set(set),
         ("restart", []) => deployment.restart(),
-        ("pause" | "resume", []) => {
+        ("pause" | "resume", []) if deployment.object.deployment().is_some() => {
             build::deployment(&mut deployment.object).paused = verb == "pause";
             deployment.change();
         }
+        ("pause" | "resume" | "strategy", _) if deployment.object.deployment().is_none() => {}
         ("strategy", ["Recreate"]) => strategy(deployment, Strategy::Recreate),
         ("strategy", [surge, unavailable]) => {
             let (max_surge, max_unavailable) = (build::share(surge), build::share(unavailable));
@@ -168,8 +201,10 @@ fn person(world: &mut World, verb: &str, name: &str, rest: &[&str]) -> String {
 }
 
 fn strategy(deployment: &mut Deployment, strategy: Strategy) {
-    deployment.wanted.strategy = strategy.clone();
-    build::deployment(&mut deployment.object).strategy = strategy;
+    build::deployment(&mut deployment.object).strategy = strategy.clone();
+    if let Fields::Deployment(wanted) = &mut deployment.wanted {
+        wanted.strategy = strategy;
+    }
     deployment.change();
 }
 
@@ -213,6 +248,19 @@ fn show(world: &mut World) -> String {
 
 /// The pods by version: `web: 4 of 1.0.0 (4 Ready), 1 of 1.0.1 (0 Ready); maxSurge ...`.
 fn pods(deployment: &Deployment) -> String {
+    if let Some(cron) = deployment.object.cron_job() {
+        let template = ImageRef::parse(deployment.image()).unwrap();
+        let runs: Vec<String> = cron
+            .jobs
+            .iter()
+            .map(|job| {
+                let image = ImageRef::parse(&job.images[build::CONTAINER]).unwrap();
+                format!("{} {:?}", image.tag.as_ref().map_or("untagged", Tag::as_str), job.end)
+            })
+            .collect();
+        let tag = template.tag.as_ref().map_or("untagged", Tag::as_str);
+        return format!("Runs of {}: {}; template {tag}", deployment.object.id.name, runs.join(", "));
+    }
     let mut versions: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     for pod in deployment.pods() {
         let count = versions.entry(version(&pod)).or_default();
@@ -224,8 +272,17 @@ fn pods(deployment: &Deployment) -> String {
         .map(|(version, (pods, ready))| format!("{pods} of {version} ({ready} Ready)"))
         .collect();
     let object = &deployment.object;
-    let held =
-        if deployment.own().min_ready_seconds == deployment.wanted.min_ready_seconds { "" } else { ", held" };
+    let held = match (&object.shape, &deployment.wanted) {
+        (Shape::Deployment(own), Fields::Deployment(wanted))
+            if own.min_ready_seconds != wanted.min_ready_seconds =>
+        {
+            ", held".to_owned()
+        }
+        (Shape::StatefulSet(own), Fields::StatefulSet(wanted)) if own.partition != *wanted => {
+            format!(", held by partition {}", own.partition)
+        }
+        _ => String::new(),
+    };
     let all = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
     format!("Pods of {}: {all}; {} wanted{held}", object.id.name, object.replicas)
 }

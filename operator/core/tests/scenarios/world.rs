@@ -16,9 +16,9 @@ use rollforward_core::policy::{Facts, Mode, Policy, Track};
 use rollforward_core::reason::Reason;
 use rollforward_core::report::{self, ConditionKind, Event, Outcome, Report};
 use rollforward_core::rollout::patch::Annotation;
-use rollforward_core::rollout::{self, FieldWrite, OpenRun, Patch, Plan, Run, RunPlan};
+use rollforward_core::rollout::{self, Errand, FieldWrite, OpenRun, Patch, Plan, Run, RunPlan};
 use rollforward_core::scan::Scan;
-use rollforward_core::workload::{Strategy, Workload};
+use rollforward_core::workload::{Shape, Strategy, Workload};
 
 use crate::build;
 use crate::invariants::Watch;
@@ -358,8 +358,33 @@ impl World {
             self.watch.wrote(&plan.run, patch);
             self.record(name, "result", &plan.after)?;
         }
+        if let Some((errand, _, _)) = &plan.errand {
+            self.write("errand")?;
+            self.run_errand(&plan.run, errand);
+            self.record(name, "result", &plan.after)?;
+        }
         outcome.done.push(name.clone());
         Ok(())
+    }
+
+    /// The apiserver: a pod of another uid stays.
+    fn run_errand(&mut self, run: &Run, errand: &Errand) {
+        let Some(set) = self.deployments.iter_mut().find(|one| one.object.id == run.workload) else {
+            return;
+        };
+        let (name, uid) = match errand {
+            Errand::DeletePod { name, uid } => (name, uid),
+            Errand::EndJob { name, uid } => return crate::cron::end(set, name, uid),
+        };
+        let found = set.pods().into_iter().find(|pod| pod.name == *name && pod.uid == *uid);
+        if let Some(pod) = found {
+            assert!(pod.ready_since.is_none(), "only a pod that is not Ready is deleted: {name}");
+            assert_eq!(
+                pod.containers[0].image, run.containers[0].to,
+                "only a pod of the failed version: {name}"
+            );
+            set.remove(name);
+        }
     }
 
     fn record(&mut self, name: &str, kind: &str, status: &rollout::RunStatus) -> Result<(), Died> {
@@ -394,8 +419,9 @@ impl World {
         for field in &patch.fields {
             write_field(&mut object, field)?;
         }
-        let own = build::deployment(&mut object);
-        if own.progress_deadline_seconds <= own.min_ready_seconds {
+        let is_valid =
+            object.deployment().is_none_or(|own| own.min_ready_seconds < own.progress_deadline_seconds);
+        if !is_valid {
             let message = "spec.progressDeadlineSeconds: must be greater than minReadySeconds";
             return Err((Reason::WriteDenied, message.to_owned()));
         }
@@ -458,19 +484,21 @@ impl World {
 }
 
 fn write_field(object: &mut Workload, field: &FieldWrite) -> Result<(), (Reason, String)> {
-    let own = build::deployment(object);
-    match field {
-        FieldWrite::MinReadySeconds(seconds) => own.min_ready_seconds = *seconds,
-        FieldWrite::ProgressDeadlineSeconds(seconds) => own.progress_deadline_seconds = *seconds,
-        FieldWrite::RollingUpdate { .. } if own.strategy == Strategy::Recreate => {
+    match (&mut object.shape, field) {
+        (Shape::Deployment(own), FieldWrite::MinReadySeconds(seconds)) => own.min_ready_seconds = *seconds,
+        (Shape::Deployment(own), FieldWrite::ProgressDeadlineSeconds(seconds)) => {
+            own.progress_deadline_seconds = *seconds;
+        }
+        (Shape::Deployment(own), FieldWrite::RollingUpdate { .. }) if own.strategy == Strategy::Recreate => {
             let message = "spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'";
             return Err((Reason::WriteDenied, message.to_owned()));
         }
-        FieldWrite::RollingUpdate { max_surge, max_unavailable } => {
+        (Shape::Deployment(own), FieldWrite::RollingUpdate { max_surge, max_unavailable }) => {
             let (max_surge, max_unavailable) = (max_surge.clone(), max_unavailable.clone());
             own.strategy = Strategy::RollingUpdate { max_surge, max_unavailable };
         }
-        FieldWrite::Partition(_) | FieldWrite::DaemonRolling(_) => panic!("not of a Deployment: {field:?}"),
+        (Shape::StatefulSet(own), FieldWrite::Partition(partition)) => own.partition = *partition,
+        (shape, field) => panic!("{field:?} is not of {shape:?}"),
     }
     Ok(())
 }
