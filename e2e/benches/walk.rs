@@ -1,5 +1,8 @@
 //! The whole program, measured on a real node: reaction to a push, to a crash, and what idling costs.
 //!
+//! `cargo bench -p e2e --bench walk -- faults` lets each fault of the cluster trials happen alone on the machine instead, and
+//! ends with the table of their seconds.
+//!
 //! `cargo bench -p e2e --bench walk` prints one JSON object a line: name, unit, values, median. Times are wall-clock, seen
 //! from outside through the apiserver every 20 ms; memory is VmRSS of the operator's process.
 #![allow(
@@ -9,6 +12,11 @@
     missing_docs,
     reason = "a benchmark"
 )]
+
+#[path = "../tests/cluster/faults.rs"]
+mod faults;
+#[path = "../tests/cluster/surroundings.rs"]
+mod surroundings;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -49,6 +57,13 @@ async fn run() -> anyhow::Result<()> {
     e2e::operator::binary()?;
     let cluster = Arc::new(Cluster::start(Options { nodes: 1 }).await?);
     e2e::demo::install_kinds(&cluster)?;
+    if std::env::args().any(|argument| argument == "faults") {
+        for fault in faults::trials().into_iter().chain(surroundings::trials()) {
+            fault.run(Arc::clone(&cluster)).await?;
+        }
+        e2e::harness::tell_measured();
+        return Ok(());
+    }
     pushes(&cluster).await?;
     crashes(&cluster).await?;
     idle(&cluster).await

@@ -9,6 +9,7 @@
  *   --term N        ends with exit code N on SIGTERM; 0 without
  */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -49,6 +50,8 @@ static int reaches(const char *place) {
   struct timeval patience = {2, 0};
   setsockopt(out, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
   int reached = connect(out, (struct sockaddr *)&address, sizeof address) == 0;
+  /* A send timeout is told as a connection in progress. */
+  if (!reached && errno == EINPROGRESS) errno = ETIMEDOUT;
   if (!reached) fprintf(stderr, "connect %s: %m\n", place);
   close(out);
   return reached;

@@ -28,7 +28,7 @@ pub fn measured(row: Value) {
 }
 
 /// Prints the rows that faults and good releases measured; all of them go to the file that `ROLLFORWARD_MEASURED` names.
-fn tell_measured() {
+pub fn tell_measured() {
     let rows = std::mem::take(&mut *MEASURED.lock().expect("not poisoned"));
     if let Some(file) = std::env::var_os("ROLLFORWARD_MEASURED") {
         let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
@@ -58,6 +58,13 @@ fn tell_measured() {
             word("seconds_to_rollback"),
             row["old_pods_lost"]
         );
+    }
+}
+
+impl Named {
+    /// Runs it on a cluster that is there, beside no other.
+    pub async fn run(self, cluster: Arc<Cluster>) -> anyhow::Result<()> {
+        (self.body)(cluster).await
     }
 }
 

@@ -26,7 +26,10 @@ pub(crate) fn trials() -> Vec<Named> {
         trial("an image whose program is of another machine than it says is rolled back", lying_platform),
         trial("an image whose layer is gone when the node pulls it is named so", layer_gone),
         trial("a digest deleted from the registry before the node pulls it is named so", digest_gone),
-        trial("an image that writes where the root is read-only is rolled back", read_only_root),
+        trial(
+            "an image that writes where the root is read-only is told to be likely blocked by that",
+            read_only_root,
+        ),
     ]
 }
 
@@ -109,7 +112,7 @@ async fn named_user(cluster: Arc<Cluster>) -> anyhow::Result<()> {
         reason: "RunAsNonRoot",
         says: &[
             "the security layer refused it, not the application: ",
-            "image has non-numeric user (app), cannot verify user is non-root",
+            "numeric user (app), cannot verify user is non-root",
         ],
         ..Fault::new("named-user")
     };
@@ -212,11 +215,15 @@ async fn digest_gone(cluster: Arc<Cluster>) -> anyhow::Result<()> {
 }
 
 async fn read_only_root(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    // The last words of a program are read where the pod lets the kubelet keep them.
     let fault = Fault {
         new: Image::new("1.0.1").arguments(&["--write", "/cache"]),
-        container: "        securityContext: {readOnlyRootFilesystem: true}",
-        reason: "CrashExit",
-        says: &["exit code 1, on node-a"],
+        container: "        securityContext: {readOnlyRootFilesystem: true}\n        terminationMessagePolicy: FallbackToLogsOnError",
+        reason: "ReadOnlyRootBlocked",
+        says: &[
+            "exit code 1, \"open /cache: Read-only file system\", and the pod has readOnlyRootFilesystem: true",
+            "likely",
+        ],
         ..Fault::new("read-only-root")
     };
     fault.check(cluster).await

@@ -16,6 +16,10 @@ pub(crate) fn trials() -> Vec<Named> {
         trial("an image that starts slowly is waited for", slow_start),
         trial("a dependency that is away for a while costs one try, and the retry succeeds", dependency),
         trial("a node drained under canary and old pods costs time, not the run", drained),
+        trial(
+            "readiness that flickers, as that of the old pods does, is no failure where a quiet spell lasts the bake",
+            flaky,
+        ),
         trial("memory that ends old and new pods alike is no failure of the image", out_of_memory),
         trial("a canary's pod deleted and ended with 143 is replaced, and nothing is counted", graceful),
         trial("replicas tripled in mid-canary by the scale subresource are all moved", tripled),
@@ -141,6 +145,14 @@ async fn drained(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     ensure!(!pods.contains("node-b "), "{pods}");
     noise.ends_well(shop, 1).await?;
     cluster.kubectl(&["uncordon", "node-b"]).map(drop)
+}
+
+async fn flaky(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let flickers = ["--flaky", "6000", "4500"];
+    let (old, new) = (Image::new("1.0.0").arguments(&flickers), Image::new("1.0.1").arguments(&flickers));
+    // The probe fails three times in each pause: Ready comes and goes. A bake longer than any quiet spell is another matter:
+    // it is judged by the old pods' flapping once they are five minutes old (rows of core/tests/tables/judge.txt).
+    Noise { old, new, bake: "5s", deadline: "60s", ..Noise::new("flaky") }.goes_well(cluster).await
 }
 
 async fn out_of_memory(cluster: Arc<Cluster>) -> anyhow::Result<()> {

@@ -18,8 +18,11 @@ pub(crate) fn trials() -> Vec<Named> {
         trial("Pod Security enforced in mid-canary stops the next step and is named", pod_security),
         trial("a ValidatingAdmissionPolicy that denies the canary's pod is named with its words", denied),
         trial("a webhook that is down is not taken for a denial", webhook_down),
-        trial("a quota without room beside the old pods is named", quota),
-        trial("egress that the network drops beside a NetworkPolicy fails the new image alone", egress),
+        trial("a quota without room beside the old pods is named before anything is written", quota),
+        trial(
+            "egress that the network drops is told beside the NetworkPolicy that is likely to be why",
+            egress,
+        ),
         trial("a host port that the old pod holds leaves no room beside it, and that is named", host_port),
     ]
 }
@@ -94,10 +97,7 @@ async fn pod_security(cluster: Arc<Cluster>) -> anyhow::Result<()> {
         deadline: "15s",
         action: Action::RolledBack,
         reason: "PodSecurity",
-        says: &[
-            "the security layer refused it, not the application: ",
-            "violates PodSecurity \"restricted:latest\"",
-        ],
+        says: &["the security layer refused it, not the application: ", "is forbidden: violates "],
         ..Fault::new("pod-security-mid")
     };
     fault.check(cluster).await
@@ -213,7 +213,7 @@ async fn host_port(cluster: Arc<Cluster>) -> anyhow::Result<()> {
         deadline: "12s",
         action: Action::RolledBack,
         reason: "HostPortTaken",
-        says: &["expected a node to take the canary pod, observed ", "didn't have free ports"],
+        says: &["expected a node to take the canary pod, observed ", "1 node(s) didn't have fre"],
         ..Fault::new("host-port")
     };
     fault.check(cluster).await
@@ -231,8 +231,9 @@ async fn egress(cluster: Arc<Cluster>) -> anyhow::Result<()> {
             let policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: no-egress}\nspec: {podSelector: {matchLabels: {app: web}}, policyTypes: [Egress]}";
             shop.cluster.apply(&shop.namespace, policy).map(drop)
         }),
-        reason: "CrashExit",
-        says: &["exit code 1, on node-a"],
+        container: "        terminationMessagePolicy: FallbackToLogsOnError",
+        reason: "EgressBlocked",
+        says: &["Connection timed out\", and the pod has egress by NetworkPolicy no-egress", "likely"],
         ..Fault::new("egress")
     };
     fault.check(cluster).await?;
