@@ -10,6 +10,8 @@
 
 #[path = "integration/canary.rs"]
 mod canary;
+#[path = "integration/cosign.rs"]
+mod cosign;
 #[path = "integration/kills.rs"]
 mod kills;
 #[path = "integration/masterminds.rs"]
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         .chain(registries::trials())
         .chain(canary::trials())
         .chain(kills::trials())
-        .chain(masterminds::trials());
+        .chain(masterminds::trials())
+        .chain(cosign::trials());
     harness::main(Options { nodes: 0 }, trials.collect())
 }
