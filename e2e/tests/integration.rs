@@ -10,6 +10,8 @@
 
 #[path = "integration/canary.rs"]
 mod canary;
+#[path = "integration/cosign.rs"]
+mod cosign;
 #[path = "integration/kills.rs"]
 mod kills;
 #[path = "integration/kinds.rs"]
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         .chain(kills::trials())
         .chain(signals::trials())
         .chain(kinds::trials())
-        .chain(masterminds::trials());
+        .chain(masterminds::trials())
+        .chain(cosign::trials());
     harness::main(Options { nodes: 0 }, trials.collect())
 }

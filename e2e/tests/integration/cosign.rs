@@ -1,0 +1,112 @@
+//! What the real cosign signs into the real registry, judged by `rollforward verify`: both layouts, another key, an
+//! attestation, and nothing at all.
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use e2e::cluster::Cluster;
+use e2e::harness::{Named, trial};
+use e2e::image::Image;
+use serde_json::Value;
+
+pub(crate) fn trials() -> Vec<Named> {
+    vec![trial(
+        "what cosign signs with a key is verified in both layouts, and with another key refused",
+        signed,
+    )]
+}
+
+/// Without a log and without the public instance: nothing here is asked of the internet.
+const OFFLINE: [&str; 5] = [
+    "--use-signing-config=false",
+    "--tlog-upload=false",
+    "--allow-insecure-registry",
+    "--allow-http-registry",
+    "--yes",
+];
+
+fn cosign(cluster: &Cluster, folder: &Path, arguments: &[&str]) -> anyhow::Result<()> {
+    let program = cluster.parts.program("cosign");
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .env("COSIGN_PASSWORD", "")
+        .env("HOME", folder)
+        .output()
+        .context("cosign")?;
+    ensure!(output.status.success(), "cosign {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+fn verify(image: &str, key: &Path, more: &[&str]) -> anyhow::Result<Output> {
+    let key = key.to_str().context("a path")?;
+    let all = [&["verify", image, "--plain-http", "--key", key][..], more].concat();
+    Command::new(e2e::operator::binary()?)
+        .args(all)
+        .env("DOCKER_CONFIG", "/nonexistent")
+        .output()
+        .context("rollforward verify")
+}
+
+fn expect(output: &Output, code: i32, parts: &[&str]) -> anyhow::Result<()> {
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.code() == Some(code), "expected {code}, got {:?}: {said}", output.status.code());
+    for part in parts {
+        ensure!(said.contains(part), "expected {part:?} in: {said}");
+    }
+    Ok(())
+}
+
+async fn signed(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (ours, other) = (folder.path().join("ours"), folder.path().join("other"));
+    for folder in [&ours, &other] {
+        std::fs::create_dir(folder)?;
+        cosign(&cluster, folder, &["generate-key-pair"])?;
+    }
+    let (key, foreign) = (ours.join("cosign.pub"), other.join("cosign.pub"));
+    std::fs::write(
+        ours.join("provenance.json"),
+        r#"{"buildDefinition": {}, "runDetails": {"builder": {"id": "https://ci.acme.test"}}}"#,
+    )?;
+    let layouts = [
+        ("bundle", "--new-bundle-format=true", "fallback tag"),
+        ("legacy", "--new-bundle-format=false", ".sig tag"),
+    ];
+    for (name, format, place) in layouts {
+        let repository = format!("cosign/{name}");
+        let digest = cluster.pusher().push(&repository, "1.4.3", &Image::new(name)).await?;
+        let pinned = format!("{}/{repository}@{digest}", cluster.registry_host());
+        let image = format!("{}/{repository}:1.4.3", cluster.registry_host());
+        expect(&verify(&image, &key, &[])?, 1, &["SignatureAbsent: "])?;
+        let sign = [&["sign", "--key", "cosign.key", format][..], &OFFLINE[..], &[&pinned]].concat();
+        cosign(&cluster, &ours, &sign)?;
+        let held = format!("{place}: signature, by the key, in no log");
+        expect(&verify(&image, &key, &[])?, 0, &["Verified: ", &held])?;
+        expect(&verify(&image, &foreign, &[])?, 1, &["does not hold: not signed by this key"])?;
+        let about = [
+            "attest",
+            "--key",
+            "cosign.key",
+            format,
+            "--predicate",
+            "provenance.json",
+            "--type",
+            "slsaprovenance1",
+        ];
+        cosign(&cluster, &ours, &[&about[..], &OFFLINE[..], &[&pinned]].concat())?;
+        let output = verify(&image, &key, &["--output", "json"])?;
+        expect(&output, 0, &[])?;
+        let answer: Value = serde_json::from_slice(&output.stdout)?;
+        let found = answer["signatures"].as_array().context("signatures")?;
+        let attested = found
+            .iter()
+            .any(|one| one["kind"] == "attestation https://slsa.dev/provenance/v1" && one["holds"] == true);
+        ensure!(attested, "no attestation that holds: {answer:#}");
+        ensure!(answer["digest"] == digest.as_str(), "{answer:#}");
+    }
+    Ok(())
+}
