@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use rollforward_testkit::sigstore::MiniSigstore;
 
 use crate::cluster::{Cluster, Options};
 use crate::image::Image;
 use crate::operator::{self, Operator};
+use crate::sign;
 use crate::wait::{Seen, wait_until};
 
 /// What the demo is asked to do.
@@ -157,6 +159,7 @@ async fn steps(cluster: &Cluster, started: Instant, running: &mut Option<Operato
     cluster.kubectl(&["-n", NAMESPACE, "rollout", "undo", "deployment/web"])?;
     wait_column(cluster, "Blocked").await?;
     show(cluster)?;
+    signatures(cluster).await?;
     let explained = operator.command(&["explain", "web", "-n", NAMESPACE])?;
     say("`rollforward explain web` tells it all");
     println!("{}", String::from_utf8_lossy(&explained.stdout));
@@ -164,17 +167,46 @@ async fn steps(cluster: &Cluster, started: Instant, running: &mut Option<Operato
     Ok(())
 }
 
+/// The namespace begins to demand signatures: what is refused and why, and a signed version that goes on.
+async fn signatures(cluster: &Cluster) -> anyhow::Result<()> {
+    let sigstore = MiniSigstore::default();
+    let pusher = cluster.pusher();
+    // A build signs before it gives the version its name.
+    let signed = |tag: &'static str, content: &'static str, workflow: &'static str, git_ref: &'static str| {
+        let sigstore = &sigstore;
+        async move {
+            let digest = pusher.push("shop/web", "unreleased", &Image::new(content)).await?;
+            sign::sign(sigstore, pusher, ("shop/web", &digest), (workflow, git_ref)).await?;
+            pusher.push("shop/web", tag, &Image::new(content)).await
+        }
+    };
+    say("5. The security team demands a signature by release.yml; 1.0.5 is signed by nobody");
+    cluster.apply(NAMESPACE, &sign::trust(&sigstore))?;
+    pusher.push("shop/web", "1.0.5", &Image::new("1.0.5")).await?;
+    wait_reason(cluster, "SignatureAbsent").await?;
+    show(cluster)?;
+    say("   1.0.6 is signed, by another workflow");
+    signed("1.0.6", "1.0.6", "dev.yml", "refs/heads/main").await?;
+    wait_reason(cluster, "SignatureIdentityMismatch").await?;
+    show_reason(cluster)?;
+    say("   1.0.7 is an old release with a genuine signature, under a new name");
+    signed("1.0.7", "0.9.0", "release.yml", "refs/tags/v0.9.0").await?;
+    wait_reason(cluster, "VersionMismatch").await?;
+    show_reason(cluster)?;
+    say("   1.0.8 is signed as demanded: it rolls forward");
+    signed("1.0.8", "1.0.8", "release.yml", "refs/tags/v1.0.8").await?;
+    wait_image(cluster, ":1.0.8@sha256:").await?;
+    wait_column(cluster, "UpToDate").await?;
+    show(cluster)
+}
+
 /// Applies the custom resource definitions and waits until they are served.
 pub fn install_kinds(cluster: &Cluster) -> anyhow::Result<()> {
-    let folder = definitions();
-    for kind in ["updatepolicies", "updateruns", "imageledgers"] {
-        let file = folder.join(format!("{kind}.yaml"));
-        cluster.kubectl(&["apply", "--server-side", "-f", &file.display().to_string()])?;
-    }
-    let kinds =
-        ["updatepolicies", "updateruns", "imageledgers"].map(|kind| format!("crd/{kind}.rollforward.dev"));
-    let wait = ["wait", "--for=condition=Established", "--timeout=30s", &kinds[0], &kinds[1], &kinds[2]];
-    cluster.kubectl(&wait)?;
+    cluster.kubectl(&["apply", "--server-side", "-f", &definitions().display().to_string()])?;
+    let listed = cluster.kubectl(&["get", "crd", "-o", "name"])?;
+    let ours = listed.lines().filter(|name| name.ends_with(".rollforward.dev"));
+    let wait = ["wait", "--for=condition=Established", "--timeout=30s"];
+    cluster.kubectl(&wait.into_iter().chain(ours).collect::<Vec<_>>())?;
     Ok(())
 }
 
@@ -225,6 +257,25 @@ fn show(cluster: &Cluster) -> anyhow::Result<()> {
     let from = described.find("Status:").unwrap_or(0);
     println!("{}", &described[from..]);
     Ok(())
+}
+
+/// The sentence of the hold alone.
+fn show_reason(cluster: &Cluster) -> anyhow::Result<()> {
+    let path = "jsonpath={.status.conditions[?(@.type==\"Blocked\")].message}";
+    println!("{}", cluster.kubectl(&["-n", NAMESPACE, "get", "updatepolicy", "web", "-o", path])?);
+    Ok(())
+}
+
+async fn wait_reason(cluster: &Cluster, reason: &str) -> anyhow::Result<()> {
+    let path = "jsonpath={.status.conditions[?(@.type==\"Blocked\")].reason}";
+    wait_until(&format!("the reason {reason}"), Duration::from_secs(120), || async {
+        let seen = cluster.kubectl(&["-n", NAMESPACE, "get", "updatepolicy", "web", "-o", path])?;
+        Ok(if seen == reason { Seen::Yes(()) } else { Seen::NotYet(seen) })
+    })
+    .await
+    .with_context(|| {
+        cluster.kubectl(&["-n", NAMESPACE, "describe", "updatepolicy", "web"]).unwrap_or_default()
+    })
 }
 
 async fn wait_state(cluster: &Cluster, what: &str, holds: impl Fn(&str) -> bool) -> anyhow::Result<()> {

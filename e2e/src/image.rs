@@ -151,7 +151,8 @@ impl Pusher {
         Ok(())
     }
 
-    async fn blob(&self, repository: &str, content: &[u8]) -> anyhow::Result<()> {
+    /// Puts a blob that is not there yet.
+    pub async fn blob(&self, repository: &str, content: &[u8]) -> anyhow::Result<()> {
         let named = digest(content);
         let head = self.http.head(format!("{}/{repository}/blobs/{named}", self.base)).send().await?;
         if head.status().is_success() {

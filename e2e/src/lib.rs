@@ -23,5 +23,6 @@ pub mod operator;
 pub mod parts;
 pub mod prometheus;
 pub mod shop;
+pub mod sign;
 pub mod simulated;
 pub mod wait;

@@ -12,7 +12,7 @@ use rollforward_api::policy::UpdatePolicy;
 use serde_json::Value;
 
 use crate::cluster::Cluster;
-use crate::image::Image;
+use crate::image::{Image, Pusher};
 use crate::operator::Operator;
 use crate::wait::{Seen, wait_until};
 
@@ -88,6 +88,16 @@ impl Shop {
     /// The repository with its registry.
     pub fn full_repository(&self) -> String {
         format!("{}/{}", self.cluster.registry_host(), self.repository)
+    }
+
+    /// The repository without its registry.
+    pub fn repository(&self) -> &str {
+        &self.repository
+    }
+
+    /// Pushes to the sample registry.
+    pub fn pusher(&self) -> &Pusher {
+        self.cluster.pusher()
     }
 
     /// Pushes a version.

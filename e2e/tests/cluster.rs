@@ -18,6 +18,8 @@ mod kinds;
 mod noise;
 #[path = "cluster/surroundings.rs"]
 mod surroundings;
+#[path = "cluster/verify.rs"]
+mod verify;
 #[path = "cluster/walk.rs"]
 mod walk;
 
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         .chain(surroundings::trials())
         .chain(faults::trials())
         .chain(walk::trials())
-        .chain(chart::trials());
+        .chain(chart::trials())
+        .chain(verify::trials());
     harness::main(Options { nodes: 2 }, trials.collect())
 }

@@ -214,6 +214,16 @@ impl MiniSigstore {
         .to_string()
     }
 
+    /// The bundle of a workflow of a repository, as `release.yml` at `refs/tags/v1.4.3` signs a digest.
+    #[must_use]
+    pub fn by_workflow(&self, subject: &str, (source, workflow, git_ref): (&str, &str, &str)) -> Value {
+        let subject = Digest::parse(subject).unwrap();
+        let signer = format!("{source}/.github/workflows/{workflow}@{git_ref}");
+        let order = Order::signature(&subject);
+        let who = Who { subject: &signer, claims: vec![(12, source), (14, git_ref)], ..order.who.clone() };
+        self.bundle(&Order { who, ..order })
+    }
+
     /// A keyless bundle.
     #[must_use]
     pub fn bundle(&self, order: &Order<'_>) -> Value {
