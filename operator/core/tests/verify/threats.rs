@@ -355,7 +355,14 @@ fn a_digest_that_is_denied_in_mid_rollout_ends_the_run() {
     let plan = |world: &World| rollout::plan(&world.facts, decide(&world.facts, world.assessment()));
     let run = plan(&world).opening.unwrap();
     let workload = Some(world.facts.seen.tracks[0].workload.clone());
-    let open = rollforward_core::rollout::OpenRun { run, workload, revisions: Vec::new(), pods: Vec::new() };
+    let open = rollforward_core::rollout::OpenRun {
+        run,
+        workload,
+        revisions: Vec::new(),
+        pods: Vec::new(),
+        readings: Vec::new(),
+        unreadable: None,
+    };
     world.facts.seen.open_runs = vec![open];
     assert!(plan(&world).runs[0].after.intent.is_none());
     let digests = [build::digest("1.0.1")].into();
