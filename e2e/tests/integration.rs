@@ -8,12 +8,18 @@
     reason = "tests"
 )]
 
+#[path = "integration/approvals.rs"]
+mod approvals;
 #[path = "integration/canary.rs"]
 mod canary;
 #[path = "integration/kills.rs"]
 mod kills;
+#[path = "integration/levers.rs"]
+mod levers;
 #[path = "integration/masterminds.rs"]
 mod masterminds;
+#[path = "integration/owners.rs"]
+mod owners;
 #[path = "integration/registries.rs"]
 mod registries;
 #[path = "integration/schema.rs"]
@@ -36,6 +42,9 @@ fn main() -> ExitCode {
         .chain(canary::trials())
         .chain(kills::trials())
         .chain(signals::trials())
+        .chain(levers::trials())
+        .chain(approvals::trials())
+        .chain(owners::trials())
         .chain(masterminds::trials());
     harness::main(Options { nodes: 0 }, trials.collect())
 }
