@@ -136,7 +136,7 @@ mod tests {
     const BREAKER: Breaker = Breaker { failures: 3, window: SignedDuration::from_mins(15) };
 
     fn at(minute: i64) -> Timestamp {
-        Timestamp::from_second(minute * 60).unwrap()
+        Timestamp::from_second(minute.saturating_mul(60)).unwrap()
     }
 
     /// A row is `minute workload digest signature blame`.
