@@ -96,7 +96,7 @@ const SHOWN: usize = 4;
 pub fn frozen(facts: &Facts) -> Option<Hold> {
     let incident = facts.seen.incident.as_ref()?;
     Some(
-        Hold::new(Reason::EnvironmentIncident, Standing::Waits)
+        Hold::new(Reason::EnvironmentFailures, Standing::Waits)
             .expected("a cluster in which new pods do not fail by its own fault")
             .observed(incident.observed.clone())
             .hint(

@@ -241,7 +241,7 @@ reasons! {
         /// The digest is being tried on another workload and has not succeeded anywhere yet. Starts by itself when that run ends.
         FirstSuccessPending,
         /// Several runs failed of late by the environment's fault, or different images in the same way. Nothing starts until the time named.
-        EnvironmentIncident,
+        EnvironmentFailures,
         /// The image is kept in Git by Flux, Argo CD or the like, and would be put back. Make the change there that the sentence shows.
         ManagedByGitOps,
         /// The workload belongs to Argo Rollouts or Flagger. Change the image at the object that the sentence names.

@@ -73,12 +73,8 @@ pub(crate) async fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
     }
     let mut candidate = candidate(&client, &config);
     let leadership = candidate.as_ref().map_or_else(Leadership::alone, Candidate::leadership);
-    if let Some(candidate) = &mut candidate {
-        readiness.set(Ok(())); // it stands by: a rollout of the operator must not wait for the Lease
-        tokio::select! {
-            () = candidate.acquire() => {}
-            () = stop.clone() => return Ok(ExitCode::SUCCESS),
-        }
+    if !stood_by(&mut candidate, &readiness, &stop).await {
+        return Ok(ExitCode::SUCCESS);
     }
     let spaces: Vec<Option<String>> = match config.watch_namespaces.as_slice() {
         [] => vec![None],
@@ -136,6 +132,16 @@ fn candidate(client: &Client, config: &Config) -> Option<Candidate> {
         let identity = lease::identity(std::env::var("HOSTNAME").ok(), crate::clock::now());
         Candidate::new(client.clone(), &own_namespace(client, config), identity)
     })
+}
+
+/// Waits for the Lease, where there is an election; false where the operator is stopped meanwhile.
+async fn stood_by(candidate: &mut Option<Candidate>, readiness: &Readiness, stop: &Stop) -> bool {
+    let Some(candidate) = candidate else { return true };
+    readiness.set(Ok(())); // a rollout of the operator must not wait for the Lease
+    tokio::select! {
+        () = candidate.acquire() => true,
+        () = stop.clone() => false,
+    }
 }
 
 /// Waits until the Lease is lost; for ever where there is no election.

@@ -3,8 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use rollforward_api::run::{
-    Cause, Hold, Intent, LeverRecord, Originals, Outcome, PolicyRef, RollingUpdate, RunContainer, Settings, SignalStatus,
-    Strategy as ApiStrategy, Trigger, UpdateRun, UpdateRunSpec, UpdateRunStatus, WorkloadRef, Write,
+    Cause, Hold, Intent, LeverRecord, Originals, Outcome, PolicyRef, RollingUpdate, RunContainer, Settings,
+    SignalStatus, Strategy as ApiStrategy, Trigger, UpdateRun, UpdateRunSpec, UpdateRunStatus, WorkloadRef,
+    Write,
 };
 use rollforward_api::schema::IntOrShare;
 use rollforward_core::image::{Digest, Repository, Tag};
