@@ -55,7 +55,9 @@ pub async fn attach(
             "subject": {"mediaType": MANIFEST, "digest": subject, "size": 0},
         }))?;
         let named = digest(&manifest);
-        listed.push(json!({"mediaType": MANIFEST, "digest": named, "size": manifest.len(), "artifactType": BUNDLE}));
+        listed.push(
+            json!({"mediaType": MANIFEST, "digest": named, "size": manifest.len(), "artifactType": BUNDLE}),
+        );
         pusher.manifest(repository, &named, MANIFEST, manifest).await?;
     }
     let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": listed});

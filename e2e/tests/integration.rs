@@ -8,6 +8,8 @@
     reason = "tests"
 )]
 
+#[path = "integration/approvals.rs"]
+mod approvals;
 #[path = "integration/canary.rs"]
 mod canary;
 #[path = "integration/cosign.rs"]
@@ -16,8 +18,12 @@ mod cosign;
 mod kills;
 #[path = "integration/kinds.rs"]
 mod kinds;
+#[path = "integration/levers.rs"]
+mod levers;
 #[path = "integration/masterminds.rs"]
 mod masterminds;
+#[path = "integration/owners.rs"]
+mod owners;
 #[path = "integration/registries.rs"]
 mod registries;
 #[path = "integration/schema.rs"]
@@ -44,6 +50,9 @@ fn main() -> ExitCode {
         .chain(kills::trials())
         .chain(signals::trials())
         .chain(kinds::trials())
+        .chain(levers::trials())
+        .chain(approvals::trials())
+        .chain(owners::trials())
         .chain(masterminds::trials())
         .chain(cosign::trials());
     harness::main(Options { nodes: 0 }, trials.collect())

@@ -48,15 +48,18 @@ async fn signed(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     shop.wait_says("Blocked", "SignatureAbsent", &parts).await?;
 
     push_signed(&shop, &sigstore, ("1.0.2", Image::new("1.0.2")), ("dev.yml", "refs/heads/main")).await?;
-    let parts = ["refused by the signature layer for ", ":1.0.2@", "dev.yml@refs/heads/main", "No pod was started."];
+    let parts =
+        ["refused by the signature layer for ", ":1.0.2@", "dev.yml@refs/heads/main", "No pod was started."];
     shop.wait_says("Blocked", "SignatureIdentityMismatch", &parts).await?;
 
     // A genuine signature, of another version: the attack that a digest alone does not show.
-    push_signed(&shop, &sigstore, ("1.0.3", Image::new("0.9.0")), ("release.yml", "refs/tags/v0.9.0")).await?;
+    push_signed(&shop, &sigstore, ("1.0.3", Image::new("0.9.0")), ("release.yml", "refs/tags/v0.9.0"))
+        .await?;
     let parts = [":1.0.3@", "refs/tags/v0.9.0"];
     shop.wait_says("Blocked", "VersionMismatch", &parts).await?;
 
-    let good = push_signed(&shop, &sigstore, ("1.0.4", Image::new("1.0.4")), ("release.yml", "refs/tags/v1.0.4"));
+    let good =
+        push_signed(&shop, &sigstore, ("1.0.4", Image::new("1.0.4")), ("release.yml", "refs/tags/v1.0.4"));
     let good = good.await?;
     shop.wait_image(&format!(":1.0.4@{good}")).await?;
     shop.wait_condition("UpToDate", "True", "NewestRuns").await?;

@@ -98,6 +98,20 @@ pub struct Failure {
     pub retry_at: Option<Time>,
     /// Whether only a person lets it go on.
     pub quarantined: bool,
+    /// Who asked for the retry, where a person did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_by: Option<AskedBy>,
+}
+
+/// Who asked for something, and when.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AskedBy {
+    /// The person, by the apiserver's name for them.
+    #[schemars(schema_with = "schema::name_text")]
+    pub by: String,
+    /// When.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Time>,
 }
 
 /// What is remembered of a track.
@@ -121,6 +135,9 @@ pub struct WorkloadMemory {
     /// A manual rollback that is respected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub abandoned: Option<Abandoned>,
+    /// A version that somebody else keeps taking away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reapplied: Option<Reapplied>,
     /// The newest version in the rule's range.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest_inside: Option<Newest>,
@@ -166,6 +183,16 @@ pub struct Exit {
     pub by: String,
     /// How often.
     pub count: i32,
+}
+
+/// A version that somebody else keeps taking away.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reapplied {
+    /// Its tag.
+    #[schemars(schema_with = "schema::label_text")]
+    pub tag: String,
+    /// How often it was rolled out again.
+    pub times: i32,
 }
 
 /// A newest version, and since when this operator knows it as that.

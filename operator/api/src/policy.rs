@@ -48,6 +48,9 @@ pub struct UpdatePolicySpec {
     /// When to look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
+    /// Whether a run begins by itself. Without it: it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
     /// What to trust, in addition to every VerificationPolicy of the namespace that matches. Without any decision nothing moves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification: Option<Verification>,
@@ -358,6 +361,54 @@ pub struct Schedule {
     pub interval: Option<String>,
 }
 
+/// Whether a run begins by itself.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// `Automatic`, or `Manual`: each run waits for somebody's approval.
+    pub mode: ApprovalMode,
+}
+
+/// Whether a run begins by itself.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ApprovalMode {
+    /// It does.
+    Automatic,
+    /// It is recorded, and begins when somebody approved it: `kubectl rollforward approve RUN`.
+    Manual,
+    /// Written by a newer version of the schema.
+    #[serde(other)]
+    #[schemars(skip)]
+    Newer,
+}
+
+/// What follows when somebody else writes an older image than ours.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnExternalChange {
+    /// Respected: all versions up to the one they left are held, newer ones go on.
+    Hold,
+    /// For what applies an old tag on every run: the newer version is rolled out again, at most 3 times.
+    Reapply,
+    /// Written by a newer version of the schema.
+    #[serde(other)]
+    #[schemars(skip)]
+    Newer,
+}
+
+/// What follows a failure.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RollbackMode {
+    /// The old image and fields are restored.
+    Automatic,
+    /// The failed canary is kept and a person is asked.
+    Ask,
+    /// The failed canary is kept and reported; nothing is undone by itself.
+    Never,
+    /// Written by a newer version of the schema.
+    #[serde(other)]
+    #[schemars(skip)]
+    Newer,
+}
+
 /// How carefully to go.
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[x_kube(
@@ -386,6 +437,9 @@ pub struct Rollout {
     /// What happens where no canary fits beside the old pods (strategy Recreate, updateStrategy OnDelete). Without it: `Hold`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when_impossible: Option<WhenImpossible>,
+    /// What follows when somebody else writes an older image than ours. Without it: `Hold`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_external_change: Option<OnExternalChange>,
     /// When a failing digest is given up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<Quarantine>,
@@ -401,6 +455,10 @@ pub struct Rollout {
 #[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rollback {
+    /// `Automatic` restores the old image. `Ask` and `Never` keep the failed canary for a person, who aborts or promotes.
+    /// Without it: `Automatic`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<RollbackMode>,
     /// Whether the operator deletes the broken pods of a failed version that a StatefulSet's controller would wait for under
     /// `OrderedReady`; it needs the right `delete` on pods (`rights.deletePods` of the chart). Without it the command is told.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -29,7 +29,30 @@ use crate::schema::{self, IntOrShare};
     printcolumn = r#"{"name":"Result","type":"string","jsonPath":".status.result.reason"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
-#[x_kube(validation = Rule::new("self == oldSelf").message("the spec of an UpdateRun is the record of what was done and does not change"))]
+#[x_kube(
+    validation = Rule::new("self.policy == oldSelf.policy \
+         && self.workload == oldSelf.workload \
+         && self.track == oldSelf.track \
+         && self.repository == oldSelf.repository \
+         && self.containers == oldSelf.containers \
+         && self.toTag == oldSelf.toTag \
+         && self.toDigest == oldSelf.toDigest \
+         && self.attempt == oldSelf.attempt \
+         && self.trigger == oldSelf.trigger \
+         && self.originals == oldSelf.originals \
+         && self.hold == oldSelf.hold \
+         && self.rollout == oldSelf.rollout \
+         && self.canary == oldSelf.canary \
+         && has(self.fromTag) == has(oldSelf.fromTag) \
+         && (!has(self.fromTag) || self.fromTag == oldSelf.fromTag) \
+         && has(self.fromDigest) == has(oldSelf.fromDigest) \
+         && (!has(self.fromDigest) || self.fromDigest == oldSelf.fromDigest) \
+         && has(self.evidence) == has(oldSelf.evidence) \
+         && (!has(self.evidence) || self.evidence == oldSelf.evidence)")
+        .message("the spec of an UpdateRun is the record of what was done and does not change, but for its approval"),
+    validation = Rule::new("!has(oldSelf.approval) || (has(self.approval) && self.approval == oldSelf.approval)")
+        .message("an approval that was given stays as it is; to end the run: kubectl rollforward abort")
+)]
 #[serde(rename_all = "camelCase")]
 pub struct UpdateRunSpec {
     /// The policy that opened the run, as it was then.
@@ -76,6 +99,23 @@ pub struct UpdateRunSpec {
     pub rollout: Settings,
     /// False where no canary fits and the policy allows to go without.
     pub canary: bool,
+    /// Somebody's yes: the one part that a person writes, `kubectl rollforward approve`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<RunApproval>,
+}
+
+/// Somebody's yes to one run.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunApproval {
+    /// Who, by the apiserver's name for them.
+    #[schemars(length(min = 1, max = 253))]
+    pub by: String,
+    /// When.
+    pub at: Time,
+    /// Why, if they want to say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub comment: Option<String>,
 }
 
 fn evidence(_: &mut SchemaGenerator) -> Schema {
@@ -229,6 +269,14 @@ pub struct Settings {
     /// `RollBack` or `Hold`.
     #[schemars(schema_with = "schema::code_text")]
     pub on_deadline: String,
+    /// `Automatic` or `Manual`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::code_text")]
+    pub approval: Option<String>,
+    /// `Automatic`, `Ask` or `Never`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::code_text")]
+    pub rollback: Option<String>,
     /// After how many equal failures a digest is quarantined.
     pub quarantine_after_fails: i32,
     /// How long until a retry, seconds.
@@ -245,7 +293,7 @@ pub struct Settings {
 #[derive(JsonSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UpdateRunStatus {
-    /// `Preparing`, `Canary`, `Promoting`, `Succeeded`, `RolledBack` or `Aborted`.
+    /// `Preparing`, `AwaitingApproval`, `Canary`, `Promoting`, `Succeeded`, `RolledBack` or `Aborted`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::code_text")]
     pub phase: Option<String>,
@@ -282,6 +330,10 @@ pub struct UpdateRunStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 24))]
     pub writes: Option<Vec<Write>>,
+    /// What people did to it; at most 8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8))]
+    pub levers: Option<Vec<LeverRecord>>,
     /// How it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Outcome>,
@@ -304,6 +356,20 @@ pub struct SignalStatus {
     pub message: String,
     /// Since when it has said this.
     pub since: Time,
+}
+
+/// What a person did to a run.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LeverRecord {
+    /// `abort`, `promote` or `approve`.
+    #[schemars(schema_with = "schema::code_text")]
+    pub verb: String,
+    /// The person, by the apiserver's name for them.
+    #[schemars(schema_with = "schema::name_text")]
+    pub by: String,
+    /// When.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Time>,
 }
 
 /// The end that a run is on the way to.
@@ -345,6 +411,9 @@ pub struct Cause {
     /// Equal for equal failures.
     #[schemars(schema_with = "schema::line")]
     pub signature: String,
+    /// Whether the environment is to blame.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<bool>,
     /// Whose fault it is, image or environment, with what the old pods showed at the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::line")]

@@ -3,9 +3,12 @@
 //! Exit codes: 0 done, 1 could not be done (a sentence on standard error), 2 wrong usage; `verify` has its own. Every command that changes
 //! something says which object and field it wrote.
 
+mod approve;
 mod check;
 pub mod crds;
 mod explain;
+mod history;
+mod levers;
 mod release;
 mod resolve;
 mod restore;
@@ -49,7 +52,21 @@ enum Command {
     /// Asks the operator to look at a policy now.
     Check(check::Arguments),
     /// Lets a quarantined digest or a version that a person left go on.
-    Release(release::Arguments),
+    Release(levers::PolicyAndDigest),
+    /// Tries a failed or held digest once more, now; that it failed is remembered.
+    Retry(levers::PolicyAndDigest),
+    /// Pauses a policy, or everything: nothing starts, an open canary is held and watched.
+    Pause(levers::PolicyOrAll),
+    /// Ends a pause.
+    Resume(levers::PolicyOrAll),
+    /// Ends an open run: image and fields are restored, nothing is held against the digest.
+    Abort(levers::RunOrPolicy),
+    /// Skips what is left of the observation of an open run.
+    Promote(levers::RunOrPolicy),
+    /// Says yes to a run that waits for an approval, in your own name.
+    Approve(approve::Arguments),
+    /// Lists the runs of a policy: trigger, verdict, cause, duration, who.
+    History(history::Arguments),
     /// Restores every workload that a run still holds; for when the operator is gone.
     Restore(restore::Arguments),
     /// Prints the custom resource definitions, or the reference.
@@ -69,6 +86,13 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::VerifyBundle(arguments) => verify_bundle::run(&arguments),
         Command::Check(arguments) => check::run(arguments).await,
         Command::Release(arguments) => release::run(arguments).await,
+        Command::Retry(arguments) => levers::retry(arguments).await,
+        Command::Pause(arguments) => levers::pause(arguments).await,
+        Command::Resume(arguments) => levers::resume(arguments).await,
+        Command::Abort(arguments) => levers::abort(arguments).await,
+        Command::Promote(arguments) => levers::promote(arguments).await,
+        Command::Approve(arguments) => approve::run(arguments).await,
+        Command::History(arguments) => history::run(arguments).await,
         Command::Restore(arguments) => restore::run(arguments).await,
         Command::Crds(arguments) => crds::run(&arguments),
     }

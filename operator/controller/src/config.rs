@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
+use rollforward_core::breaker::Breaker;
 use rollforward_core::trust::Decision;
 use serde::Deserialize;
 use thiserror::Error;
@@ -57,6 +58,9 @@ struct File {
     log: Option<LogFile>,
     logs: Option<LogsFile>,
     watch_namespaces: Option<Vec<String>>,
+    namespace: Option<String>,
+    paused: Option<bool>,
+    leader_election: Option<bool>,
     registries: Option<registries::File>,
     prometheus: Option<PrometheusFile>,
     limits: Option<LimitsFile>,
@@ -88,6 +92,14 @@ struct PrometheusFile {
 struct LimitsFile {
     per_namespace: Option<usize>,
     cluster: Option<usize>,
+    breaker: Option<BreakerFile>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct BreakerFile {
+    failures: Option<usize>,
+    window: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -112,12 +124,20 @@ pub struct Config {
     pub last_words: bool,
     /// The namespaces to watch; all where empty.
     pub watch_namespaces: Vec<String>,
+    /// The operator's own namespace; without it the pod's, or the kubeconfig's.
+    pub namespace: Option<String>,
+    /// Whether nothing starts and no canary goes on.
+    pub paused: bool,
+    /// Whether the operator acts only while it holds the Lease.
+    pub leader_election: bool,
     /// How registries are spoken to.
     pub registries: registry::Settings,
     /// Open runs allowed in a namespace.
     pub per_namespace: usize,
     /// Open runs allowed in the cluster.
     pub cluster: usize,
+    /// When failures of the environment freeze starts.
+    pub breaker: Breaker,
     /// What a policy that says nothing gets.
     pub defaults: Defaults,
     /// What every namespace's images must show, in addition to its own decisions.
@@ -163,6 +183,7 @@ impl Config {
         let log = file.log.unwrap_or_default();
         let registries = file.registries.unwrap_or_default();
         let limits = file.limits.unwrap_or_default();
+        let breaker = limits.breaker.unwrap_or_default();
         let defaults = file.defaults.unwrap_or_default();
         let format = log.format.unwrap_or_else(|| "Json".to_owned());
         if !matches!(format.as_str(), "Json" | "Text") {
@@ -174,9 +195,16 @@ impl Config {
             log_level: log.level.unwrap_or_else(|| "info".to_owned()),
             last_words: file.logs.and_then(|logs| logs.last_words).unwrap_or(false),
             watch_namespaces: file.watch_namespaces.unwrap_or_default(),
+            namespace: file.namespace.filter(|name| !name.is_empty()),
+            paused: file.paused.unwrap_or(false),
+            leader_election: file.leader_election.unwrap_or(false),
             registries: registries.checked()?,
             per_namespace: positive("limits.perNamespace", limits.per_namespace, 2)?,
             cluster: positive("limits.cluster", limits.cluster, 20)?,
+            breaker: Breaker {
+                failures: positive("limits.breaker.failures", breaker.failures, 3)?,
+                window: duration("limits.breaker.window", breaker.window, "15m")?,
+            },
             defaults: Defaults {
                 prometheus: allowed(file.prometheus)?,
                 interval: duration("defaults.interval", defaults.interval, "5m")?,

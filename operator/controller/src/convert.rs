@@ -5,6 +5,7 @@
 
 mod analysis;
 pub mod ledger;
+pub mod levers;
 pub mod policy;
 pub mod run;
 pub mod selection;

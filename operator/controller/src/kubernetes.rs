@@ -5,8 +5,10 @@
 //! (`patch.rs`); Events go out by `events.rs`; pull secrets are read by name (`secrets.rs`), the end of a crashed
 //! program's log by `logs.rs`; what would stop new pods is asked by `preflight.rs`.
 
+pub mod brake;
 pub mod events;
 mod kinds;
+pub mod lease;
 pub mod logs;
 pub mod patch;
 pub mod preflight;

@@ -21,15 +21,19 @@ use kube::Client;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use rollforward_api::policy::UpdatePolicy;
+use rollforward_core::levers::Pause;
 use rollforward_core::policy::{Facts, Policy};
 use rollforward_core::{current, decide, report, rollout};
 use thiserror::Error;
+use tokio::sync::watch;
 
 use crate::clock;
 use crate::config::Config;
 use crate::convert;
 use crate::kubernetes::ApiError;
+use crate::kubernetes::brake::Brake;
 use crate::kubernetes::events::Events;
+use crate::kubernetes::lease::Leadership;
 use crate::prometheus::Meter;
 use crate::registry::Registry;
 use crate::scans::Scans;
@@ -66,14 +70,42 @@ pub struct Context {
     pub ledgers: ledgers::Ledgers,
     /// Policies and open runs, kept by their watches.
     pub stores: observe::Stores,
+    /// The brake for everything, kept by its watch.
+    pub brake: watch::Receiver<Brake>,
+    /// Whether this operator may write.
+    pub leadership: Leadership,
 }
 
-/// Why a pass ended early: only ever the apiserver's fault.
+impl Context {
+    /// Passes while this operator may write. Asked before every write to a workload or a record.
+    ///
+    /// # Errors
+    /// Where another operator may hold the Lease by now.
+    pub fn fence(&self) -> Result<(), Error> {
+        if self.leadership.acts() { Ok(()) } else { Err(Error::NotLeading) }
+    }
+
+    /// Whether everything, or this policy, is paused.
+    #[must_use]
+    pub fn paused(&self, object: &UpdatePolicy) -> Option<Pause> {
+        let brake = self.brake.borrow();
+        let text = match &*brake {
+            Brake::Pulled(text) => Some(text.as_str()),
+            Brake::Free | Brake::Unknown => None,
+        };
+        convert::levers::everywhere(self.config.paused, text).or_else(|| convert::levers::paused(object))
+    }
+}
+
+/// Why a pass ended early: the apiserver's fault, or another operator acts now.
 #[derive(Debug, Error)]
 pub enum Error {
     /// A request to the apiserver failed.
     #[error(transparent)]
     Api(#[from] ApiError),
+    /// Another operator may hold the Lease by now: nothing is written any more.
+    #[error("the Lease is not held any more")]
+    NotLeading,
 }
 
 /// One pass over one policy.
@@ -85,6 +117,7 @@ pub async fn reconcile(
     ctx: Arc<Context>,
 ) -> Result<Action, Error> {
     let now = clock::now(); // read once: a pass has one time
+    ctx.fence()?;
     ctx.metrics.passes.inc();
     ctx.metrics.open_runs.set(i64::try_from(ctx.stores.n_open_runs()).unwrap_or(i64::MAX));
     let object = match observe::whole(&ctx, &object).await? {
@@ -109,6 +142,8 @@ pub async fn reconcile(
         return Ok(Action::requeue(CROWDED)); // another pass took the last place: the next one sees it
     }
     let report = report::report(&facts, &plan, &outcome);
+    ctx.fence()?;
     publish::publish(&ctx, &object, &report, &facts).await?; // status, Events, metrics: all from one report
+    act::clear_asked(&ctx, &object).await?; // what a person asked once is done and told
     Ok(publish::apart(&report, &facts))
 }

@@ -9,8 +9,8 @@ use std::cmp::Ordering;
 use crate::decide::{Hold, Standing};
 use crate::evidence::Answer;
 use crate::image::{Digest, ImageRef, Tag};
-use crate::ledger::{Abandoned, Newest, RunMemory, WorkloadMemory};
-use crate::policy::{Facts, Policy, Rebuilds, Track};
+use crate::ledger::{Abandoned, Newest, Reapplied, RunMemory, WorkloadMemory};
+use crate::policy::{Facts, OnExternalChange, Policy, Rebuilds, Track};
 use crate::reason::Reason;
 use crate::rollout::{OpenRun, Run};
 use crate::select::{self, Order, Query, Rule, Shortlist};
@@ -193,6 +193,7 @@ fn remember(facts: &Facts, track: &Track, current: Option<&Current>) -> Workload
             completed,
             wrote: declared,
             abandoned: None,
+            reapplied: None,
             newest_inside: None,
             newest_outside: None,
             runs: RunMemory::default(),
@@ -269,7 +270,7 @@ fn moved_by_somebody(
         Some(Ordering::Less) => {
             let (by, at) =
                 track.workload.image_writer.clone().unwrap_or_else(|| ("somebody".to_owned(), facts.now));
-            memory.abandoned = Some(abandon(order, known.abandoned.as_ref(), completed, by, at));
+            went_back(facts, &mut memory, completed, by, at);
             memory.completed = Some(tag);
         }
         Some(Ordering::Greater) => {
@@ -284,6 +285,25 @@ fn moved_by_somebody(
         None => {}
     }
     memory
+}
+
+/// How often a version is rolled out again before the two who write it are told to agree.
+pub const MAX_REAPPLIED: u32 = 3;
+
+/// Somebody else went back from a version: held, or, where the policy says that a machine does so, rolled out again; not for
+/// ever, for that would be two writers who fight.
+pub fn went_back(facts: &Facts, memory: &mut WorkloadMemory, left: &Tag, by: String, at: jiff::Timestamp) {
+    let times = memory.reapplied.as_ref().filter(|known| known.tag == *left).map_or(0, |known| known.times);
+    let again = match facts.policy.on_external_change {
+        OnExternalChange::Hold => false,
+        OnExternalChange::Reapply => times < MAX_REAPPLIED,
+    };
+    if again {
+        memory.reapplied = Some(Reapplied { tag: left.clone(), times: times.saturating_add(1) });
+    } else {
+        let order = facts.policy.order();
+        memory.abandoned = Some(abandon(order, memory.abandoned.as_ref(), left, by, at));
+    }
 }
 
 /// The manual rollback to remember: the higher of the version left now and one left before.

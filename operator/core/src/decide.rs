@@ -5,9 +5,12 @@
 
 use jiff::Timestamp;
 
+use crate::breaker;
 use crate::current::{self, Choice, Chosen};
 use crate::gate::{Assessed, Assessment, Verdict, Word};
 use crate::image::{Digest, ImageRef, Tag};
+use crate::levers;
+use crate::ownership;
 use crate::policy::{Concurrency, Facts, Mode, Rebuilds, Track, WhenImpossible};
 use crate::reason::Reason;
 use crate::workload::{Kind, Revision, Shape, Strategy};
@@ -188,6 +191,9 @@ fn decide_at_rest(
                 .hint("Set it to false to go on."),
         );
     }
+    if let Some(hold) = levers::paused(facts) {
+        return Course::Hold(hold);
+    }
     let selection = match &chosen.choice {
         Choice::Blocked(hold) => return Course::Hold(hold.clone()),
         Choice::Candidates(selection) => selection,
@@ -234,6 +240,13 @@ fn rebuilt(facts: &Facts, chosen: &Chosen, named: Option<&Digest>) -> Option<Hol
 
 fn human_rollback(facts: &Facts, chosen: &Chosen, left: &crate::ledger::Abandoned) -> Hold {
     let runs = chosen.current.as_ref().and_then(|current| current.tag.as_ref());
+    let again = chosen.memory.reapplied.as_ref().filter(|again| again.tag == left.tag);
+    let fight = again.map_or_else(String::new, |again| {
+        format!(
+            "It was rolled out again {} times and taken away each time: two write this image, let one stop. ",
+            again.times
+        )
+    });
     Hold::new(Reason::HumanRollback, Standing::Blocked)
         .about(&left.tag, None)
         .expected(format!("{} to stay", left.tag))
@@ -244,7 +257,7 @@ fn human_rollback(facts: &Facts, chosen: &Chosen, left: &crate::ledger::Abandone
             crate::text::instant_seconds(left.at)
         ))
         .hint(format!(
-            "Respected: {} and everything below it is held. A newer version goes on by itself, or: kubectl rollforward release {}",
+            "{fight}Respected: {} and everything below it is held. A newer version goes on by itself, or: kubectl rollforward release {}",
             left.tag, facts.policy.id.name
         ))
 }
@@ -282,7 +295,11 @@ fn deferred(better: &Assessed, at: Timestamp, lesser: &Assessed) -> Hold {
 
 /// A candidate passed: may its run start now?
 fn start(facts: &Facts, track: &Track, tag: &Tag, digest: &Digest) -> Course {
-    let hold = match refusal(facts, track) {
+    if let Some(hold) = ownership::hold(track, tag, digest) {
+        return Course::Hold(hold);
+    }
+    let many = || breaker::frozen(facts).or_else(|| breaker::tried_elsewhere(facts, track, digest));
+    let hold = match refusal(facts, track).or_else(many) {
         Some(hold) => hold,
         None => match canary(facts, track) {
             Err(hold) => *hold,
@@ -397,7 +414,9 @@ fn rolling_hint(track: &Track) -> String {
     }
 }
 
-fn limit(concurrency: Concurrency) -> Option<Hold> {
+/// The hold of a start for which there is no place.
+#[must_use]
+pub fn limit(concurrency: Concurrency) -> Option<Hold> {
     let Concurrency { namespace_open, per_namespace, cluster_open, cluster } = concurrency;
     let runs = |open: usize| if open == 1 { "1 open run".to_owned() } else { format!("{open} open runs") };
     let observed = if per_namespace <= namespace_open {

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::image::{Digest, Repository, Tag};
+use crate::levers::Lever;
 use crate::reason::Reason;
 
 /// How many tags are remembered; the oldest go first.
@@ -47,6 +48,8 @@ pub struct Failure {
     pub retry_at: Option<Timestamp>,
     /// Whether only a person lets it go on.
     pub quarantined: bool,
+    /// Who asked for the retry, where a person did.
+    pub retry_by: Option<Lever>,
 }
 
 /// A version that a person went back from.
@@ -60,6 +63,15 @@ pub struct Abandoned {
     pub by: String,
 }
 
+/// A version that somebody else keeps taking away, and how often it was rolled out again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reapplied {
+    /// The version.
+    pub tag: Tag,
+    /// How often.
+    pub times: u32,
+}
+
 /// What is remembered of one track.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkloadMemory {
@@ -71,6 +83,8 @@ pub struct WorkloadMemory {
     pub wrote: Option<String>,
     /// A manual rollback that is respected.
     pub abandoned: Option<Abandoned>,
+    /// How often a version was rolled out again that somebody else keeps taking away.
+    pub reapplied: Option<Reapplied>,
     /// The newest version in the rule's range, and since when it is known here.
     pub newest_inside: Option<Newest>,
     /// The newest version that only the rule hides, and since when it is that.
@@ -246,6 +260,7 @@ impl Ledger {
                 since: now,
                 retry_at: (!quarantined).then_some(retry_at),
                 quarantined,
+                retry_by: None,
             },
         );
     }
@@ -276,8 +291,31 @@ impl Ledger {
                 self.failures.clear();
                 for memory in self.workloads.values_mut() {
                     memory.abandoned = None;
+                    memory.reapplied = None;
                 }
             }
+        }
+    }
+
+    /// Makes the retry of failed digests due now, as a person asked: of all, or of one. How often they failed stays known, so
+    /// that the next equal failure counts with those before. A version that a person left may be tried again as well.
+    pub fn retry(&mut self, digest: Option<&Digest>, by: &Lever, now: Timestamp) {
+        let asked = |one: &Digest| digest.is_none_or(|digest| digest == one);
+        for (_, failure) in self.failures.iter_mut().filter(|(one, _)| asked(one)) {
+            failure.retry_at = Some(now);
+            failure.quarantined = false;
+            failure.retry_by = Some(by.clone());
+        }
+        let named: Vec<&Tag> = self
+            .tags
+            .iter()
+            .filter(|(_, seen)| seen.last().is_some_and(|last| asked(&last.digest)))
+            .map(|(tag, _)| tag)
+            .collect();
+        for memory in self.workloads.values_mut() {
+            memory.reapplied = None;
+            memory.abandoned =
+                memory.abandoned.take().filter(|left| digest.is_some() && !named.contains(&&left.tag));
         }
     }
 

@@ -4,6 +4,8 @@
 //! decided goes out as a value. The walk, in order: `scan`, `select`, `gate`, `decide`, `rollout` (with `judge`), `report`.
 #![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::wildcard_enum_match_arm)]
 
+pub mod approval;
+pub mod breaker;
 pub mod current;
 pub mod decide;
 pub mod evidence;
@@ -11,6 +13,8 @@ pub mod gate;
 pub mod image;
 pub mod judge;
 pub mod ledger;
+pub mod levers;
+pub mod ownership;
 pub mod policy;
 pub mod preflight;
 pub mod reason;

@@ -7,9 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::breaker::Incident;
 use crate::evidence::{Answer, Platform, Questions};
-use crate::image::{ImageRef, Repository};
+use crate::image::{Digest, ImageRef, Repository};
 use crate::ledger::Ledger;
+use crate::levers::{Asked, Pause};
 use crate::preflight::Obstacle;
 use crate::rollout::{OpenRun, Run};
 use crate::scan::Scan;
@@ -116,6 +118,35 @@ pub struct Analysis {
     pub on_insufficient: OnInsufficientData,
 }
 
+/// Whether a run begins by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Approval {
+    /// It does.
+    Automatic,
+    /// It waits for somebody's approval.
+    Manual,
+}
+
+/// What follows when somebody else writes an older image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnExternalChange {
+    /// It is a person's rollback: all versions up to the one they left are held.
+    Hold,
+    /// It is a machine that writes an old tag again and again: the newer version is rolled out again, a few times.
+    Reapply,
+}
+
+/// What follows a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rollback {
+    /// The old image is restored by itself.
+    Automatic,
+    /// The failed canary is kept, and a person is asked: abort or promote.
+    Ask,
+    /// The failed canary is kept and reported; nothing is undone by itself.
+    Never,
+}
+
 /// How carefully to go. Frozen into the run when it starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RolloutSettings {
@@ -129,6 +160,10 @@ pub struct RolloutSettings {
     pub on_deadline: OnDeadline,
     /// What happens where no canary fits.
     pub when_impossible: WhenImpossible,
+    /// Whether a run begins by itself.
+    pub approval: Approval,
+    /// What follows a failure.
+    pub rollback: Rollback,
     /// After how many equal failures a digest is quarantined; deterministic causes at once.
     pub after_fails: u32,
     /// How long after a failure the one retry starts.
@@ -177,6 +212,8 @@ pub struct Policy {
     pub rebuilds: Rebuilds,
     /// Whether an older version may be chosen.
     pub allow_downgrade: bool,
+    /// What follows when somebody else writes an older image.
+    pub on_external_change: OnExternalChange,
     /// Whether an unknown current version may be replaced.
     pub adopt: bool,
     /// How often the registry is asked.
@@ -279,8 +316,18 @@ pub struct Seen {
     pub exceptions: Vec<Exception>,
     /// What would stop new pods, found just before a run was to be opened.
     pub obstacles: Vec<Obstacle>,
+    /// Digests that open runs of other policies try and that have not succeeded yet, with the run.
+    pub trying: BTreeMap<(Repository, Digest), String>,
+    /// Failures of late that are the environment's.
+    pub incident: Option<Incident>,
+    /// The newest run of each track that ended before it began: the next one needs another name.
+    pub unstarted: BTreeMap<String, String>,
     /// Limits on starts.
     pub concurrency: Concurrency,
+    /// Whether a person or the configuration paused the policy, or all of them.
+    pub paused: Option<Pause>,
+    /// What people asked of the memory; carried out on the ledgers before the pass began.
+    pub asked: Vec<Asked>,
     /// Whether the namespace is being deleted: then nothing is written to workloads.
     pub namespace_deleting: bool,
 }

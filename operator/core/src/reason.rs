@@ -234,8 +234,22 @@ reasons! {
         Deferred,
         /// `spec.suspend` is true. Set it to false to go on.
         Suspended,
+        /// A person paused the policy: nothing starts, an open canary stays held, is rolled back if it fails, and ends at its deadline. `kubectl rollforward resume` goes on.
+        Paused,
+        /// Every policy is paused: by a person (`kubectl rollforward resume --all` goes on), or by `paused: true` in the operator's configuration.
+        PausedByOperator,
         /// `mode: DryRun`: the update would start now, and nothing is written. Set `mode: Enforce` to go on.
         DryRun,
+        /// The run is recorded and waits for somebody's approval; the sentence says who may give it and how.
+        AwaitingApproval,
+        /// The digest is being tried on another workload and has not succeeded anywhere yet. Starts by itself when that run ends.
+        FirstSuccessPending,
+        /// Several runs failed of late by the environment's fault, or different images in the same way. Nothing starts until the time named.
+        EnvironmentFailures,
+        /// The image is kept in Git by Flux, Argo CD or the like, and would be put back. Make the change there that the sentence shows.
+        ManagedByGitOps,
+        /// The workload belongs to Argo Rollouts or Flagger. Change the image at the object that the sentence names.
+        ManagedByRollouts,
         /// As many runs are open as the operator's configuration allows. Starts by itself when one ends.
         ConcurrencyLimit,
         /// Another policy's run is open on this workload. Starts by itself when it ends.
@@ -274,14 +288,22 @@ reasons! {
         RolledBack,
         /// The digest is not tried again until a person releases it.
         DigestQuarantined,
-        /// The run was ended by a change of the policy; image and fields are restored. Nothing is held against the digest.
+        /// The run was ended by a person or by a change of the policy; image and fields are restored. Nothing is held against the digest.
         Aborted,
-        /// A newer version passed its gates before a run of this one had succeeded; the image went back, and the newer one follows. Nothing is held against the digest.
+        /// Another version passed its gates before a run of this one had succeeded, or had been approved; the image went back where it was written, and the other one follows. Nothing is held against the digest.
         Superseded,
         /// A broken pod of the failed version was deleted, as `rollout.rollback.deleteBrokenPods` allows: under `OrderedReady` the StatefulSet controller would wait for it for ever.
         BrokenPodDeleted,
         /// A Job of the failed version that could not start was ended by `activeDeadlineSeconds: 1`, so that the CronJob's next run starts. It stays as evidence.
         StuckJobEnded,
+        /// A person skipped what was left of the observation: `kubectl rollforward promote`. The run's record says who.
+        Promoted,
+        /// A person ended a pause: `kubectl rollforward resume`.
+        Resumed,
+        /// A person let go what was held: `kubectl rollforward release`.
+        Released,
+        /// A person asked for a failed digest to be tried now: `kubectl rollforward retry`. That it failed is remembered.
+        RetryAsked,
         /// A person changed the workload in the middle of the run. Only what we wrote and they left is restored.
         HumanEdit,
         /// The workload was deleted in the middle of the run.

@@ -182,7 +182,7 @@ pub fn report(facts: &Facts, plan: &Plan, outcome: &Outcome) -> Report {
         more_tracks: lines.len().saturating_sub(MAX_TRACKS),
         why: why.iter().map(|line| text::clean(line, 500)).collect(),
         head: head.map(|line| (line.track.key.clone(), line.track.workload.id.clone())),
-        events: events(plan, outcome),
+        events: asked(facts).chain(events(plan, outcome)).collect(),
         look_again: look_again(facts, plan, &lines, outcome),
     }
 }
@@ -324,6 +324,14 @@ fn stalled(facts: &Facts, lines: &[track::Line<'_>]) -> Option<Condition> {
     })?;
     let message = hold_sentence(facts, line.track, hold);
     Some(Condition { kind: ConditionKind::Stalled, is_true: true, reason: hold.reason, message })
+}
+
+/// What people asked of the policy, told once with who.
+fn asked(facts: &Facts) -> impl Iterator<Item = Event> + '_ {
+    facts.seen.asked.iter().map(|asked| {
+        let (reason, note) = asked.told();
+        Event { warning: false, reason, note: text::clean(&note, MAX_MESSAGE), workload: None }
+    })
 }
 
 fn events(plan: &Plan, outcome: &Outcome) -> Vec<Event> {

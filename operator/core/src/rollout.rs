@@ -16,14 +16,16 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::approval;
 use crate::current;
-use crate::decide::{Course, Decision};
+use crate::decide::{self, Course, Decision};
 use crate::gate;
 use crate::image::{Digest, Repository, Tag};
 use crate::judge::signals::SignalVerdict;
 use crate::judge::{self, Blame, Cause, Judgement, Observation};
-use crate::ledger::{Ledger, NewFailure};
-use crate::policy::{Facts, Mode, OnDeadline, Policy, Track};
+use crate::ledger::{Failure, Ledger, NewFailure};
+use crate::levers::{self, Lever, Verb};
+use crate::policy::{Facts, Mode, Policy, Track};
 use crate::reason::Reason;
 use crate::text;
 use crate::trust::Effective;
@@ -75,6 +77,8 @@ pub struct RunPlan {
 
 /// How long an open run waits for the next look when nothing else wakes it.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(1);
+/// How long a run that waits for a person waits for the next look: their approval is a change of the run, which wakes it.
+const UNSTARTED_AGAIN: SignedDuration = SignedDuration::from_mins(1);
 /// The most writes that a run's status keeps.
 const MAX_NOTES: usize = 16;
 
@@ -90,7 +94,10 @@ pub fn plan(facts: &Facts, decision: Decision) -> Plan {
         .seen
         .open_runs
         .iter()
-        .map(|open| plan_run(facts, open, superseded.contains(&open.run.track), &mut ledgers))
+        .map(|open| {
+            let is_superseded = superseded.contains(&open.run.track);
+            plan_run(facts, open, (&decision, is_superseded), &mut ledgers)
+        })
         .collect();
     let opening = decision.tracks.iter().zip(&decision.assessment.chosen).enumerate().find_map(
         |(index, (course, chosen))| match course {
@@ -200,7 +207,7 @@ fn open(
         })
         .collect();
     Some(Run {
-        name: run_name(&facts.policy, track, tag, digest),
+        name: run_name(facts, track, tag, digest),
         policy: facts.policy.id.clone(),
         policy_generation: facts.policy.generation,
         workload: track.workload.id.clone(),
@@ -214,11 +221,7 @@ fn open(
         to_digest: digest.clone(),
         attempt: failure.map_or(1, |failure| failure.fails.saturating_add(1).clamp(2, 100)),
         first_seen,
-        trigger: format!(
-            "tag {tag} first seen {}; all gates passed {}",
-            text::instant_seconds(first_seen),
-            text::instant_seconds(facts.now)
-        ),
+        trigger: trigger(facts, tag, first_seen, failure),
         evidence,
         canary: canary && hold != Hold::StatefulSet(Vec::new()),
         hold,
@@ -226,16 +229,30 @@ fn open(
         settings,
         created_at: facts.now,
         deleting: false,
+        levers: levers::RunLevers::default(),
         status: RunStatus::new(),
     })
 }
 
+/// What started a run, in words.
+fn trigger(facts: &Facts, tag: &Tag, first_seen: Timestamp, failure: Option<&Failure>) -> String {
+    let asked = failure.and_then(|failure| failure.retry_by.as_ref());
+    format!(
+        "tag {tag} first seen {}; all gates passed {}{}",
+        text::instant_seconds(first_seen),
+        text::instant_seconds(facts.now),
+        asked.map_or_else(String::new, |lever| format!("; retry asked by {lever}"))
+    )
+}
+
 /// A name that is the same for the same move of the same template under the same policy, so that two passes cannot open it
-/// twice. A run that was aborted before it wrote anything leaves the template as it was; the edit that aborted it does not
-/// leave the policy so, and the next run is another one.
-fn run_name(policy: &Policy, track: &Track, tag: &Tag, digest: &Digest) -> String {
+/// twice. A run that ended before it wrote anything leaves template and policy as they may have been: its own name makes the next
+/// one another.
+fn run_name(facts: &Facts, track: &Track, tag: &Tag, digest: &Digest) -> String {
+    let policy: &Policy = &facts.policy;
+    let before = facts.seen.unstarted.get(&track.key).map_or("", String::as_str);
     let seed = format!(
-        "{}/{}/{digest}/{}/{}",
+        "{}/{}/{digest}/{}/{}{before}",
         track.workload.id.uid, track.key, track.workload.generation, policy.generation
     );
     // FNV-1a, 64 bits: a short name, not a security boundary.
@@ -282,7 +299,7 @@ fn images(run: &Run, workload: &Workload) -> Images {
 fn plan_run(
     facts: &Facts,
     open: &OpenRun,
-    is_superseded: bool,
+    (decision, is_superseded): (&Decision, bool),
     ledgers: &mut BTreeMap<Repository, Ledger>,
 ) -> RunPlan {
     let run = &open.run;
@@ -301,6 +318,7 @@ fn plan_run(
     }
     let images = images(run, workload);
     let held = patch::restores(run, workload);
+    levers::remember_abort(facts, run, ledgers);
     match (&run.status.intent, images) {
         (Some(intent), Images::New) => reverting(facts, run, workload, intent),
         (Some(intent), Images::Old | Images::Neither) => {
@@ -314,15 +332,10 @@ fn plan_run(
             finish(facts, run, phase, intent.reason, intent.message.clone())
         }
         (None, Images::Old) if held.is_empty() && run.status.started_at.is_none() => {
-            let mut plan = preparing(facts, run, workload);
-            let baseline = judge::attribute::unhealthy(&open.pods, facts.now);
-            if let (Some(words), Some((_, what))) = (&baseline, plan.patch.as_mut()) {
-                what.push_str(&format!("; {}: {words}", Reason::BaselineUnhealthy));
-                plan.after.writes.pop();
-                plan.after.writes.push((facts.now, what.clone()));
-                plan.after.baseline = baseline;
+            match approval::overtaken(facts, decision, run).filter(|_| approval::awaited(run)) {
+                Some((reason, message)) => finish(facts, run, Phase::Aborted, reason, message),
+                None => first_write(facts, open, workload),
             }
-            plan
         }
         (None, Images::Old | Images::Neither) => human_edit(facts, run, workload, images, ledgers),
         // Our first patch holds fields and writes the image at once: this image is somebody else's.
@@ -369,11 +382,35 @@ fn errand(facts: &Facts, run: &Run, intent: &Intent, what: (Errand, Reason, Stri
     plan
 }
 
+/// The first write of a run; where the old pods are not well before it, the record says so.
+fn first_write(facts: &Facts, open: &OpenRun, workload: &Workload) -> RunPlan {
+    let mut plan = preparing(facts, &open.run, workload);
+    let baseline = judge::attribute::unhealthy(&open.pods, facts.now);
+    if let (Some(words), Some((_, what))) = (&baseline, plan.patch.as_mut()) {
+        what.push_str(&format!("; {}: {words}", Reason::BaselineUnhealthy));
+        plan.after.writes.pop();
+        plan.after.writes.push((facts.now, what.clone()));
+        plan.after.baseline = baseline;
+    }
+    plan
+}
+
 fn preparing(facts: &Facts, run: &Run, workload: &Workload) -> RunPlan {
     if let Some((reason, message)) = abort_cause(facts, run) {
         return finish(facts, run, Phase::Aborted, reason, message);
     }
-    if workload.generation != run.generation {
+    if facts.seen.paused.is_some() || approval::awaited(run) {
+        let waits = if approval::awaited(run) { Phase::AwaitingApproval } else { Phase::Preparing };
+        return wait_unstarted(run, waits);
+    }
+    if run.levers.approval.is_some() && decide::limit(facts.seen.concurrency).is_some() {
+        return wait_unstarted(run, Phase::AwaitingApproval);
+    }
+    // An approval may take days: the workload may have been scaled since, as long as what is saved of it still holds.
+    // The steps of a StatefulSet are ordinals: scaled, they are decided anew.
+    let is_deployment = matches!(run.hold, Hold::Deployment(_));
+    let as_saved = run.levers.approval.is_some() && is_deployment && patch::fields(workload) == run.originals;
+    if workload.generation != run.generation && !as_saved {
         let message = "the workload changed before anything was written; decided anew".to_owned();
         return finish(facts, run, Phase::Aborted, Reason::WriteConflict, message);
     }
@@ -388,7 +425,11 @@ fn preparing(facts: &Facts, run: &Run, workload: &Workload) -> RunPlan {
     let what = beginning(run, workload, pods);
     let phase = if run.canary { Phase::Canary } else { Phase::Promoting };
     let phase = if workload.cron_job().is_some() { Phase::Canary } else { phase };
-    let mut plan = write(facts, run, phase, patch::start(run, pods), what);
+    let first = Patch { generation: Some(workload.generation), ..patch::start(run, pods) };
+    let mut plan = write(facts, run, phase, first, what);
+    if let Some(lever) = &run.levers.approval {
+        levers::note(&mut plan.after.levers, Verb::Approve, lever);
+    }
     let deadline = facts.now.checked_add(run.settings.deadline).unwrap_or(Timestamp::MAX);
     plan.after.started_at = Some(facts.now);
     plan.after.deadline = Some(deadline);
@@ -444,8 +485,8 @@ fn abort_cause(facts: &Facts, run: &Run) -> Option<(Reason, String)> {
     if policy.suspend {
         return Some((Reason::Suspended, "the policy was suspended".to_owned()));
     }
-    if let Some(denied) = denied(facts, run) {
-        return Some(denied);
+    if let Some(ended) = denied(facts, run).or_else(|| levers::ends(facts, run)) {
+        return Some(ended);
     }
     if policy.generation == run.policy_generation {
         return None;
@@ -550,8 +591,11 @@ fn canary(
     let judgement = judge::judge(&Observation { signals, ..seen });
     let stable = judge::stable_health(&pods.old);
     let nothing_to_observe = workload.updatable() == 0;
+    let lever = levers::promotes(facts, run, &judgement);
     let mut plan = match &judgement {
+        _ if lever.is_some() => promoted(facts, run, workload, lever),
         Judgement::Fail(cause) => failed(facts, (run, workload), cause, ledgers),
+        Judgement::Pass { .. } if facts.seen.paused.is_some() => wait(facts, run, Phase::Canary),
         Judgement::Pass { .. } => passed(facts, run, workload, &judgement),
         Judgement::Waiting { .. } | Judgement::Unknown { .. } if nothing_to_observe => {
             passed(facts, run, workload, &judgement)
@@ -582,6 +626,18 @@ fn tell_signals(plan: &mut RunPlan, verdicts: Vec<SignalVerdict>) {
     if changed || plan.after != plan.run.status {
         plan.after.signals = verdicts;
     }
+}
+
+/// A person skips what is left of the observation; what the rest of the pods do is judged as ever.
+fn promoted(facts: &Facts, run: &Run, workload: &Workload, lever: Option<&Lever>) -> RunPlan {
+    let by = lever.map_or_else(String::new, |lever| format!(" by {lever}"));
+    let what = format!("promoted{by}; the rest of the observation skipped, rollout settings restored");
+    let mut plan = write(facts, run, Phase::Promoting, patch::promote(run, workload), what);
+    plan.after.step_started_at = Some(facts.now);
+    if let Some(lever) = lever {
+        levers::note(&mut plan.after.levers, Verb::Promote, lever);
+    }
+    plan
 }
 
 fn passed(facts: &Facts, run: &Run, workload: &Workload, judgement: &Judgement) -> RunPlan {
@@ -624,7 +680,8 @@ fn promoting(
 ) -> RunPlan {
     let run = &open.run;
     let (pods, judged) = (split(open), judged(run));
-    let bake = if run.canary { SignedDuration::ZERO } else { run.settings.bake };
+    let is_watched = !run.canary && run.levers.promote.is_none();
+    let bake = if is_watched { run.settings.bake } else { SignedDuration::ZERO };
     let expected = workload.updatable();
     let seen = Observation { bake, ..observation(open, &pods, &judged, expected, facts.now) };
     let judgement = paused(workload, &seen, judge::judge(&seen));
@@ -739,6 +796,7 @@ fn run_cause(cause: &Cause) -> RunCause {
         pod: cause.pods.first().cloned(),
         node: cause.nodes.first().cloned(),
         signature: cause.signature.clone(),
+        environment: cause.blame == Blame::Environment,
         judged: cause.judged.clone(),
     }
 }
@@ -750,7 +808,7 @@ fn failed(
     cause: &Cause,
     ledgers: &mut BTreeMap<Repository, Ledger>,
 ) -> RunPlan {
-    if cause.at_deadline && run.settings.on_deadline == OnDeadline::Hold {
+    if levers::asks(run, cause) {
         let mut plan = wait(facts, run, phase_now(run));
         plan.before.cause = Some(run_cause(cause));
         plan.after = plan.before.clone();
@@ -787,7 +845,16 @@ fn reverting(facts: &Facts, run: &Run, workload: &Workload, intent: &Intent) -> 
     let mut plan = write(facts, run, phase_now(run), patch::revert(run, workload), what);
     plan.before.intent = Some(intent.clone());
     plan.after.intent = Some(intent.clone());
+    note_abort(run, &mut plan);
     plan
+}
+
+/// Who aborted the run stands in its record from the moment of the decision.
+fn note_abort(run: &Run, plan: &mut RunPlan) {
+    if let Some(lever) = &run.levers.abort {
+        levers::note(&mut plan.before.levers, Verb::Abort, lever);
+        levers::note(&mut plan.after.levers, Verb::Abort, lever);
+    }
 }
 
 fn restoring(facts: &Facts, run: &Run, workload: &Workload, intent: Intent) -> RunPlan {
@@ -800,7 +867,7 @@ fn restoring(facts: &Facts, run: &Run, workload: &Workload, intent: Intent) -> R
 
 fn phase_now(run: &Run) -> Phase {
     match run.status.phase {
-        Phase::Preparing => Phase::Canary,
+        Phase::Preparing | Phase::AwaitingApproval => Phase::Canary,
         phase
         @ (Phase::Canary | Phase::Promoting | Phase::Succeeded | Phase::RolledBack | Phase::Aborted) => phase,
     }
@@ -820,9 +887,7 @@ fn human_edit(
         if let Some(memory) =
             ledgers.get_mut(&run.repository).and_then(|ledger| ledger.workloads.get_mut(&run.track))
         {
-            let order = facts.policy.order();
-            let left = current::abandon(order, memory.abandoned.as_ref(), &run.to_tag, by, at);
-            memory.abandoned = Some(left);
+            current::went_back(facts, memory, &run.to_tag, by, at);
         }
         let from = run.from_tag.as_ref().map_or("the old image", Tag::as_str);
         (
@@ -864,6 +929,23 @@ fn wait(facts: &Facts, run: &Run, phase: Phase) -> RunPlan {
     }
 }
 
+/// A run that has not begun: nothing of its record is guessed.
+fn wait_unstarted(run: &Run, phase: Phase) -> RunPlan {
+    let status = RunStatus { phase, ..run.status.clone() };
+    RunPlan {
+        run: run.clone(),
+        phase,
+        judgement: None,
+        stable: String::new(),
+        before: status.clone(),
+        patch: None,
+        errand: None,
+        left: None,
+        after: status,
+        look_again: UNSTARTED_AGAIN,
+    }
+}
+
 fn write(facts: &Facts, run: &Run, phase: Phase, patch: Patch, what: String) -> RunPlan {
     let mut after = run.status.clone();
     after.phase = phase;
@@ -893,6 +975,9 @@ fn finish(facts: &Facts, run: &Run, phase: Phase, reason: Reason, message: Strin
     status.phase = phase;
     status.result = Some((reason, message));
     status.finished_at = Some(facts.now);
+    if let Some(lever) = run.levers.abort.as_ref().filter(|_| reason == Reason::Aborted) {
+        levers::note(&mut status.levers, Verb::Abort, lever);
+    }
     RunPlan {
         run: run.clone(),
         phase,

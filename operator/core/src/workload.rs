@@ -9,6 +9,7 @@ use std::fmt;
 use jiff::Timestamp;
 
 use crate::image::Digest;
+use crate::ownership::Keeper;
 
 /// The kinds of workloads that are moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -236,6 +237,8 @@ pub struct Workload {
     pub containers: Vec<Container>,
     /// The run named by our annotation: may be stale or missing, `kubectl rollout undo` replaces annotations.
     pub annotated_run: Option<String>,
+    /// Who else keeps the workload: a GitOps controller, or one for rollouts.
+    pub keeper: Option<Keeper>,
     /// Who last wrote the image field and when, by the object's managed fields.
     pub image_writer: Option<(String, Timestamp)>,
     /// What only its kind has.

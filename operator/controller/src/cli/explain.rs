@@ -148,6 +148,13 @@ fn story(run: &UpdateRun, lines: &mut Vec<String>) {
             .flatten()
             .map(|write| format!("  write    {} {}", text::instant_seconds(write.at.0), write.what)),
     );
+    lines.extend(status.levers.iter().flatten().map(|lever| {
+        let at = lever.at.as_ref().map_or(String::new(), |at| format!("{} ", text::instant_seconds(at.0)));
+        format!("  lever    {at}{} by {}", lever.verb, lever.by)
+    }));
+    if let Some(comment) = spec.approval.as_ref().and_then(|given| given.comment.as_ref()) {
+        lines.push(format!("  approved {comment}"));
+    }
     if let Some(cause) = &status.cause {
         lines.push(format!(
             "  cause    {}: expected {}, observed {}",

@@ -30,9 +30,12 @@ use rollforward_api::verification::VerificationPolicy;
 use rollforward_core::workload::Kind;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::kubernetes::brake::{self, Brake};
 use crate::kubernetes::events::Events;
+use crate::kubernetes::lease::{self, Candidate, Leadership};
 use crate::prometheus::Meter;
 use crate::reconcile::explain::Words;
 use crate::reconcile::ledgers::Ledgers;
@@ -67,11 +70,22 @@ pub(crate) async fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
         () = wait_for_crds(&client, &config, &readiness) => {}
         () = stop.clone() => return Ok(ExitCode::SUCCESS),
     }
+    let brake = follow_brake(&client, &config);
+    tokio::select! {
+        () = told(brake.clone()) => {}
+        () = stop.clone() => return Ok(ExitCode::SUCCESS),
+    }
+    let mut candidate = candidate(&client, &config);
+    let leadership = candidate.as_ref().map_or_else(Leadership::alone, Candidate::leadership);
+    if !stood_by(&mut candidate, &readiness, &stop).await {
+        return Ok(ExitCode::SUCCESS);
+    }
     let spaces: Vec<Option<String>> = match config.watch_namespaces.as_slice() {
         [] => vec![None],
         named => named.iter().cloned().map(Some).collect(),
     };
-    let watches: Vec<Watches> = spaces.iter().map(|space| Watches::new(&client, space.as_deref())).collect();
+    let watches: Vec<Watches> =
+        spaces.iter().map(|space| Watches::new(&client, space.as_deref(), &brake)).collect();
     let stores = Stores::new(
         watches.iter().map(|watch| watch.policies.clone()).collect(),
         watches.iter().map(|watch| watch.runs.clone()).collect(),
@@ -92,6 +106,8 @@ pub(crate) async fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
         obstacles: Obstacles::default(),
         ledgers: Ledgers::default(),
         stores,
+        brake,
+        leadership,
     });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
     readiness.set(Ok(()));
@@ -100,10 +116,65 @@ pub(crate) async fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
         let roots = run_roots(watch.trust_roots, stop.clone(), Arc::clone(&ctx));
         futures::future::join(walk, roots)
     });
-    futures::future::join_all(controllers).await;
+    let acting = futures::future::join_all(controllers);
+    let lost = tokio::select! {
+        _ = acting => None,
+        why = lost(&mut candidate) => Some(why),
+    };
+    if let Some(candidate) = &mut candidate {
+        candidate.release().await;
+    }
     serving.abort();
+    if let Some(why) = lost {
+        // What was under way meets the fence; a new process stands by.
+        anyhow::bail!(
+            "stopped acting: {why}; open runs stay held and go on with the operator that holds the Lease"
+        );
+    }
     tracing::info!("stopped; open runs stay held and go on after a restart");
     Ok(ExitCode::SUCCESS)
+}
+
+/// The operator as a candidate for the Lease, where there is an election.
+fn candidate(client: &Client, config: &Config) -> Option<Candidate> {
+    config.leader_election.then(|| {
+        let identity = lease::identity(std::env::var("HOSTNAME").ok(), crate::clock::now());
+        Candidate::new(client.clone(), &own_namespace(client, config), identity)
+    })
+}
+
+/// Waits for the Lease, where there is an election; false where the operator is stopped meanwhile.
+async fn stood_by(candidate: &mut Option<Candidate>, readiness: &Readiness, stop: &Stop) -> bool {
+    let Some(candidate) = candidate else { return true };
+    readiness.set(Ok(())); // a rollout of the operator must not wait for the Lease
+    tokio::select! {
+        () = candidate.acquire() => true,
+        () = stop.clone() => false,
+    }
+}
+
+/// Waits until the Lease is lost; for ever where there is no election.
+async fn lost(candidate: &mut Option<Candidate>) -> String {
+    match candidate {
+        Some(candidate) => candidate.keep().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn own_namespace(client: &Client, config: &Config) -> String {
+    config.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned())
+}
+
+/// Begins to follow the brake for everything.
+fn follow_brake(client: &Client, config: &Config) -> watch::Receiver<Brake> {
+    let (sender, receiver) = watch::channel(Brake::Unknown);
+    tokio::spawn(brake::follow(client.clone(), own_namespace(client, config), sender));
+    receiver
+}
+
+/// Waits until the apiserver has said whether everything is paused: a restart must not begin what is paused.
+async fn told(mut brake: watch::Receiver<Brake>) {
+    let _ = brake.wait_for(|brake| *brake != Brake::Unknown).await;
 }
 
 /// Resolves at SIGTERM or SIGINT.
@@ -196,7 +267,7 @@ where
 }
 
 impl Watches {
-    fn new(client: &Client, namespace: Option<&str>) -> Self {
+    fn new(client: &Client, namespace: Option<&str>, brake: &watch::Receiver<Brake>) -> Self {
         let (policies, writer) = reflector::store();
         let api: Api<DeserializeGuard<UpdatePolicy>> = scoped(client, namespace);
         let changes = watcher(api, watcher::Config::default())
@@ -229,6 +300,7 @@ impl Watches {
         let (on_decision, on_exception, on_root) = (wake(&policies), wake(&policies), wake(&policies));
         let controller = Controller::for_stream(changes, policies.clone())
             .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
+            .reconcile_all_on(brake::changes(brake.clone()))
             .watches_stream(run_changes, policy_of_run)
             .watches_stream(decision_changes, move |changed| on_decision(changed.namespace()))
             .watches_stream(exception_changes, move |changed| on_exception(changed.namespace()))
@@ -305,9 +377,12 @@ fn on_error(object: Arc<DeserializeGuard<UpdatePolicy>>, error: &Error, ctx: Arc
     let name = object.meta().name.clone().unwrap_or_default();
     let namespace = object.meta().namespace.clone().unwrap_or_default();
     tracing::warn!(policy = %name, %namespace, %error, "the apiserver did not do what was asked; tried again");
-    let Error::Api(cause) = error;
+    let code = match error {
+        Error::Api(cause) => cause.code(),
+        Error::NotLeading => None,
+    };
     // A conflict or a vanished object is read again at once; an apiserver in trouble gets time.
-    let wait = if matches!(cause.code(), Some(404 | 409)) { 200 } else { 2_000 };
+    let wait = if matches!(code, Some(404 | 409)) { 200 } else { 2_000 };
     Action::requeue(Duration::from_millis(wait))
 }
 

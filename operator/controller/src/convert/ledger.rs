@@ -4,8 +4,9 @@
 use rollforward_api::ledger as api;
 use rollforward_core::image::{Digest, Repository, Tag};
 use rollforward_core::ledger::{
-    Abandoned, Failure, Ledger, Newest, RunMemory, Sighting, Tally, WorkloadMemory,
+    Abandoned, Failure, Ledger, Newest, Reapplied, RunMemory, Sighting, Tally, WorkloadMemory,
 };
+use rollforward_core::levers::Lever;
 use rollforward_core::text::clean;
 
 use super::{reason, time};
@@ -41,6 +42,10 @@ pub fn from_api(repository: &Repository, object: &api::ImageLedger) -> Ledger {
             since: entry.since.0,
             retry_at: entry.retry_at.as_ref().map(|at| at.0),
             quarantined: entry.quarantined,
+            retry_by: entry
+                .retry_by
+                .as_ref()
+                .map(|asked| Lever { by: asked.by.clone(), at: asked.at.as_ref().map(|at| at.0) }),
         };
         ledger.failures.insert(digest, failure);
     }
@@ -51,6 +56,10 @@ pub fn from_api(repository: &Repository, object: &api::ImageLedger) -> Ledger {
             wrote: entry.wrote.clone(),
             abandoned: entry.abandoned.as_ref().and_then(|left| {
                 Some(Abandoned { tag: Tag::parse(&left.tag).ok()?, at: left.at.0, by: left.by.clone() })
+            }),
+            reapplied: entry.reapplied.as_ref().and_then(|again| {
+                let times = u32::try_from(again.times).unwrap_or(0);
+                Some(Reapplied { tag: Tag::parse(&again.tag).ok()?, times })
             }),
             newest_inside: entry.newest_inside.as_ref().and_then(newest),
             newest_outside: entry.newest_outside.as_ref().and_then(newest),
@@ -87,6 +96,10 @@ pub fn to_status(ledger: &Ledger) -> api::ImageLedgerStatus {
         since: time(failure.since),
         retry_at: failure.retry_at.map(time),
         quarantined: failure.quarantined,
+        retry_by: failure
+            .retry_by
+            .as_ref()
+            .map(|asked| api::AskedBy { by: clean(&asked.by, 250), at: asked.at.map(time) }),
     });
     let newest =
         |newest: &Newest| api::Newest { tag: newest.tag.to_string(), first_seen: time(newest.first_seen) };
@@ -99,6 +112,10 @@ pub fn to_status(ledger: &Ledger) -> api::ImageLedgerStatus {
             tag: left.tag.to_string(),
             at: time(left.at),
             by: clean(&left.by, 200),
+        }),
+        reapplied: memory.reapplied.as_ref().map(|again| api::Reapplied {
+            tag: again.tag.to_string(),
+            times: i32::try_from(again.times).unwrap_or(i32::MAX),
         }),
         newest_inside: memory.newest_inside.as_ref().map(newest),
         newest_outside: memory.newest_outside.as_ref().map(newest),

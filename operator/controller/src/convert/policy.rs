@@ -5,7 +5,8 @@ use std::fmt;
 use jiff::SignedDuration;
 use kube::ResourceExt;
 use rollforward_api::policy::{
-    Adopt, Downgrade, Mode, OnDeadline, Rebuilds, Rollout, UpdatePolicy, WhenImpossible,
+    Adopt, Approval, ApprovalMode, Downgrade, Mode, OnDeadline, OnExternalChange, Rebuilds, Rollback,
+    RollbackMode, Rollout, UpdatePolicy, WhenImpossible,
 };
 use rollforward_api::schema::PodsOrShare;
 use rollforward_api::verification::Verification;
@@ -19,7 +20,7 @@ use crate::config::{Defaults, parse_duration};
 
 /// Asks for a look now; the value is any text that has not been used before, best the time.
 pub const REQUEST_ANNOTATION: &str = "rollforward.dev/requestedAt";
-/// Releases what is held: a digest, or `all`. Carried out and removed by the operator.
+/// Releases what is held: a digest, or `all`, then when and who. Carried out and removed by the operator.
 pub const RELEASE_ANNOTATION: &str = "rollforward.dev/release";
 /// How soon a better candidate must pass for a lesser one to be deferred.
 const DEFER_FOR: SignedDuration = SignedDuration::from_hours(1);
@@ -41,23 +42,6 @@ impl fmt::Display for Fault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}: {}", self.field, self.message)
     }
-}
-
-/// What a person asked to be released.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Release {
-    /// One digest; everything where it is `None`.
-    pub digest: Option<Digest>,
-}
-
-/// The release that the policy's annotation asks for.
-#[must_use]
-pub fn release(object: &UpdatePolicy) -> Option<Release> {
-    let value = object.annotations().get(RELEASE_ANNOTATION)?;
-    if value == "all" {
-        return Some(Release { digest: None });
-    }
-    Some(Release { digest: Some(Digest::parse(value).ok()?) })
 }
 
 /// The value of the request for a look now.
@@ -134,11 +118,15 @@ pub fn policy(object: &UpdatePolicy, defaults: &Defaults) -> Result<Policy, Vec<
         filter: selection::filter(image.tags.as_ref(), &mut faults),
         rebuilds: rebuilds(image.rebuilds, &mut faults),
         allow_downgrade: downgrade(image.downgrade, &mut faults),
+        on_external_change: external(spec.rollout.as_ref(), &mut faults),
         adopt: adopt(image.adopt, &mut faults),
         interval: interval.max(SignedDuration::from_secs(1)),
         trust: trust(spec.verification.as_ref(), &mut faults),
         soak_unsigned: defaults.soak,
-        rollout: rollout(&spec.rollout.clone().unwrap_or_default(), defaults, &mut faults),
+        rollout: RolloutSettings {
+            approval: approval(spec.approval.as_ref(), &mut faults),
+            ..rollout(&spec.rollout.clone().unwrap_or_default(), defaults, &mut faults)
+        },
         defer_for: DEFER_FOR,
     };
     if faults.0.is_empty() { Ok(converted) } else { Err(faults.0) }
@@ -232,6 +220,8 @@ fn rollout(rollout: &Rollout, defaults: &Defaults, faults: &mut Faults) -> Rollo
                 policy::WhenImpossible::Hold
             }
         },
+        approval: policy::Approval::Automatic,
+        rollback: rollback(rollout.rollback.as_ref(), faults),
         after_fails: quarantine.after_fails.and_then(|fails| u32::try_from(fails).ok()).unwrap_or(2).max(1),
         retry_after: faults.duration(
             "spec.rollout.quarantine.retryAfter",
@@ -240,6 +230,40 @@ fn rollout(rollout: &Rollout, defaults: &Defaults, faults: &mut Faults) -> Rollo
         ),
         delete_broken_pods: rollout.rollback.as_ref().and_then(|one| one.delete_broken_pods).unwrap_or(false),
         analysis: rollout.analysis.as_ref().map(|one| analysis::checked(one, &defaults.prometheus, faults)),
+    }
+}
+
+fn external(rollout: Option<&Rollout>, faults: &mut Faults) -> policy::OnExternalChange {
+    match rollout.and_then(|rollout| rollout.on_external_change) {
+        Some(OnExternalChange::Hold) | None => policy::OnExternalChange::Hold,
+        Some(OnExternalChange::Reapply) => policy::OnExternalChange::Reapply,
+        Some(OnExternalChange::Newer) => {
+            faults.newer("spec.rollout.onExternalChange");
+            policy::OnExternalChange::Hold
+        }
+    }
+}
+
+fn approval(approval: Option<&Approval>, faults: &mut Faults) -> policy::Approval {
+    match approval.map(|approval| approval.mode) {
+        Some(ApprovalMode::Automatic) | None => policy::Approval::Automatic,
+        Some(ApprovalMode::Manual) => policy::Approval::Manual,
+        Some(ApprovalMode::Newer) => {
+            faults.newer("spec.approval.mode");
+            policy::Approval::Manual
+        }
+    }
+}
+
+fn rollback(rollback: Option<&Rollback>, faults: &mut Faults) -> policy::Rollback {
+    match rollback.and_then(|rollback| rollback.mode) {
+        Some(RollbackMode::Automatic) | None => policy::Rollback::Automatic,
+        Some(RollbackMode::Ask) => policy::Rollback::Ask,
+        Some(RollbackMode::Never) => policy::Rollback::Never,
+        Some(RollbackMode::Newer) => {
+            faults.newer("spec.rollout.rollback.mode");
+            policy::Rollback::Ask
+        }
     }
 }
 

@@ -3,13 +3,17 @@
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use rollforward_api::run::{
-    Cause, Hold, Intent, Originals, Outcome, PolicyRef, RollingUpdate, RunContainer, Settings, SignalStatus,
-    Strategy as ApiStrategy, Trigger, UpdateRun, UpdateRunSpec, UpdateRunStatus, WorkloadRef, Write,
+    Cause, Hold, Intent, LeverRecord, Originals, Outcome, PolicyRef, RollingUpdate, RunContainer, Settings,
+    SignalStatus, Strategy as ApiStrategy, Trigger, UpdateRun, UpdateRunSpec, UpdateRunStatus, WorkloadRef,
+    Write,
 };
 use rollforward_api::schema::IntOrShare;
 use rollforward_core::image::{Digest, Repository, Tag};
 use rollforward_core::judge::signals::{SignalVerdict, Word};
-use rollforward_core::policy::{OnDeadline, PolicyId, RolloutSettings, StepSize, WhenImpossible};
+use rollforward_core::levers::{Lever, Verb};
+use rollforward_core::policy::{
+    Approval, OnDeadline, PolicyId, Rollback, RolloutSettings, StepSize, WhenImpossible,
+};
 use rollforward_core::rollout::run::{self, DeploymentFields, DeploymentHold, Fields};
 use rollforward_core::rollout::{Phase, Run, RunCause, RunStatus};
 use rollforward_core::text::clean;
@@ -21,6 +25,13 @@ use super::{analysis, reason, time};
 #[must_use]
 pub fn is_open(run: &UpdateRun) -> bool {
     run.status.as_ref().is_none_or(|status| status.finished_at.is_none())
+}
+
+/// Whether an open run takes a place: one that waits for its approval does not.
+#[must_use]
+pub fn takes_place(run: &UpdateRun) -> bool {
+    let phase = run.status.as_ref().and_then(|status| status.phase.as_deref());
+    is_open(run) && phase != Some("AwaitingApproval")
 }
 
 /// A run as it is recorded.
@@ -62,6 +73,7 @@ pub fn to_spec(run: &Run) -> UpdateRunSpec {
         hold: hold_to_api(&run.hold),
         rollout: settings_to_api(&run.settings),
         canary: run.canary,
+        approval: None,
     }
 }
 
@@ -192,6 +204,15 @@ fn settings_to_api(settings: &RolloutSettings) -> Settings {
             OnDeadline::RollBack => "RollBack".to_owned(),
             OnDeadline::Hold => "Hold".to_owned(),
         },
+        approval: match settings.approval {
+            Approval::Automatic => None,
+            Approval::Manual => Some("Manual".to_owned()),
+        },
+        rollback: match settings.rollback {
+            Rollback::Automatic => None,
+            Rollback::Ask => Some("Ask".to_owned()),
+            Rollback::Never => Some("Never".to_owned()),
+        },
         quarantine_after_fails: i32::try_from(settings.after_fails).unwrap_or(2),
         retry_after_seconds: settings.retry_after.as_secs(),
         delete_broken_pods: settings.delete_broken_pods.then_some(true),
@@ -210,6 +231,16 @@ fn settings(settings: &Settings) -> RolloutSettings {
         deadline: SignedDuration::from_secs(settings.deadline_seconds),
         on_deadline: if settings.on_deadline == "Hold" { OnDeadline::Hold } else { OnDeadline::RollBack },
         when_impossible: WhenImpossible::Hold,
+        // What cannot be read waits for a person: the stricter of what it may have meant.
+        approval: match settings.approval.as_deref() {
+            None | Some("Automatic") => Approval::Automatic,
+            Some(_) => Approval::Manual,
+        },
+        rollback: match settings.rollback.as_deref() {
+            None | Some("Automatic") => Rollback::Automatic,
+            Some("Never") => Rollback::Never,
+            Some(_) => Rollback::Ask,
+        },
         after_fails: u32::try_from(settings.quarantine_after_fails).unwrap_or(2),
         retry_after: SignedDuration::from_secs(settings.retry_after_seconds),
         delete_broken_pods: settings.delete_broken_pods.unwrap_or(false),
@@ -263,6 +294,7 @@ pub fn from_api(object: &UpdateRun) -> Option<Run> {
         canary: spec.canary,
         created_at: object.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |created| created.0),
         deleting: object.metadata.deletion_timestamp.is_some(),
+        levers: super::levers::of_run(object),
         status: object.status.as_ref().map(status).unwrap_or_default(),
     })
 }
@@ -289,11 +321,13 @@ fn status(status: &UpdateRunStatus) -> RunStatus {
             pod: cause.pod.clone(),
             node: cause.node.clone(),
             signature: cause.signature.clone(),
+            environment: cause.environment.unwrap_or(false),
             judged: cause.judged.clone().unwrap_or_default(),
         }),
         baseline: status.baseline.clone(),
         signals: status.signals.iter().flatten().map(signal).collect(),
         writes: writes.collect(),
+        levers: status.levers.iter().flatten().filter_map(pulled).collect(),
         result: status.result.as_ref().map(|result| (reason(&result.reason), result.message.clone())),
         finished_at: status.finished_at.as_ref().map(|at| at.0),
     }
@@ -317,8 +351,19 @@ fn signal_to_api(signal: &SignalVerdict) -> SignalStatus {
     }
 }
 
+fn pulled(record: &LeverRecord) -> Option<(Verb, Lever)> {
+    let verb = match record.verb.as_str() {
+        "abort" => Verb::Abort,
+        "promote" => Verb::Promote,
+        "approve" => Verb::Approve,
+        _ => return None,
+    };
+    Some((verb, Lever { by: record.by.clone(), at: record.at.as_ref().map(|at| at.0) }))
+}
+
 fn phase(name: &str) -> Phase {
     match name {
+        "AwaitingApproval" => Phase::AwaitingApproval,
         "Canary" => Phase::Canary,
         "Promoting" => Phase::Promoting,
         "Succeeded" => Phase::Succeeded,
@@ -331,12 +376,17 @@ fn phase(name: &str) -> Phase {
 fn phase_name(phase: Phase) -> &'static str {
     match phase {
         Phase::Preparing => "Preparing",
+        Phase::AwaitingApproval => "AwaitingApproval",
         Phase::Canary => "Canary",
         Phase::Promoting => "Promoting",
         Phase::Succeeded => "Succeeded",
         Phase::RolledBack => "RolledBack",
         Phase::Aborted => "Aborted",
     }
+}
+
+fn record((verb, lever): &(Verb, Lever)) -> LeverRecord {
+    LeverRecord { verb: verb.name().to_owned(), by: clean(&lever.by, 250), at: lever.at.map(time) }
 }
 
 /// A run's status on the wire.
@@ -354,6 +404,7 @@ pub fn to_status(status: &RunStatus) -> UpdateRunStatus {
         baseline,
         signals,
         writes,
+        levers,
         result,
         finished_at,
     } = status;
@@ -377,6 +428,7 @@ pub fn to_status(status: &RunStatus) -> UpdateRunStatus {
             pod: cause.pod.clone(),
             node: cause.node.clone(),
             signature: clean(&cause.signature, 500),
+            environment: cause.environment.then_some(true),
             judged: Some(clean(&cause.judged, 500)).filter(|judged| !judged.is_empty()),
         }),
         signals: (!signals.is_empty()).then(|| signals.iter().map(signal_to_api).collect()),
@@ -384,6 +436,7 @@ pub fn to_status(status: &RunStatus) -> UpdateRunStatus {
         writes: Some(
             writes.iter().map(|(at, what)| Write { at: time(*at), what: clean(what, 500) }).collect(),
         ),
+        levers: Some(levers.iter().map(record).collect::<Vec<_>>()).filter(|all| !all.is_empty()),
         result: result.as_ref().map(|(reason, message)| Outcome {
             reason: reason.code().to_owned(),
             message: clean(message, 1000),

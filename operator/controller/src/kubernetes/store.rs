@@ -155,16 +155,25 @@ where
         .map_err(ApiError::of("write the finalizer"))
 }
 
-/// Removes an annotation that a command of ours set and this pass has carried out.
+/// Removes an annotation that a command of ours set and this pass has carried out. One that was written anew since it was
+/// read stays, for the next pass.
 ///
 /// # Errors
 /// Where the apiserver refused.
 pub async fn clear_annotation(client: &Client, policy: &UpdatePolicy, key: &str) -> Result<(), ApiError> {
     let api = Api::<UpdatePolicy>::namespaced(client.clone(), &policy.namespace().unwrap_or_default());
-    let body = json!({"metadata": {"annotations": {key: null}}});
-    optional(api.patch_metadata(&policy.name_any(), &params(), &Patch::Merge(&body)).await)
-        .map(|_| ())
-        .map_err(ApiError::of("clear the annotation"))
+    let path = format!("/metadata/annotations/{}", key.replace('/', "~1"));
+    let operations = json!([
+        {"op": "test", "path": path, "value": policy.annotations().get(key)},
+        {"op": "remove", "path": path},
+    ]);
+    let Ok(parsed) = serde_json::from_value(operations) else { return Ok(()) };
+    let patch = Patch::<UpdatePolicy>::Json(parsed);
+    match optional(api.patch(&policy.name_any(), &params(), &patch).await) {
+        Ok(_) => Ok(()),
+        Err(error) if status(&error).is_some_and(|status| status.code == 422) => Ok(()),
+        Err(error) => Err(ApiError::of("clear the annotation")(error)),
+    }
 }
 
 /// Stores a policy's status.

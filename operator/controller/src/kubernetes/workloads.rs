@@ -6,12 +6,15 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::core::v1::{self as core_v1, Event, Namespace, Node, PodTemplateSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
+    FieldsV1, LabelSelector, ManagedFieldsEntry, ObjectMeta, Time,
+};
 use k8s_openapi::apimachinery::pkg::util::intstr;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 use rollforward_core::evidence::Platform;
 use rollforward_core::image::{Digest, ImageRef};
+use rollforward_core::ownership::{self, Traces};
 use rollforward_core::workload::{
     self, Container, ContainerState, ContainerStatus, IntOrPercent, Kind, LastWords, Pod, Restrictions,
     Revision, Shape, Strategy, Termination, Workload, WorkloadId,
@@ -356,6 +359,7 @@ pub(super) fn workload(
         available_replicas: 0,
         containers: containers(template),
         annotated_run: annotated.filter(|name| !name.is_empty()).cloned(),
+        keeper: ownership::keeper(&traces(metadata)),
         image_writer: image_writer(metadata),
         shape,
     }
@@ -393,6 +397,39 @@ pub(super) fn containers(template: &PodTemplateSpec) -> Vec<Container> {
     };
     let main = spec.containers.iter().enumerate().map(read(false));
     main.chain(spec.init_containers.iter().flatten().enumerate().map(read(true))).collect()
+}
+
+/// What an object tells of who keeps it.
+fn traces(metadata: &ObjectMeta) -> Traces {
+    let entries = || metadata.managed_fields.iter().flatten().filter(|entry| entry.subresource.is_none());
+    let name = |entry: &ManagedFieldsEntry| entry.manager.clone();
+    let labels = metadata.labels.iter().flatten();
+    let owner = metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
+    Traces {
+        image_managers: entries()
+            .filter(|entry| writes_image(entry.fields_v1.as_ref()))
+            .filter_map(name)
+            .collect(),
+        marks: labels
+            .chain(metadata.annotations.iter().flatten())
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
+        owner: owner.map(|owner| {
+            let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
+            (group.to_owned(), owner.kind.clone(), owner.name.clone())
+        }),
+    }
+}
+
+/// Whether an entry of the managed fields has the image of a container.
+fn writes_image(fields: Option<&FieldsV1>) -> bool {
+    let of = |list: &str| {
+        let spec = |template: &str| fields?.0.pointer(&format!("/f:spec/{template}/f:spec/{list}"));
+        let found = spec("f:template").or_else(|| spec("f:jobTemplate/f:spec/f:template"));
+        let containers = found?.as_object()?;
+        Some(containers.values().any(|container| container.get("f:image").is_some()))
+    };
+    of("f:containers").unwrap_or(false) || of("f:initContainers").unwrap_or(false)
 }
 
 /// Who wrote the pod template's containers last, by the managed fields. `kubectl rollout undo` shows up here by its manager.

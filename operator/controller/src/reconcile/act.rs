@@ -3,9 +3,11 @@
 //! Nothing is chosen here. The order is what makes a crash harmless: whatever a write leads to is stored before it, and a
 //! result only after it. A refused patch is an outcome that the report tells, not an error.
 
+use jiff::Timestamp;
 use rollforward_api::policy::UpdatePolicy;
 use rollforward_api::run::UpdateRun;
-use rollforward_core::policy::Facts;
+use rollforward_core::breaker;
+use rollforward_core::policy::{Approval, Facts};
 use rollforward_core::reason::Reason;
 use rollforward_core::report::Outcome;
 use rollforward_core::rollout::{Phase, Plan, Run, RunPlan, RunStatus};
@@ -29,25 +31,29 @@ const KEPT_UNSTARTED: usize = 1;
 /// Where the apiserver failed; the next pass begins from what the cluster shows.
 pub async fn act(ctx: &Context, object: &UpdatePolicy, facts: &Facts, plan: &Plan) -> Result<Outcome, Error> {
     let mut outcome = Outcome::default();
-    store_ledgers(ctx, object, facts, plan).await?;
-    if convert::policy::release(object).is_some() {
-        store::clear_annotation(&ctx.client, object, convert::policy::RELEASE_ANNOTATION).await?;
-    }
+    ctx.fence()?;
+    store_ledgers(ctx, facts, plan).await?;
     for stray in &plan.strays {
+        ctx.fence()?;
         // A conflict is read again in the next pass: the annotation is only a pointer.
         if patch::apply(&ctx.client, stray).await.is_ok() {
             ctx.metrics.wrote(stray.workload.kind.name());
         }
     }
     for run in &plan.runs {
-        act_on_run(ctx, run, &mut outcome).await?;
+        act_on_run(ctx, run, facts.now, &mut outcome).await?;
     }
     if let Some(run) = &plan.opening {
+        let waits = run.settings.approval == Approval::Manual;
+        let track = facts.seen.tracks.iter().find(|track| track.key == run.track);
+        let proven = track.is_some_and(|track| breaker::proven(facts, track, &run.to_digest));
+        // What waits for an approval takes its place when it begins.
         // What stops it is told by the next pass, which follows at once as where the place was taken.
-        outcome.crowded =
-            preflight::stops(ctx, facts, run).await || !ctx.stores.claim(run, &ctx.config, facts.now);
+        outcome.crowded = preflight::stops(ctx, facts, run).await
+            || (!waits && !ctx.stores.claim(run, proven, &ctx.config, facts.now));
     }
     if let Some(run) = plan.opening.as_ref().filter(|_| !outcome.crowded) {
+        ctx.fence()?;
         // The finalizer first: a policy deleted from here on waits until the workload is restored.
         store::finalizer(&ctx.client, object, true).await?;
         store::create_run(&ctx.client, object, &run.name, convert::run::to_spec(run)).await?;
@@ -64,36 +70,55 @@ pub async fn act(ctx: &Context, object: &UpdatePolicy, facts: &Facts, plan: &Pla
     Ok(outcome)
 }
 
-async fn store_ledgers(
-    ctx: &Context,
-    object: &UpdatePolicy,
-    facts: &Facts,
-    plan: &Plan,
-) -> Result<(), Error> {
-    // A release has changed the ledger before the pass began.
-    let release = convert::policy::release(object);
+/// Removes what was asked once, after it was carried out and told: a crash before this carries it out once more.
+///
+/// # Errors
+/// Where the apiserver failed.
+pub async fn clear_asked(ctx: &Context, object: &UpdatePolicy) -> Result<(), Error> {
+    for (annotation, _) in convert::levers::asked(object) {
+        store::clear_annotation(&ctx.client, object, annotation).await?;
+    }
+    Ok(())
+}
+
+async fn store_ledgers(ctx: &Context, facts: &Facts, plan: &Plan) -> Result<(), Error> {
+    // What was asked has changed the ledger before the pass began.
+    let asked = facts.seen.asked.as_slice();
     for (repository, ours) in &plan.ledgers {
         let Some(seen) = facts.seen.repositories.get(repository) else { continue };
         let ending = facts.seen.namespace_deleting || (facts.policy.deleting && plan.runs.is_empty());
-        if (seen.ledger == *ours && release.is_none()) || ending {
+        if (seen.ledger == *ours && asked.is_empty()) || ending {
             continue;
         }
         let namespace = &facts.policy.id.namespace;
-        let change = Change { namespace, base: &seen.ledger, ours, release: release.as_ref() };
+        let change = Change { namespace, base: &seen.ledger, ours, asked: (asked, facts.now) };
         ctx.ledgers.store(ctx, change).await?;
     }
     Ok(())
 }
 
-async fn act_on_run(ctx: &Context, plan: &RunPlan, outcome: &mut Outcome) -> Result<(), Error> {
+async fn act_on_run(
+    ctx: &Context,
+    plan: &RunPlan,
+    now: Timestamp,
+    outcome: &mut Outcome,
+) -> Result<(), Error> {
     let name = &plan.run.name;
+    ctx.fence()?;
     record(ctx, plan, &plan.run.status, &plan.before).await?;
     let unclassified =
         |status: &RunStatus| status.cause.as_ref().is_some_and(|cause| cause.reason == Reason::Unclassified);
     if unclassified(&plan.before) && !unclassified(&plan.run.status) {
         ctx.metrics.unclassified.inc();
     }
+    // A run that waited for its approval takes a place only now.
+    let begins = plan.patch.is_some() && plan.run.status.phase == Phase::AwaitingApproval;
+    if begins && !ctx.stores.claim(&plan.run, true, &ctx.config, now) {
+        outcome.crowded = true;
+        return Ok(());
+    }
     if let Some((change, what)) = &plan.patch {
+        ctx.fence()?;
         match patch::apply(&ctx.client, change).await {
             Ok(()) => {
                 ctx.metrics.wrote(change.workload.kind.name());
@@ -177,7 +202,12 @@ async fn prune(ctx: &Context, facts: &Facts) -> Result<(), Error> {
         (Some(_), Phase::Succeeded) => Kind::Succeeded,
         (
             Some(_),
-            Phase::Preparing | Phase::Canary | Phase::Promoting | Phase::RolledBack | Phase::Aborted,
+            Phase::Preparing
+            | Phase::AwaitingApproval
+            | Phase::Canary
+            | Phase::Promoting
+            | Phase::RolledBack
+            | Phase::Aborted,
         ) => Kind::Failed,
     };
     let surplus = |wanted: Kind, kept: usize| read.iter().filter(move |run| kind(run) == wanted).skip(kept);

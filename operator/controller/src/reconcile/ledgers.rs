@@ -4,14 +4,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use rollforward_core::image::Repository;
 use rollforward_core::ledger::Ledger;
 use rollforward_core::ledger::rebase::rebase;
+use rollforward_core::levers::Asked;
 use tokio::sync::Mutex;
 
 use super::{Context, Error};
 use crate::convert;
-use crate::convert::policy::Release;
 use crate::kubernetes::store;
 
 /// How often a write is tried again that somebody else overtook: another operator, or a person.
@@ -30,12 +31,12 @@ pub struct Ledgers {
 pub struct Change<'a> {
     /// The namespace.
     pub namespace: &'a str,
-    /// What the pass began with, after the release.
+    /// What the pass began with, after what was asked.
     pub base: &'a Ledger,
     /// What it made of it.
     pub ours: &'a Ledger,
-    /// What a person asked to be released.
-    pub release: Option<&'a Release>,
+    /// What people asked of the memory, and when this pass began.
+    pub asked: (&'a [Asked], Timestamp),
 }
 
 impl Ledgers {
@@ -63,15 +64,15 @@ impl Ledgers {
 }
 
 async fn write(ctx: &Context, change: Change<'_>) -> Result<(), Error> {
-    let Change { namespace, base, ours, release } = change;
+    let Change { namespace, base, ours, asked: (asked, now) } = change;
     let repository = &ours.repository;
     let read = store::ledger(&ctx.client, namespace, repository).await?;
     let stored = read
         .as_ref()
         .map_or_else(|| Ledger::new(repository.clone()), |read| convert::ledger::from_api(repository, read));
     let mut current = stored.clone();
-    if let Some(release) = release {
-        current.release(release.digest.as_ref());
+    for one in asked {
+        one.carry_out(&mut current, now);
     }
     let merged = rebase(base, ours, &current);
     if merged == stored && read.is_some() {

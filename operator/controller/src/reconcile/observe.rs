@@ -13,8 +13,9 @@ use kube::core::DeserializeGuard;
 use kube::runtime::reflector::Store;
 use rollforward_api::policy::{Target, UpdatePolicy};
 use rollforward_api::run::UpdateRun;
+use rollforward_core::breaker::{self, Failed};
 use rollforward_core::evidence::{Answer, Platform, Unknown};
-use rollforward_core::image::{ImageRef, Repository};
+use rollforward_core::image::{Digest, ImageRef, Repository};
 use rollforward_core::judge::signals::SignalSeen;
 use rollforward_core::ledger::Ledger;
 use rollforward_core::policy::{Policy, PolicyId, RepositorySeen, Seen, Track, Untracked};
@@ -27,7 +28,7 @@ use rollforward_core::workload::{Kind, Pod, Shape, Workload, WorkloadId};
 use tokio::sync::Mutex;
 
 use super::explain;
-use super::places::{Places, RunName};
+use super::places::{Known, Places, RunName, Wanted};
 use super::trust::{self, TrustStores};
 use super::{Context, Error};
 use crate::clock;
@@ -81,13 +82,58 @@ impl Stores {
         runs
     }
 
-    /// The runs that the watch shows, and whether each takes a place.
-    fn known_runs(&self) -> BTreeMap<RunName, bool> {
+    /// The runs that the watch shows, but for those that wait for their approval and take no place.
+    fn known_runs(&self) -> BTreeMap<RunName, Known> {
         let read = |run: Arc<DeserializeGuard<UpdateRun>>| {
             let run = run.0.as_ref().ok()?;
+            let (open, takes) = (convert::run::is_open(run), convert::run::takes_place(run));
             // A CronJob's run may be watched for weeks: it takes no place.
-            let takes = convert::run::is_open(run) && run.spec.workload.kind != Kind::CronJob.name();
-            Some(((run.namespace()?, run.name_any()), takes))
+            let open = open && run.spec.workload.kind != Kind::CronJob.name();
+            let phase = run.status.as_ref().and_then(|status| status.phase.as_deref());
+            let known = Known {
+                open,
+                digest: format!("{}@{}", run.spec.repository, run.spec.to_digest),
+                succeeded: phase == Some("Succeeded"),
+            };
+            (!open || takes).then_some(((run.namespace()?, run.name_any()), known))
+        };
+        self.runs.iter().flat_map(Store::state).filter_map(read).collect()
+    }
+
+    /// Digests that open runs of other policies try and that have not succeeded anywhere yet.
+    fn trying(&self, policy: &PolicyId) -> BTreeMap<(Repository, Digest), String> {
+        let runs: Vec<_> = self.runs.iter().flat_map(Store::state).collect();
+        let read = || runs.iter().filter_map(|run| run.0.as_ref().ok());
+        let phase = |run: &UpdateRun| run.status.as_ref().and_then(|status| status.phase.clone());
+        let moves = |run: &UpdateRun| (run.spec.repository.clone(), run.spec.to_digest.clone());
+        let succeeded: BTreeSet<(String, String)> =
+            read().filter(|run| phase(run).as_deref() == Some("Succeeded")).map(moves).collect();
+        read()
+            .filter(|run| convert::run::takes_place(run) && run.spec.policy.uid != policy.uid)
+            .filter(|run| run.spec.workload.kind != Kind::CronJob.name())
+            .filter(|run| !succeeded.contains(&moves(run)))
+            .filter_map(|run| {
+                let name = format!("{}/{}", run.namespace()?, run.name_any());
+                let repository = Repository::parse(&run.spec.repository).ok()?;
+                Some(((repository, Digest::parse(&run.spec.to_digest).ok()?), name))
+            })
+            .collect()
+    }
+
+    /// The runs that were rolled back, as the breaker reads them.
+    fn failed(&self) -> Vec<Failed> {
+        let read = |run: Arc<DeserializeGuard<UpdateRun>>| {
+            let run = run.0.as_ref().ok()?;
+            let status = run.status.as_ref()?;
+            let cause = status.cause.as_ref().filter(|_| status.phase.as_deref() == Some("RolledBack"))?;
+            Some(Failed {
+                at: status.finished_at.as_ref()?.0,
+                workload: format!("{}/{}", run.namespace()?, run.spec.workload.name),
+                digest: run.spec.to_digest.clone(),
+                reason: convert::reason(&cause.reason),
+                signature: cause.signature.clone(),
+                environment: cause.environment == Some(true),
+            })
         };
         self.runs.iter().flat_map(Store::state).filter_map(read).collect()
     }
@@ -110,11 +156,14 @@ impl Stores {
         self.open_runs().len()
     }
 
-    /// Claims a place for a run that is about to be recorded; false where another pass was faster.
+    /// Claims a place for a run that is about to begin; false where another pass was faster, with the place or with the
+    /// digest, unless that is `proven`.
     #[must_use]
-    pub fn claim(&self, run: &Run, config: &Config, now: Timestamp) -> bool {
+    pub fn claim(&self, run: &Run, proven: bool, config: &Config, now: Timestamp) -> bool {
         let name = (run.workload.namespace.clone(), run.name.clone());
-        self.places.claim(&self.known_runs(), &name, config, now)
+        let digest = format!("{}@{}", run.repository, run.to_digest);
+        let wanted = Wanted { run: &name, digest: &digest, proven };
+        self.places.claim(&self.known_runs(), wanted, config, now)
     }
 }
 
@@ -230,6 +279,11 @@ pub async fn observe(
         roots: trusted.roots,
         exceptions: trusted.exceptions,
         concurrency: ctx.stores.places.count(&ctx.stores.known_runs(), namespace, &ctx.config, now),
+        trying: ctx.stores.trying(&policy.id),
+        incident: breaker::incident(&ctx.stores.failed(), ctx.config.breaker, now),
+        unstarted: unstarted(&runs),
+        paused: ctx.paused(object),
+        asked: convert::levers::asked(object).into_iter().map(|(_, asked)| asked).collect(),
         namespace_deleting: workloads::namespace_is_deleting(&ctx.client, namespace).await?,
     };
     Ok(Observed { seen, credentials, own: trusted.own })
@@ -482,6 +536,16 @@ fn last_runs(runs: &[Run]) -> Vec<Run> {
     newest.into_values().cloned().collect()
 }
 
+/// The newest run of each track that ended before it began.
+fn unstarted(runs: &[Run]) -> BTreeMap<String, String> {
+    let mut ended: Vec<&Run> = runs
+        .iter()
+        .filter(|run| run.status.finished_at.is_some() && run.status.started_at.is_none())
+        .collect();
+    ended.sort_by_key(|run| run.status.finished_at);
+    ended.into_iter().map(|run| (run.track.clone(), run.name.clone())).collect()
+}
+
 fn pull_secrets(object: &UpdatePolicy) -> Vec<String> {
     let named = object.spec.image.as_ref().and_then(|image| image.image_pull_secrets.as_ref());
     named.into_iter().flatten().map(|secret| secret.name.clone()).collect()
@@ -583,8 +647,8 @@ async fn repository_seen(
     now: Timestamp,
 ) -> Result<RepositorySeen, Error> {
     let mut ledger = ledger(ctx, &policy.id.namespace, repository).await?;
-    if let Some(release) = convert::policy::release(object) {
-        ledger.release(release.digest.as_ref());
+    for (_, asked) in convert::levers::asked(object) {
+        asked.carry_out(&mut ledger, now);
     }
     let interval = spread::interval(policy.interval, &policy.id.uid);
     let scheduled = now.checked_sub(interval).unwrap_or(Timestamp::MIN);

@@ -17,18 +17,42 @@ const CLAIM_KEPT: SignedDuration = SignedDuration::from_secs(30);
 /// Namespace and name of a run.
 pub type RunName = (String, String);
 
+/// A run of the watch, as far as places go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Whether it is open.
+    pub open: bool,
+    /// The repository and digest that it moves to.
+    pub digest: String,
+    /// Whether it succeeded.
+    pub succeeded: bool,
+}
+
+/// A place that a run needs.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The run.
+    pub run: &'a RunName,
+    /// The digest that it moves to.
+    pub digest: &'a str,
+    /// Whether that is known to run somewhere.
+    pub proven: bool,
+}
+
+/// A claim, with the digest that is tried.
+type Claims = BTreeMap<RunName, (Timestamp, String)>;
+
 /// Claims on places that the watch does not show yet.
 #[derive(Debug, Default)]
 pub struct Places {
-    claims: Mutex<BTreeMap<RunName, Timestamp>>,
+    claims: Mutex<Claims>,
 }
 
 impl Places {
-    /// How many runs are open, as a policy in the namespace is to see it. `known` are the runs of the watch, and whether each
-    /// is open.
+    /// How many runs are open, as a policy in the namespace is to see it. `known` are the runs of the watch.
     pub fn count(
         &self,
-        known: &BTreeMap<RunName, bool>,
+        known: &BTreeMap<RunName, Known>,
         namespace: &str,
         config: &Config,
         now: Timestamp,
@@ -37,34 +61,39 @@ impl Places {
         counted(&mut claims, known, namespace, config, now)
     }
 
-    /// Claims a place for a run; false where another pass has taken the last one meanwhile.
+    /// Claims a place for a run; false where another pass has taken the last one meanwhile, or tries the digest.
     pub fn claim(
         &self,
-        known: &BTreeMap<RunName, bool>,
-        run: &RunName,
+        known: &BTreeMap<RunName, Known>,
+        wanted: Wanted<'_>,
         config: &Config,
         now: Timestamp,
     ) -> bool {
         let mut claims = self.claims.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let Wanted { run, digest, proven } = wanted;
         let Concurrency { namespace_open, per_namespace, cluster_open, cluster } =
             counted(&mut claims, known, &run.0, config, now);
-        let free = namespace_open < per_namespace && cluster_open < cluster;
+        let of_digest = || known.values().filter(|one| one.digest == digest);
+        let proven = proven || of_digest().any(|one| one.succeeded);
+        let tried = of_digest().any(|one| one.open)
+            || claims.iter().any(|(other, (_, claimed))| other != run && claimed == digest);
+        let free = namespace_open < per_namespace && cluster_open < cluster && (proven || !tried);
         if free {
-            claims.insert(run.clone(), now);
+            claims.insert(run.clone(), (now, digest.to_owned()));
         }
         free
     }
 }
 
 fn counted(
-    claims: &mut BTreeMap<RunName, Timestamp>,
-    known: &BTreeMap<RunName, bool>,
+    claims: &mut Claims,
+    known: &BTreeMap<RunName, Known>,
     namespace: &str,
     config: &Config,
     now: Timestamp,
 ) -> Concurrency {
-    claims.retain(|run, at| !known.contains_key(run) && now.duration_since(*at) < CLAIM_KEPT);
-    let open = || known.iter().filter(|(_, open)| **open).map(|(run, _)| run).chain(claims.keys());
+    claims.retain(|run, (at, _)| !known.contains_key(run) && now.duration_since(*at) < CLAIM_KEPT);
+    let open = || known.iter().filter(|(_, known)| known.open).map(|(run, _)| run).chain(claims.keys());
     Concurrency {
         namespace_open: open().filter(|run| run.0 == namespace).count(),
         per_namespace: config.per_namespace,
@@ -87,12 +116,20 @@ mod tests {
     fn config(per_namespace: usize, cluster: usize) -> Config {
         Config { per_namespace, cluster, ..Config::load(None).unwrap() }
     }
+    fn known(open: bool, digest: &str, succeeded: bool) -> Known {
+        Known { open, digest: digest.to_owned(), succeeded }
+    }
+    /// Each run has a digest of its own.
+    fn wanted(run: &RunName) -> Wanted<'_> {
+        Wanted { run, digest: &run.1, proven: false }
+    }
 
     #[test]
     fn passes_that_run_at_once_cannot_take_more_places_than_there_are() {
         let (places, config, known) = (Places::default(), config(2, 3), BTreeMap::new());
-        let claims = [run("a", "1"), run("a", "2"), run("a", "3"), run("b", "1"), run("b", "2")];
-        let taken: Vec<bool> = claims.iter().map(|one| places.claim(&known, one, &config, at(0))).collect();
+        let claims = [run("a", "1"), run("a", "2"), run("a", "3"), run("b", "4"), run("b", "5")];
+        let taken: Vec<bool> =
+            claims.iter().map(|one| places.claim(&known, wanted(one), &config, at(0))).collect();
         assert_eq!(taken, [true, true, false, true, false]);
         let seen = places.count(&known, "a", &config, at(1));
         assert_eq!((seen.namespace_open, seen.cluster_open), (2, 3));
@@ -101,12 +138,28 @@ mod tests {
     #[test]
     fn a_place_is_free_again_when_the_watch_shows_the_run_ended_or_never_shows_it() {
         let (places, config) = (Places::default(), config(1, 1));
-        assert!(places.claim(&BTreeMap::new(), &run("a", "1"), &config, at(0)));
-        let open = BTreeMap::from([(run("a", "1"), true)]);
-        assert!(!places.claim(&open, &run("a", "2"), &config, at(1)));
-        let ended = BTreeMap::from([(run("a", "1"), false)]);
-        assert!(places.claim(&ended, &run("a", "2"), &config, at(2)));
-        assert!(!places.claim(&ended, &run("a", "3"), &config, at(31)));
-        assert!(places.claim(&ended, &run("a", "3"), &config, at(32)));
+        assert!(places.claim(&BTreeMap::new(), wanted(&run("a", "1")), &config, at(0)));
+        let open = BTreeMap::from([(run("a", "1"), known(true, "1", false))]);
+        assert!(!places.claim(&open, wanted(&run("a", "2")), &config, at(1)));
+        let ended = BTreeMap::from([(run("a", "1"), known(false, "1", false))]);
+        assert!(places.claim(&ended, wanted(&run("a", "2")), &config, at(2)));
+        assert!(!places.claim(&ended, wanted(&run("a", "3")), &config, at(31)));
+        assert!(places.claim(&ended, wanted(&run("a", "3")), &config, at(32)));
+    }
+
+    #[test]
+    fn a_digest_is_tried_on_one_workload_until_it_has_succeeded_somewhere() {
+        let (places, config) = (Places::default(), config(9, 9));
+        let of = |run: &RunName, known: &BTreeMap<RunName, Known>, proven: bool| {
+            places.claim(known, Wanted { run, digest: "d", proven }, &config, at(0))
+        };
+        let (first, second, third) = (run("a", "1"), run("b", "2"), run("c", "3"));
+        assert!(of(&first, &BTreeMap::new(), false));
+        assert!(!of(&second, &BTreeMap::new(), false), "claimed a moment ago");
+        let mut seen = BTreeMap::from([(first.clone(), known(true, "d", false))]);
+        assert!(!of(&second, &seen, false), "tried now");
+        assert!(of(&second, &seen, true), "known to run in the namespace");
+        seen.insert(first, known(false, "d", true));
+        assert!(of(&third, &seen, false), "it has succeeded");
     }
 }

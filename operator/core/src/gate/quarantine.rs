@@ -24,7 +24,7 @@ pub fn judge(subject: &Subject<'_>, policy: &str, now: Timestamp) -> Verdict {
             observed,
         )
         .hint(format!(
-            "Nothing to do; to go sooner: kubectl rollforward release {policy} {digest}"
+            "Nothing to do; to go sooner: kubectl rollforward retry {policy} {digest}"
         )),
         Some(_) => Verdict::new(Word::Pass, Reason::RetryPending, "the retry to be due", observed),
         None => Verdict::new(

@@ -131,6 +131,7 @@ mod tests {
             abandoned: None,
             newest_inside: None,
             newest_outside: None,
+            reapplied: None,
             runs: super::super::RunMemory::default(),
         }
     }

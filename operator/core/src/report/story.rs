@@ -34,6 +34,9 @@ pub fn events(plan: &RunPlan, whole: &Plan) -> Vec<Event> {
                 (false, Reason::CanaryStarted, format!("{what}; run {}", run.name))
             }
             (None, Phase::Canary) => (false, Reason::StepTaken, format!("{subject}: {what}")),
+            (None, _) if run.status.levers.len() < plan.after.levers.len() => {
+                (false, Reason::Promoted, format!("{subject}: {what}"))
+            }
             (None, _) => (false, Reason::Promoting, format!("{subject}: {what}")),
         };
         events.push(event(warning, reason, note));
@@ -49,7 +52,11 @@ pub fn events(plan: &RunPlan, whole: &Plan) -> Vec<Event> {
             Phase::Aborted if plan.run.status.intent.is_none() => {
                 events.push(event(false, *reason, format!("{subject}: {message}")));
             }
-            Phase::Aborted | Phase::Preparing | Phase::Canary | Phase::Promoting => {}
+            Phase::Aborted
+            | Phase::Preparing
+            | Phase::AwaitingApproval
+            | Phase::Canary
+            | Phase::Promoting => {}
         }
     }
     events

@@ -2,11 +2,13 @@
 
 use std::cmp::Ordering;
 
+use crate::approval;
 use crate::current::{Choice, Chosen};
 use crate::decide::{Course, Hold, Standing};
 use crate::evidence::Answer;
 use crate::gate::{Assessed, Layer, Verdict, Word};
 use crate::judge::{Cause, Judgement};
+use crate::levers;
 use crate::policy::{Facts, Track};
 use crate::reason::Reason;
 use crate::report::{CandidateReport, MAX_MESSAGE, Outcome, TrackReport, hold_sentence, papers, story};
@@ -206,7 +208,8 @@ impl Line<'_> {
                 (false, Reason::Preparing, super::message(Reason::Preparing, &body))
             }
             Course::Continue => {
-                self.run.map_or_else(|| (false, Reason::CanaryWatching, String::new()), running_sentence)
+                let told = |run| held_sentence(facts, run).unwrap_or_else(|| running_sentence(run));
+                self.run.map_or_else(|| (false, Reason::CanaryWatching, String::new()), told)
             }
         }
     }
@@ -315,6 +318,7 @@ impl Line<'_> {
             Course::Move { .. } => "Preparing",
             Course::Continue => self.run.map_or("Canary", |run| match run.phase {
                 Phase::Preparing => "Preparing",
+                Phase::AwaitingApproval => "AwaitingApproval",
                 Phase::Canary if run.before.intent.is_some() => "RollingBack",
                 Phase::Canary => "Canary",
                 Phase::Promoting => "Promoting",
@@ -498,6 +502,43 @@ fn waits_for_a_person(run: &RunPlan) -> Option<&Cause> {
     }
 }
 
+/// The `UpToDate` sentence while an open run is held by a pause.
+fn held_sentence(facts: &Facts, plan: &RunPlan) -> Option<(bool, Reason, String)> {
+    let pause = facts.seen.paused.as_ref()?;
+    let so_far = match &plan.judgement {
+        Some(Judgement::Waiting { suspicion: Some(cause), .. }) => {
+            format!(" So far {}: {}.", cause.reason, cause.sentence)
+        }
+        Some(Judgement::Pass { .. } | Judgement::Waiting { suspicion: None, .. }) => String::new(),
+        Some(Judgement::Unknown { reason, message }) => format!(" So far {reason}: {message}."),
+        Some(Judgement::Fail(_)) => return None,
+        None => String::new(),
+    };
+    let open = plan.before.intent.is_none() && plan.after.result.is_none();
+    let held = match plan.phase {
+        Phase::Canary => "the canary stays as it is, is rolled back if it fails,",
+        Phase::Preparing | Phase::AwaitingApproval => "the run is recorded and does not begin,",
+        Phase::Promoting | Phase::Succeeded | Phase::RolledBack | Phase::Aborted => return None,
+    };
+    let run = &plan.run;
+    (open && plan.patch.is_none()).then(|| {
+        let ends = plan.after.deadline.map_or_else(
+            || "and waits".to_owned(),
+            |deadline| format!("and goes back without blame {}", text::instant_seconds(deadline)),
+        );
+        let body = format!(
+            "{} for {}:{}@{}: {}; {held} {ends}.{so_far} {}.",
+            run.to_tag,
+            run.repository,
+            run.to_tag,
+            run.to_digest.short(),
+            pause.observed(),
+            pause.hint(&facts.policy.id.name)
+        );
+        (false, pause.reason(), super::message(pause.reason(), &body))
+    })
+}
+
 /// The `UpToDate` sentence while a run is open.
 fn running_sentence(plan: &RunPlan) -> (bool, Reason, String) {
     let run = &plan.run;
@@ -519,11 +560,10 @@ fn running_sentence(plan: &RunPlan) -> (bool, Reason, String) {
         (Some(Judgement::Fail(cause)), _) => (
             cause.reason,
             format!(
-                "{subject}: expected {}, observed {}. The deadline has passed and `onDeadline: Hold` waits for a person: kubectl rollout undo {}/{} goes back.",
+                "{subject}: expected {}, observed {}. {}",
                 cause.expected,
                 cause.sentence,
-                run.workload.kind.name().to_ascii_lowercase(),
-                run.workload.name
+                levers::answer(run)
             ),
         ),
         (Some(Judgement::Waiting { suspicion, .. }), _) if run.workload.kind == Kind::CronJob => {
@@ -557,6 +597,13 @@ fn running_sentence(plan: &RunPlan) -> (bool, Reason, String) {
         (Some(Judgement::Unknown { reason, message }), _) => (
             *reason,
             format!("{subject}: the new pods cannot be judged: {message}. Nothing is rolled back by this."),
+        ),
+        (_, Phase::AwaitingApproval) => (
+            Reason::AwaitingApproval,
+            match &run.levers.approval {
+                None => format!("{subject}: {}.", approval::sentence(run)),
+                Some(lever) => format!("{subject}: approved by {lever}; begins when a place is free."),
+            },
         ),
         (_, Phase::Promoting) => (
             Reason::Promoting,

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use crate::image::{Digest, Repository, Tag};
 use crate::judge::signals::{SignalSeen, SignalVerdict};
+use crate::levers::{Lever, RunLevers, Verb};
 use crate::policy::{PolicyId, RolloutSettings};
 use crate::reason::Reason;
 use crate::workload::{DaemonRolling, Deployment, Kind, Pod, Revision, Strategy, Workload, WorkloadId};
@@ -86,6 +87,8 @@ pub enum Hold {
 pub enum Phase {
     /// Recorded; nothing written to the workload.
     Preparing,
+    /// Recorded; waits for somebody's approval.
+    AwaitingApproval,
     /// New pods beside all old ones.
     Canary,
     /// The native controller replaces the rest.
@@ -136,6 +139,8 @@ pub struct RunStatus {
     pub signals: Vec<SignalVerdict>,
     /// Every write, as (when, what).
     pub writes: Vec<(Timestamp, String)>,
+    /// What people did to it.
+    pub levers: Vec<(Verb, Lever)>,
     /// How it ended: code and sentence.
     pub result: Option<(Reason, String)>,
     /// When it ended.
@@ -157,6 +162,8 @@ pub struct RunCause {
     pub node: Option<String>,
     /// Equal for equal failures.
     pub signature: String,
+    /// Whether the environment is to blame.
+    pub environment: bool,
     /// Whose fault it is, with what the old pods showed.
     pub judged: String,
 }
@@ -208,6 +215,8 @@ pub struct Run {
     pub created_at: Timestamp,
     /// Whether its deletion was asked for: then it is aborted.
     pub deleting: bool,
+    /// What people asked of it.
+    pub levers: RunLevers,
     /// What has happened since.
     pub status: RunStatus,
 }
@@ -255,6 +264,7 @@ impl RunStatus {
             baseline: None,
             signals: Vec::new(),
             writes: Vec::new(),
+            levers: Vec::new(),
             result: None,
             finished_at: None,
         }

@@ -12,8 +12,8 @@ use rollforward_core::evidence::{
 use rollforward_core::image::{Digest, ImageRef, Repository, Tag};
 use rollforward_core::ledger::Ledger;
 use rollforward_core::policy::{
-    Concurrency, Facts, Mode, OnDeadline, Policy, PolicyId, Rebuilds, RepositorySeen, RolloutSettings, Seen,
-    StepSize, Track, WhenImpossible,
+    Approval, Concurrency, Facts, Mode, OnDeadline, OnExternalChange, Policy, PolicyId, Rebuilds,
+    RepositorySeen, Rollback, RolloutSettings, Seen, StepSize, Track, WhenImpossible,
 };
 use rollforward_core::reason::Reason;
 use rollforward_core::rollout::{OpenRun, Run};
@@ -99,6 +99,7 @@ pub fn policy() -> Policy {
         filter: TagFilter::default(),
         rebuilds: Rebuilds::Auto,
         allow_downgrade: false,
+        on_external_change: OnExternalChange::Hold,
         adopt: false,
         interval: duration("5m"),
         trust: Some(unsigned(SignedDuration::ZERO)),
@@ -136,6 +137,8 @@ pub fn settings() -> RolloutSettings {
         deadline: duration("60m"),
         on_deadline: OnDeadline::RollBack,
         when_impossible: WhenImpossible::Hold,
+        approval: Approval::Automatic,
+        rollback: Rollback::Automatic,
         after_fails: 2,
         retry_after: duration("30m"),
         delete_broken_pods: false,
@@ -161,6 +164,10 @@ pub fn edit(policy: &mut Policy, field: &str, value: &str) {
         "trust" => policy.trust = (value != "none").then(|| unsigned(SignedDuration::ZERO)),
         "mode" => policy.mode = if value == "DryRun" { Mode::DryRun } else { Mode::Enforce },
         "suspend" => policy.suspend = value == "true",
+        "onExternalChange" => {
+            policy.on_external_change =
+                if value == "Reapply" { OnExternalChange::Reapply } else { OnExternalChange::Hold };
+        }
         "adopt" => policy.adopt = value == "Allow",
         "rebuilds" => {
             policy.rebuilds = match value {
@@ -195,6 +202,16 @@ pub fn edit(policy: &mut Policy, field: &str, value: &str) {
             policy.rollout.when_impossible =
                 if value == "Hold" { WhenImpossible::Hold } else { WhenImpossible::RollWithoutCanary };
         }
+        "approval" => {
+            policy.rollout.approval = if value == "Manual" { Approval::Manual } else { Approval::Automatic };
+        }
+        "rollback" => {
+            policy.rollout.rollback = match value {
+                "Ask" => Rollback::Ask,
+                "Never" => Rollback::Never,
+                _ => Rollback::Automatic,
+            };
+        }
         "retryAfter" => policy.rollout.retry_after = duration(value),
         "deleteBrokenPods" => policy.rollout.delete_broken_pods = value == "true",
         "afterFails" => policy.rollout.after_fails = value.parse().unwrap(),
@@ -225,6 +242,7 @@ pub fn workload(name: &str, replicas: i32, image: &str) -> Workload {
             image: image.to_owned(),
         }],
         annotated_run: None,
+        keeper: None,
         image_writer: None,
         shape: Shape::Deployment(Deployment {
             paused: false,
@@ -396,6 +414,11 @@ pub fn facts(
                 cluster_open: open,
                 cluster: 50,
             },
+            paused: None,
+            asked: Vec::new(),
+            unstarted: BTreeMap::new(),
+            trying: BTreeMap::new(),
+            incident: None,
             namespace_deleting: false,
         },
         now,

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use rollforward_core::image::{ImageRef, Tag};
+use rollforward_core::levers::{Asked, Lever, Pause, Request};
 use rollforward_core::rollout::run::Fields;
 use rollforward_core::text;
 use rollforward_core::workload::{Pod, Shape, StatefulSet, Strategy};
@@ -55,6 +56,7 @@ pub fn command(world: &mut World, line: &str) -> String {
             world.watch.released();
             world.operator.next_look = world.now;
         }
+        ["lever", verb, rest @ ..] => lever(world, verb, rest),
         ["push", tag, behaviour @ ..] => push(world, tag, behaviour),
         ["label", tag, version] => {
             if let Some(digest) = world.registry.tags.get(&build::tag(tag)).cloned() {
@@ -149,6 +151,38 @@ fn push(world: &mut World, tag: &str, behaviour: &[&str]) {
     let digest = build::digest(&format!("{tag} {}", registry.pushes));
     registry.behaviours.insert(digest.clone(), Behaviour::parse(behaviour));
     registry.tags.insert(build::tag(tag), digest);
+}
+
+/// What a person, alice, asks by a command of the operator's own command line.
+fn lever(world: &mut World, verb: &str, rest: &[&str]) {
+    let lever = Lever { by: "alice".to_owned(), at: Some(world.now) };
+    let ask = |what, digest| Asked { what, digest, lever: lever.clone() };
+    let digest = rest.first().and_then(|named| world.registry.tags.get(&build::tag(named)).cloned());
+    match verb {
+        "pause" => world.paused = Some(Pause::Policy(lever)),
+        "pause-all" => world.paused = Some(Pause::Everywhere(lever)),
+        "resume" => {
+            world.paused = None;
+            world.asked.push(ask(Request::Resume, None));
+        }
+        "retry" => world.asked.push(ask(Request::Retry, digest)),
+        "release" => world.asked.push(ask(Request::Release, digest)),
+        "abort" | "promote" | "approve" => {
+            let open = world.operator.runs.iter_mut().find(|run| run.status.finished_at.is_none());
+            let run = open.unwrap_or_else(|| panic!("no open run for {verb}"));
+            let place = match verb {
+                "abort" => &mut run.levers.abort,
+                "promote" => &mut run.levers.promote,
+                _ => &mut run.levers.approval,
+            };
+            *place = Some(lever);
+        }
+        _ => panic!("unknown lever {verb}"),
+    }
+    if matches!(verb, "retry" | "release") {
+        world.watch.released();
+    }
+    world.operator.next_look = world.now;
 }
 
 /// What a person does to a workload.

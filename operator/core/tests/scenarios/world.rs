@@ -12,6 +12,7 @@ use rollforward_core::evidence::{Answer, Manifest};
 use rollforward_core::gate::{self, Assessment, Evidence, Need};
 use rollforward_core::image::{Digest, ImageRef, Tag};
 use rollforward_core::ledger::Ledger;
+use rollforward_core::levers::{Asked, Pause};
 use rollforward_core::policy::{Facts, Mode, Policy, Track};
 use rollforward_core::reason::Reason;
 use rollforward_core::report::{self, ConditionKind, Event, Outcome, Report};
@@ -97,6 +98,10 @@ pub struct World {
     /// What a person does just before the operator's next patch arrives.
     pub before_patch: Option<String>,
     pub watch: Watch,
+    /// What a person or the configuration paused.
+    pub paused: Option<Pause>,
+    /// What a person asked of the policy since the last pass.
+    pub asked: Vec<Asked>,
 }
 
 impl World {
@@ -130,6 +135,8 @@ impl World {
             events: Vec::new(),
             before_patch: None,
             watch: Watch::default(),
+            paused: None,
+            asked: Vec::new(),
         }
     }
 
@@ -217,7 +224,20 @@ impl World {
             last.insert(run.track.clone(), run.clone());
         }
         let runs = (open_runs, last.into_values().collect());
-        build::facts(policy, tracks, (scan, self.operator.ledger.clone()), runs, self.now)
+        let mut ledger = self.operator.ledger.clone();
+        for asked in &self.asked {
+            asked.carry_out(&mut ledger, self.now);
+        }
+        let mut facts = build::facts(policy, tracks, (scan, ledger), runs, self.now);
+        facts.seen.paused.clone_from(&self.paused);
+        facts.seen.asked.clone_from(&self.asked);
+        for run in &self.operator.runs {
+            let ended = run.status.finished_at.is_some();
+            if ended && run.status.started_at.is_none() {
+                facts.seen.unstarted.insert(run.track.clone(), run.name.clone());
+            }
+        }
+        facts
     }
 
     fn open_run(&self, run: Run) -> OpenRun {
@@ -323,6 +343,7 @@ impl World {
                 self.watch.ledger(&self.operator.ledger);
             }
         }
+        self.asked.clear();
         for stray in &plan.strays {
             self.write("stray")?;
             let _conflict = self.patch(stray);
