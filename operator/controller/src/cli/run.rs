@@ -111,19 +111,7 @@ pub(crate) async fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
     });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
     readiness.set(Ok(()));
-    let controllers = watches.into_iter().map(|watch| {
-        let walk = watch.controller.run_until(stop.clone(), Arc::clone(&ctx));
-        let roots = run_roots(watch.trust_roots, stop.clone(), Arc::clone(&ctx));
-        futures::future::join(walk, roots)
-    });
-    let acting = futures::future::join_all(controllers);
-    let lost = tokio::select! {
-        _ = acting => None,
-        why = lost(&mut candidate) => Some(why),
-    };
-    if let Some(candidate) = &mut candidate {
-        candidate.release().await;
-    }
+    let lost = act(watches, &ctx, &stop, &mut candidate).await;
     serving.abort();
     if let Some(why) = lost {
         // What was under way meets the fence; a new process stands by.
@@ -133,6 +121,28 @@ pub(crate) async fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
     }
     tracing::info!("stopped; open runs stay held and go on after a restart");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Acts until the operator is stopped, or until it has lost the Lease: then says why.
+async fn act(
+    watches: Vec<Watches>,
+    ctx: &Arc<Context>,
+    stop: &Stop,
+    candidate: &mut Option<Candidate>,
+) -> Option<String> {
+    let controllers = watches.into_iter().map(|watch| {
+        let walk = watch.controller.run_until(stop.clone(), Arc::clone(ctx));
+        let roots = run_roots(watch.trust_roots, stop.clone(), Arc::clone(ctx));
+        futures::future::join(walk, roots)
+    });
+    let lost = tokio::select! {
+        _ = futures::future::join_all(controllers) => None,
+        why = lost(candidate) => Some(why),
+    };
+    if let Some(candidate) = candidate {
+        candidate.release().await;
+    }
+    lost
 }
 
 /// The operator as a candidate for the Lease, where there is an election.

@@ -10,7 +10,6 @@ use rollforward_api::policy::{
 };
 use rollforward_api::schema::PodsOrShare;
 use rollforward_api::verification::Verification;
-use rollforward_core::image::Digest;
 use rollforward_core::policy::{self, Policy, PolicyId, RolloutSettings, StepSize};
 use rollforward_core::reason::Reason;
 use rollforward_core::trust;
