@@ -24,7 +24,7 @@ use rollforward_core::rollout::{OpenRun, Phase, Run};
 use rollforward_core::scan::{self, Scan};
 use rollforward_core::select;
 use rollforward_core::trust::Decision;
-use rollforward_core::workload::{Kind, Pod, Shape, Workload, WorkloadId};
+use rollforward_core::workload::{Kind, Pod, Revision, Shape, Workload, WorkloadId};
 use tokio::sync::Mutex;
 
 use super::explain;
@@ -480,12 +480,16 @@ async fn whole_of(ctx: &Context, object: &Object) -> (workloads::Whole, Option<S
 }
 
 /// What is measured of a run's canary now.
-async fn readings(ctx: &Context, run: &Run, pods: &[Pod]) -> Vec<SignalSeen> {
+async fn readings(ctx: &Context, run: &Run, revisions: &[Revision], pods: &[Pod]) -> Vec<SignalSeen> {
     let Some(analysis) = run.settings.analysis.as_ref().filter(|_| run.status.phase == Phase::Canary) else {
         return Vec::new();
     };
-    let is_new =
-        |pod: &&Pod| pod.containers.iter().any(|one| run.containers.iter().any(|own| own.to == one.image));
+    // By the template that they were made from: a pod that no kubelet has taken up shows no container yet.
+    let made_of_new = |revision: &&Revision| {
+        run.containers.iter().all(|own| revision.images.get(&own.name) == Some(&own.to))
+    };
+    let new: BTreeSet<&str> = revisions.iter().filter(made_of_new).map(|one| one.name.as_str()).collect();
+    let is_new = |pod: &&Pod| new.contains(pod.owner.as_str());
     let live = || pods.iter().filter(|pod| !pod.deleting);
     let names = |pod: &Pod| pod.name.clone();
     let canary: Vec<String> = live().filter(is_new).map(names).collect();
@@ -516,7 +520,7 @@ async fn open_runs(ctx: &Context, runs: &[Run]) -> Result<Vec<OpenRun>, Error> {
             None => (None, Vec::new(), Vec::new(), None),
         };
         explain::crashes(ctx, run, &mut pods).await;
-        let readings = readings(ctx, run, &pods).await;
+        let readings = readings(ctx, run, &revisions, &pods).await;
         open.push(OpenRun { run: run.clone(), workload, revisions, pods, unreadable, readings });
     }
     open.sort_by_key(|one| one.run.created_at);
