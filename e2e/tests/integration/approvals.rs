@@ -1,10 +1,11 @@
 //! Runs that wait for a person: who may approve, what the apiserver refuses and with which words, what becomes of an approval.
 
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use e2e::cluster::{Cluster, root};
+use e2e::cluster::Cluster;
 use e2e::harness::{Named, trial};
 use e2e::image::Image;
 use e2e::operator;
@@ -30,7 +31,7 @@ pub(crate) fn trials() -> Vec<Named> {
 
 /// Installs the chart's admission policies and waits until they are enforced.
 async fn admission(shop: &Shop) -> anyhow::Result<()> {
-    let chart = root().join("charts/rollforward").display().to_string();
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/rollforward").display().to_string();
     let rendered = shop.cluster.helm(&[
         "template",
         "rollforward",
