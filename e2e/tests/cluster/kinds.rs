@@ -171,12 +171,18 @@ async fn set_told(cluster: Arc<Cluster>) -> anyhow::Result<()> {
 
 async fn daemon_set(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     let mut shop = Shop::open(&cluster, "daemon-set").await?;
-    let nodes = read(&shop, &["nodes"])?["items"].as_array().map_or(0, Vec::len);
     apply(
         &shop,
         "DaemonSet",
         "  updateStrategy: {type: RollingUpdate, rollingUpdate: {maxUnavailable: 50%}}",
     )?;
+    // Not every node takes it: another trial's may be tainted.
+    let nodes = wait_until("the DaemonSet to be placed", PATIENCE, || async {
+        let placed = read(&shop, &["daemonset", "web"])?["status"]["desiredNumberScheduled"].as_u64();
+        let placed = placed.and_then(|placed| usize::try_from(placed).ok()).filter(|placed| 0 < *placed);
+        Ok(placed.map_or_else(|| Seen::NotYet("no node yet".to_owned()), Seen::Yes))
+    })
+    .await?;
     wait_ready(&shop, nodes, ":1.0.0").await?;
     in_watch(&mut shop, "DaemonSet", "bake: 3s, deadline: 3m").await?;
     let rolling = |shop: &Shop| -> anyhow::Result<String> {
