@@ -178,7 +178,7 @@ async fn a_denial_by_admission_keeps_its_words_and_is_not_taken_for_a_conflict_o
     ] {
         let refused = refused(code, reason, message, json!([])).await;
         assert_eq!(refused.reason, Reason::WriteDenied, "{message}");
-        assert_eq!(refused.message, format!("admission refused the write to the Deployment: {message}"));
+        assert_eq!(refused.message, format!("admission refused the write to deployments.apps: {message}"));
     }
     let causes = json!([{"reason": "FieldValueInvalid", "field": "spec.progressDeadlineSeconds", "message": "must be greater than minReadySeconds"}]);
     let invalid = refused(422, "Invalid", "Deployment.apps \"web\" is invalid", causes).await;
