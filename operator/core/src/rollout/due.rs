@@ -1,0 +1,111 @@
+//! The forms of what is due for a run: nothing yet, one write, or its end. What to do is chosen in `rollout.rs`.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::levers::{self, Verb};
+use crate::policy::Facts;
+use crate::reason::Reason;
+
+use super::{Patch, Phase, Run, RunPlan, RunStatus};
+
+/// How long an open run waits for the next look when nothing else wakes it.
+pub(super) const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(1);
+
+/// How long a run that waits for a person waits for the next look: their approval is a change of the run, which wakes it.
+pub(super) const UNSTARTED_AGAIN: SignedDuration = SignedDuration::from_mins(1);
+
+/// The most writes that a run's status keeps.
+pub(super) const MAX_NOTES: usize = 16;
+
+pub(super) fn wait(facts: &Facts, run: &Run, phase: Phase) -> RunPlan {
+    let mut status = run.status.clone();
+    status.phase = phase;
+    // A restart between the patch and its record: the watch begins again, the deadline does not.
+    status.started_at = status.started_at.or(Some(run.created_at));
+    status.step_started_at = status.step_started_at.or(Some(facts.now));
+    status.step_pods = status.step_pods.max(1);
+    status.deadline = status.deadline.or_else(|| run.created_at.checked_add(run.settings.deadline).ok());
+    RunPlan {
+        run: run.clone(),
+        phase,
+        judgement: None,
+        stable: String::new(),
+        before: status.clone(),
+        patch: None,
+        errand: None,
+        left: None,
+        after: status,
+        look_again: LOOK_AGAIN,
+    }
+}
+
+/// A run that has not begun: nothing of its record is guessed.
+pub(super) fn wait_unstarted(run: &Run, phase: Phase) -> RunPlan {
+    let status = RunStatus { phase, ..run.status.clone() };
+    RunPlan {
+        run: run.clone(),
+        phase,
+        judgement: None,
+        stable: String::new(),
+        before: status.clone(),
+        patch: None,
+        errand: None,
+        left: None,
+        after: status,
+        look_again: UNSTARTED_AGAIN,
+    }
+}
+
+pub(super) fn write(facts: &Facts, run: &Run, phase: Phase, patch: Patch, what: String) -> RunPlan {
+    let mut after = run.status.clone();
+    after.phase = phase;
+    note(&mut after, facts.now, what.clone());
+    RunPlan {
+        run: run.clone(),
+        phase,
+        judgement: None,
+        stable: String::new(),
+        before: run.status.clone(),
+        patch: Some((patch, what)),
+        errand: None,
+        left: None,
+        after,
+        look_again: SignedDuration::ZERO,
+    }
+}
+
+pub(super) fn note(status: &mut RunStatus, now: Timestamp, what: String) {
+    status.writes.push((now, what));
+    let surplus = status.writes.len().saturating_sub(MAX_NOTES);
+    status.writes.drain(..surplus);
+}
+
+pub(super) fn finish(facts: &Facts, run: &Run, phase: Phase, reason: Reason, message: String) -> RunPlan {
+    let mut status = run.status.clone();
+    status.phase = phase;
+    status.result = Some((reason, message));
+    status.finished_at = Some(facts.now);
+    if let Some(lever) = run.levers.abort.as_ref().filter(|_| reason == Reason::Aborted) {
+        levers::note(&mut status.levers, Verb::Abort, lever);
+    }
+    RunPlan {
+        run: run.clone(),
+        phase,
+        judgement: None,
+        stable: String::new(),
+        before: status.clone(),
+        patch: None,
+        errand: None,
+        left: None,
+        after: status,
+        look_again: SignedDuration::ZERO,
+    }
+}
+
+pub(super) fn phase_now(run: &Run) -> Phase {
+    match run.status.phase {
+        Phase::Preparing | Phase::AwaitingApproval => Phase::Canary,
+        phase
+        @ (Phase::Canary | Phase::Promoting | Phase::Succeeded | Phase::RolledBack | Phase::Aborted) => phase,
+    }
+}
