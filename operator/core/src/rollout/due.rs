@@ -17,6 +17,22 @@ pub(super) const UNSTARTED_AGAIN: SignedDuration = SignedDuration::from_mins(1);
 /// The most writes that a run's status keeps.
 pub(super) const MAX_NOTES: usize = 16;
 
+/// Nothing to write but the record.
+fn told(run: &Run, status: RunStatus) -> RunPlan {
+    RunPlan {
+        run: run.clone(),
+        phase: status.phase,
+        judgement: None,
+        stable: String::new(),
+        before: status.clone(),
+        patch: None,
+        errand: None,
+        left: None,
+        after: status,
+        look_again: SignedDuration::ZERO,
+    }
+}
+
 pub(super) fn wait(facts: &Facts, run: &Run, phase: Phase) -> RunPlan {
     let mut status = run.status.clone();
     status.phase = phase;
@@ -25,53 +41,20 @@ pub(super) fn wait(facts: &Facts, run: &Run, phase: Phase) -> RunPlan {
     status.step_started_at = status.step_started_at.or(Some(facts.now));
     status.step_pods = status.step_pods.max(1);
     status.deadline = status.deadline.or_else(|| run.created_at.checked_add(run.settings.deadline).ok());
-    RunPlan {
-        run: run.clone(),
-        phase,
-        judgement: None,
-        stable: String::new(),
-        before: status.clone(),
-        patch: None,
-        errand: None,
-        left: None,
-        after: status,
-        look_again: LOOK_AGAIN,
-    }
+    RunPlan { look_again: LOOK_AGAIN, ..told(run, status) }
 }
 
 /// A run that has not begun: nothing of its record is guessed.
 pub(super) fn wait_unstarted(run: &Run, phase: Phase) -> RunPlan {
     let status = RunStatus { phase, ..run.status.clone() };
-    RunPlan {
-        run: run.clone(),
-        phase,
-        judgement: None,
-        stable: String::new(),
-        before: status.clone(),
-        patch: None,
-        errand: None,
-        left: None,
-        after: status,
-        look_again: UNSTARTED_AGAIN,
-    }
+    RunPlan { look_again: UNSTARTED_AGAIN, ..told(run, status) }
 }
 
 pub(super) fn write(facts: &Facts, run: &Run, phase: Phase, patch: Patch, what: String) -> RunPlan {
     let mut after = run.status.clone();
     after.phase = phase;
     note(&mut after, facts.now, what.clone());
-    RunPlan {
-        run: run.clone(),
-        phase,
-        judgement: None,
-        stable: String::new(),
-        before: run.status.clone(),
-        patch: Some((patch, what)),
-        errand: None,
-        left: None,
-        after,
-        look_again: SignedDuration::ZERO,
-    }
+    RunPlan { before: run.status.clone(), patch: Some((patch, what)), ..told(run, after) }
 }
 
 pub(super) fn note(status: &mut RunStatus, now: Timestamp, what: String) {
@@ -88,18 +71,7 @@ pub(super) fn finish(facts: &Facts, run: &Run, phase: Phase, reason: Reason, mes
     if let Some(lever) = run.levers.abort.as_ref().filter(|_| reason == Reason::Aborted) {
         levers::note(&mut status.levers, Verb::Abort, lever);
     }
-    RunPlan {
-        run: run.clone(),
-        phase,
-        judgement: None,
-        stable: String::new(),
-        before: status.clone(),
-        patch: None,
-        errand: None,
-        left: None,
-        after: status,
-        look_again: SignedDuration::ZERO,
-    }
+    told(run, status)
 }
 
 pub(super) fn phase_now(run: &Run) -> Phase {
