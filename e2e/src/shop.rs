@@ -247,6 +247,25 @@ spec:
         .with_context(|| self.operator.as_ref().map_or(String::new(), |operator| tail(&operator.log())))
     }
 
+    /// Waits until the policy knows a version, whether it may move or not.
+    pub async fn wait_latest(&self, tag: &str) -> anyhow::Result<()> {
+        wait_until(&format!("the policy to know {tag}"), PATIENCE, || async {
+            let status = self.read_policy("web").await?.status.unwrap_or_default();
+            let latest = status.images.iter().flatten().next().and_then(|image| image.latest.clone());
+            Ok(match latest {
+                Some(latest) if latest.starts_with(&format!("{tag}@")) => Seen::Yes(()),
+                other => Seen::NotYet(format!("{other:?}")),
+            })
+        })
+        .await
+    }
+
+    /// The first lever in a run's record: what was pulled, and by whom.
+    pub fn first_lever(&self, run: &str) -> anyhow::Result<String> {
+        let path = "jsonpath={.status.levers[0].verb} {.status.levers[0].by}";
+        self.kubectl(&["get", "updaterun", run, "-o", path])
+    }
+
     /// Waits until the Deployment's image contains a text and answers the image.
     pub async fn wait_image(&self, part: &str) -> anyhow::Result<String> {
         wait_until(&format!("the image {part}"), PATIENCE, || async {

@@ -157,13 +157,7 @@ async fn approvals(cluster: Arc<Cluster>) -> anyhow::Result<()> {
         "{out}"
     );
     shop.wait_state("Canary").await?;
-    let lever = shop.kubectl(&[
-        "get",
-        "updaterun",
-        &run,
-        "-o",
-        "jsonpath={.status.levers[0].verb} {.status.levers[0].by}",
-    ])?;
+    let lever = shop.first_lever(&run)?;
     ensure!(lever == "approve system:serviceaccount:approvals:bob", "{lever}");
     let tried =
         shop.kubectl(&["patch", "updaterun", &run, "--type=merge", "-p", r#"{"spec":{"approval":null}}"#]);

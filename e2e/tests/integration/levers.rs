@@ -8,8 +8,7 @@ use e2e::cluster::Cluster;
 use e2e::harness::{Named, trial};
 use e2e::image::Image;
 use e2e::operator;
-use e2e::shop::{PATIENCE, Shop};
-use e2e::wait::{Seen, wait_until};
+use e2e::shop::Shop;
 use serde_json::Value;
 
 use crate::canary::{POLICY, in_canary, prepared};
@@ -110,15 +109,7 @@ async fn pause(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     shop.push("1.0.1", Image::new("1.0.1")).await?;
     let says = format!("observed paused by {me} at 2");
     shop.wait_says("UpToDate", "Paused", &[&says, "To go on: kubectl rollforward resume web."]).await?;
-    wait_until("the paused policy to know 1.0.1", PATIENCE, || async {
-        let status = shop.read_policy("web").await?.status.unwrap_or_default();
-        let latest = status.images.iter().flatten().next().and_then(|image| image.latest.clone());
-        Ok(match latest {
-            Some(latest) if latest.starts_with("1.0.1@") => Seen::Yes(()),
-            other => Seen::NotYet(format!("{other:?}")),
-        })
-    })
-    .await?;
+    shop.wait_latest("1.0.1").await?;
     ensure!(shop.kubectl(&["get", "updateruns", "-o", "name"])?.is_empty(), "a run was opened in a pause");
     let out = done(&shop, &["resume", "web"])?;
     ensure!(out.contains("removed rollforward.dev/paused"), "{out}");
@@ -149,15 +140,7 @@ async fn pause_all(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     shop.push("1.0.1", Image::new("1.0.1")).await?;
     shop.operator.take().context("started")?.kill()?;
     shop.start_operator("namespace: pause-all").await?;
-    wait_until("the new operator to know 1.0.1", PATIENCE, || async {
-        let status = shop.read_policy("web").await?.status.unwrap_or_default();
-        let latest = status.images.iter().flatten().next().and_then(|image| image.latest.clone());
-        Ok(match latest {
-            Some(latest) if latest.starts_with("1.0.1@") => Seen::Yes(()),
-            other => Seen::NotYet(format!("{other:?}")),
-        })
-    })
-    .await?;
+    shop.wait_latest("1.0.1").await?;
     ensure!(shop.kubectl(&["get", "updateruns", "-o", "name"])?.is_empty(), "a run was opened in a pause");
     let (code, out, errors) = rollforward(&shop, &[&["resume"], own.as_slice()].concat())?;
     ensure!(code == 0 && out.contains("removed data.paused"), "{out}{errors}");
@@ -185,13 +168,7 @@ async fn promote(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     let held = shop.kubectl(&["get", "deployment", "web", "-o", "jsonpath={.spec.minReadySeconds}"])?;
     ensure!(held.is_empty() || held == "0", "minReadySeconds is {held}");
     shop.wait_event("web", &format!("promoted by {me} at 2")).await?;
-    let levers = shop.kubectl(&[
-        "get",
-        "updaterun",
-        &run,
-        "-o",
-        "jsonpath={.status.levers[0].verb} {.status.levers[0].by}",
-    ])?;
+    let levers = shop.first_lever(&run)?;
     ensure!(levers == format!("promote {me}"), "{levers}");
     shop.close()
 }
