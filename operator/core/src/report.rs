@@ -254,6 +254,19 @@ pub fn hold_sentence(facts: &Facts, track: &Track, hold: &Hold) -> String {
     message(hold.reason, &body)
 }
 
+/// The sentence with the workload that it is about, where the policy has several.
+fn of_several(facts: &Facts, line: &track::Line<'_>, sentence: String) -> String {
+    let id = &line.track.workload.id;
+    let is_only = facts.seen.tracks.iter().all(|track| track.workload.id == *id);
+    let Some((reason, body)) = sentence.split_once(": ").filter(|_| !is_only) else {
+        return sentence;
+    };
+    if body.starts_with(&format!("{} for ", id.name)) {
+        return sentence;
+    }
+    text::clean(&format!("{reason}: {}/{}: {body}", id.kind, id.name), MAX_MESSAGE)
+}
+
 fn full_stop(sentence: &str) -> String {
     if sentence.ends_with('.') { sentence.to_owned() } else { format!("{sentence}.") }
 }
@@ -266,6 +279,7 @@ fn head<'a>(lines: impl DoubleEndedIterator<Item = &'a track::Line<'a>>) -> Opti
 fn blocked(facts: &Facts, lines: &[track::Line<'_>]) -> Option<Condition> {
     let line = head(lines.iter().filter(|line| line.is_blocked()))?;
     let (reason, message) = line.blocked_sentence(facts);
+    let message = of_several(facts, line, message);
     Some(Condition { kind: ConditionKind::Blocked, is_true: true, reason, message })
 }
 
@@ -280,6 +294,7 @@ fn up_to_date(facts: &Facts, lines: &[track::Line<'_>]) -> Condition {
         return Condition { kind, is_true: false, reason, message: message(reason, &body) };
     };
     let (is_true, reason, message) = head.up_to_date(facts);
+    let message = if is_true { message } else { of_several(facts, head, message) };
     Condition { kind, is_true, reason, message }
 }
 
@@ -290,7 +305,7 @@ fn ready(facts: &Facts, lines: &[track::Line<'_>]) -> Condition {
         Course::Hold(_) | Course::Move { .. } | Course::Continue | Course::Nothing => None,
     });
     if let Some((line, hold)) = trouble {
-        let message = hold_sentence(facts, line.track, hold);
+        let message = of_several(facts, line, hold_sentence(facts, line.track, hold));
         return Condition { kind, is_true: false, reason: hold.reason, message };
     }
     let refused = lines.iter().find_map(|line| line.refused.as_ref());
@@ -322,7 +337,7 @@ fn stalled(facts: &Facts, lines: &[track::Line<'_>]) -> Option<Condition> {
         Course::Hold(hold) if hold.standing == Standing::Stalled => Some((line, hold)),
         Course::Hold(_) | Course::Move { .. } | Course::Continue | Course::Nothing => None,
     })?;
-    let message = hold_sentence(facts, line.track, hold);
+    let message = of_several(facts, line, hold_sentence(facts, line.track, hold));
     Some(Condition { kind: ConditionKind::Stalled, is_true: true, reason: hold.reason, message })
 }
 
