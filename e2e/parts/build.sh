@@ -56,6 +56,10 @@ if [ "${1:-}" = --print ]; then
   exit 0
 fi
 
+# What is there already needs no turn: a clone that lacks nothing does not wait for another's new part.
+missing=0
+for part in ${*:-$all}; do [ -e "$(folder "$part")/.done" ] || missing=1; done
+[ "$missing" = 1 ] || exit 0
 mkdir -p "$cache"
 exec 9>"$cache/.lock"
 flock 9
