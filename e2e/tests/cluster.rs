@@ -16,6 +16,8 @@ mod faults;
 mod kinds;
 #[path = "cluster/noise.rs"]
 mod noise;
+#[path = "cluster/several.rs"]
+mod several;
 #[path = "cluster/surroundings.rs"]
 mod surroundings;
 #[path = "cluster/verify.rs"]
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         .into_iter()
         .chain(kinds::trials())
         .chain(surroundings::trials())
+        .chain(several::trials())
         .chain(faults::trials())
         .chain(walk::trials())
         .chain(chart::trials())

@@ -28,6 +28,10 @@ pub(crate) fn trials() -> Vec<Named> {
         trial("a CronJob whose runs fail goes back, by the test over its runs", runs_fail),
         trial("a CronJob is done after its first success, and the watch over its runs goes on", run_succeeds),
         trial(
+            "a CronJob whose runs fail as often as those of the old image is no failure of the image",
+            runs_as_before,
+        ),
+        trial(
             "a CronJob stuck on its image under Forbid goes back, its Job is ended and the next run goes",
             stuck,
         ),
@@ -207,8 +211,18 @@ async fn daemon_set(cluster: Arc<Cluster>) -> anyhow::Result<()> {
 
 /// A CronJob whose image ends by `--exit 0` in 1.0.0.
 async fn cron(cluster: &Arc<Cluster>, name: &str, schedule: &str) -> anyhow::Result<Shop> {
+    cron_of(cluster, name, schedule, &["--exit", "0"]).await
+}
+
+/// A CronJob whose image ends so in 1.0.0.
+async fn cron_of(
+    cluster: &Arc<Cluster>,
+    name: &str,
+    schedule: &str,
+    arguments: &[&str],
+) -> anyhow::Result<Shop> {
     let mut shop = Shop::open(cluster, name).await?;
-    shop.push("1.0.0", Image::new("1.0.0-job").arguments(&["--exit", "0"])).await?;
+    shop.push("1.0.0", Image::new("1.0.0-job").arguments(arguments)).await?;
     let image = format!("{}:1.0.0", shop.full_repository());
     let yaml = format!(
         "apiVersion: batch/v1
@@ -217,6 +231,8 @@ metadata: {{name: web}}
 spec:
   schedule: \"{schedule}\"
   concurrencyPolicy: Forbid
+  failedJobsHistoryLimit: 20
+  successfulJobsHistoryLimit: 20
   jobTemplate:
     spec:
       backoffLimit: 0
@@ -297,6 +313,39 @@ async fn run_succeeds(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     wait_cron_image(&shop, ":1.0.2@").await?;
     let (reason, message) = shop.wait_run("1.0.1").await?;
     ensure!(reason == "RolledForward" && message.contains("a newer version"), "{reason}: {message}");
+    shop.close()
+}
+
+/// Ten runs, three of which fail, in an order that no image chooses; answers when the last has ended.
+async fn ten_runs(shop: &Shop, name: &str) -> anyhow::Result<()> {
+    for number in [3, 0, 7, 4, 1, 9, 5, 2, 6, 8] {
+        run_now(shop, &format!("{name}-{number}"))?;
+    }
+    wait_until("ten runs to end", PATIENCE, || async {
+        let path = "jsonpath={range .items[*]}{.metadata.name}{.status.conditions[*].type}{\"\\n\"}{end}";
+        let jobs = shop.kubectl(&["get", "jobs", "-o", path])?;
+        let of = |end: &str| jobs.lines().filter(|job| job.starts_with(name) && job.ends_with(end)).count();
+        Ok(if (of("Complete"), of("Failed")) == (7, 3) { Seen::Yes(()) } else { Seen::NotYet(jobs) })
+    })
+    .await
+}
+
+async fn runs_as_before(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let three_of_ten = ["--exit", "3", "--tenths", "3"];
+    let shop = cron_of(&cluster, "runs-as-before", YEARLY, &three_of_ten).await?;
+    ten_runs(&shop, "before").await?;
+    shop.push("1.0.1", Image::new("1.0.1-job").arguments(&three_of_ten)).await?;
+    wait_cron_image(&shop, ":1.0.1@").await?;
+    ten_runs(&shop, "after").await?;
+    let (reason, message) = shop.wait_run("1.0.1").await?;
+    ensure!(
+        (reason.as_str(), message.as_str())
+            == ("RolledForward", "1.0.1 is set, and its runs fail no more often than before"),
+        "{reason}: {message}"
+    );
+    ensure!(cron_image(&shop)?.contains(":1.0.1@"), "{}", cron_image(&shop)?);
+    let held = shop.kubectl(&["get", "imageledgers", "-o", "jsonpath={.items[*].status.quarantine}"])?;
+    ensure!(held == "[]", "held against the digest: {held}");
     shop.close()
 }
 
