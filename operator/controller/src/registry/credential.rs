@@ -130,6 +130,16 @@ impl fmt::Debug for CredentialIdentity {
     }
 }
 
+/// A text that nobody guesses: 64 hexadecimal digits, from two pairs of hash keys and this process's salt.
+pub(super) fn unguessable() -> Secret {
+    let mut hash = Sha256::new();
+    hash.update(*SALT);
+    for seed in 0_u8..4 {
+        hash.update(RandomState::new().hash_one(seed).to_be_bytes());
+    }
+    Secret(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 /// The only randomness of the standard library: its hash keys come from the operating system.
 static SALT: LazyLock<[u8; 16]> = LazyLock::new(|| {
     let [first, second] = [0_u8, 1].map(|seed| RandomState::new().hash_one(seed));

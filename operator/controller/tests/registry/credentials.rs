@@ -249,17 +249,21 @@ async fn a_host_with_a_proxy_is_asked_through_it_and_others_are_not() {
 #[tokio::test]
 async fn proxies_of_the_environment_are_used_except_where_no_proxy_names_the_host() {
     const CHILD: &str = "ROLLFORWARD_TEST_PROXY_CHILD";
+    let pushed = index(&[("linux", "amd64")], "x");
     if let Ok(direct) = std::env::var(CHILD) {
         let plain_http = vec!["r.test".to_owned(), direct.clone()];
         let registry =
             Registry::new(Settings { plain_http, page_size: 1000, ..Settings::default() }).unwrap();
         found(registry.tags(&repository("r.test/web"), None).await);
         found(registry.tags(&repository(&format!("{direct}/web")), None).await);
+        for host in ["r.test", direct.as_str()] {
+            found(registry.manifest(&repository(&format!("{host}/web")), &pushed.digest(), None).await);
+        }
         return;
     }
     let (proxy, fake) = (HostileRegistry::start().await, HostileRegistry::start().await);
     for registry in [&proxy, &fake] {
-        registry.push("web", "1.0", &image("linux", "amd64", "x"));
+        registry.push("web", "1.0", &pushed);
     }
     let output = tokio::process::Command::new(std::env::current_exe().unwrap())
         .args([
@@ -273,8 +277,12 @@ async fn proxies_of_the_environment_are_used_except_where_no_proxy_names_the_hos
         .await
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-    assert_eq!(proxy.lines(), ["GET http://r.test/v2/web/tags/list?n=1000"]);
-    assert_eq!(fake.lines(), [TAGS]);
+    // What the crate asks goes to our own door first, whatever the environment says of loopback.
+    let manifest = format!("/v2/web/manifests/{}", pushed.digest());
+    let by_proxy =
+        ["GET http://r.test/v2/web/tags/list?n=1000".to_owned(), format!("GET http://r.test{manifest}")];
+    assert_eq!(proxy.lines(), by_proxy);
+    assert_eq!(fake.lines(), [TAGS.to_owned(), format!("GET {manifest}")]);
 }
 
 /// A keyring of users that all are for the same registry, in this order.
