@@ -293,6 +293,26 @@ impl Registry {
         self.inner.own_credentials.credential_for(repository).await
     }
 
+    /// What a repository is asked with: the workload's credentials, then the operator's own where all of them are refused.
+    ///
+    /// # Errors
+    /// [`OwnCredentialError`] where the workload has none and the operator's own could not be found out.
+    pub async fn credential(
+        &self,
+        repository: &Repository,
+        of_workload: Option<Credential>,
+    ) -> Result<Option<Credential>, OwnCredentialError> {
+        match (of_workload, self.own_credential(repository).await) {
+            (None, own) => own,
+            (Some(first), Ok(own)) => Ok(Some(own.map_or(first.clone(), |own| first.followed_by(&own)))),
+            (Some(first), Err(error)) => {
+                // It may never be asked for; where it is, the refusal of the first says what is missing.
+                tracing::debug!(%repository, %error, "no credential of the operator's own");
+                Ok(Some(first))
+            }
+        }
+    }
+
     /// Requests since the start, by registry and outcome. Tokens and redirects count for the registry that wanted them.
     #[must_use]
     pub fn requests(&self) -> BTreeMap<(String, Outcome), u64> {

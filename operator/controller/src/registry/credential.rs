@@ -71,6 +71,13 @@ impl Credential {
         Self { others: in_turn, ..self }
     }
 
+    /// The same, with another behind all that are shown in turn already, if it still counts among so many.
+    #[must_use]
+    pub(super) fn followed_by(mut self, other: &Credential) -> Self {
+        let others = std::mem::take(&mut self.others);
+        self.or_else(others.into_iter().chain(other.in_turn()))
+    }
+
     /// Each credential in turn, without the others.
     pub(super) fn in_turn(&self) -> Vec<Credential> {
         let alone = Self { others: Vec::new(), ..self.clone() };

@@ -4,6 +4,8 @@
 
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rollforward::registry::pull_secret::Keyring;
 use rollforward::registry::{HostSettings, OwnCredentialError, ProviderSettings};
 use rollforward_testkit::provider::{TestProvider, answer};
@@ -314,6 +316,51 @@ async fn a_refused_credential_is_followed_by_the_next_and_the_one_that_was_let_i
             switches.users.insert("mallory".to_owned(), "mallory-secret".to_owned());
         });
         found(registry.tags(&repository, Some(&credential)).await);
+    }
+}
+
+#[tokio::test]
+async fn the_operators_own_credential_comes_after_the_workloads_and_only_where_that_is_refused() {
+    for auth in [Auth::Basic, bearer()] {
+        let fake = HostileRegistry::start().await;
+        with_users(&fake, auth);
+        fake.push("web", "1.0.0", &index(&[("linux", "amd64")], "x"));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        std::fs::write(&path, docker_config(&fake.host(), "bob")).unwrap();
+        let registry = Registry::new(Settings {
+            plain_http: vec![fake.host()],
+            page_size: 1000,
+            credential_files: vec![(fake.host(), path.clone())],
+            ..Settings::default()
+        })
+        .unwrap();
+        let repository = fake.repository("web");
+        let of_workload = |users: &[&str]| keyring(&fake.host(), users).credential_for(&repository);
+        let basic = |user: &str| Credential::new(user, Secret::new(format!("{user}-secret")));
+        // Refused, the workload's are followed by the operator's; then it is one request a question again.
+        let chained = registry.credential(&repository, of_workload(&["mallory", "eve"])).await.unwrap();
+        found(registry.tags(&repository, chained.as_ref()).await);
+        fake.forget_requests();
+        for _ in 0..3 {
+            found(registry.tags(&repository, chained.as_ref()).await);
+        }
+        assert_eq!(fake.lines(), [TAGS; 3], "one request a poll, with the one that was let in");
+        // Let in, the workload's is the only one that is shown.
+        let chained = registry.credential(&repository, of_workload(&["alice"])).await.unwrap();
+        fake.forget_requests();
+        found(registry.tags(&repository, chained.as_ref()).await);
+        let shown: Vec<_> = fake.received().into_iter().filter_map(|one| one.authorization).collect();
+        let bobs = format!("Basic {}", STANDARD.encode("bob:bob-secret"));
+        assert!(!shown.is_empty() && !shown.contains(&bobs), "{shown:?}");
+        // Without one of the workload's it is the operator's; a file that cannot be read hides no credential of a workload's.
+        assert_eq!(registry.credential(&repository, None).await.unwrap(), Some(basic("bob")));
+        std::fs::remove_file(&path).unwrap();
+        assert!(registry.credential(&repository, None).await.is_err());
+        assert_eq!(
+            registry.credential(&repository, of_workload(&["alice"])).await.unwrap(),
+            Some(basic("alice"))
+        );
     }
 }
 
