@@ -26,6 +26,9 @@ use serde_json::json;
 /// Later polls that are averaged.
 const POLLS: u64 = 20;
 
+/// Manifests and HEADs whose times are compared by their medians.
+const FETCHES: usize = 1000;
+
 /// A repository of `n_tags`: minors 0 to 49 of as many majors as it takes, ten patches each.
 fn push(fake: &HostileRegistry, n_tags: usize, image: &Image) {
     for n in 0..n_tags {
@@ -98,7 +101,35 @@ async fn main() {
         polls("any", 2500, ListOrder::Age, bearer, None).await;
         floating(bearer).await;
         workloads(100, bearer, &patch).await;
+        door(bearer).await;
     }
+}
+
+/// What the way of `oci_distribution` through our door costs: a manifest by it beside a HEAD by our own transport, in turn.
+async fn door(bearer: bool) {
+    let case = Case::new(10, ListOrder::Name, bearer).await;
+    let digest = case.fake.push("web", "index", &image::index(&[("linux", "amd64")], "x"));
+    let (mut direct, mut through) = (Vec::new(), Vec::new());
+    for _ in 0..FETCHES {
+        let started = Instant::now();
+        let answer = case.registry.serves(&case.repository, &digest, case.credential.as_ref()).await;
+        direct.push(started.elapsed());
+        assert!(matches!(answer, Answer::Found(())), "{answer:?}");
+        let started = Instant::now();
+        let answer = case.registry.manifest(&case.repository, &digest, case.credential.as_ref()).await;
+        through.push(started.elapsed());
+        assert!(matches!(answer, Answer::Found(_)), "{answer:?}");
+    }
+    let first = through[0].as_micros();
+    let [direct, through] = [direct, through].map(|mut times| {
+        times.sort();
+        times[times.len() / 2].as_micros()
+    });
+    println!(
+        "{}",
+        json!({"bench": "door", "auth": auth(bearer), "fetches": FETCHES, "head_micros": direct,
+            "manifest_micros": through, "first_manifest_micros": first})
+    );
 }
 
 /// A rule that could choose from the whole list, beside a `latest` that has moved with three releases.

@@ -5,23 +5,23 @@
 //! `registry/pull_secret.rs`. What a scan concludes from an answer: `rollforward_core`.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{HeaderValue, LOCATION};
+use reqwest::header::HeaderValue;
 use reqwest::{Method, StatusCode, Url};
-use rollforward_core::evidence::{Answer, Manifest, Referrers, Unknown};
+use rollforward_core::evidence::{Answer, Manifest, Place, Referrers, Unknown};
 use rollforward_core::image::{Digest, Repository, Tag};
 use rollforward_core::reason::Reason;
-use sha2::{Digest as _, Sha256};
 use thiserror::Error;
+use tokio::sync::OnceCell;
 
 mod attached;
 mod budget;
 mod clients;
 mod credential;
+mod door;
 mod files;
 mod limiter;
 mod listing;
@@ -29,6 +29,7 @@ mod manifest;
 mod own;
 mod pages;
 mod provider;
+mod pull;
 pub mod pull_secret;
 mod referrers;
 mod token;
@@ -46,18 +47,20 @@ pub(crate) use provider::go_duration;
 pub use provider::{API_VERSION as PROVIDER_API_VERSION, ProviderError, ProviderSettings};
 pub use transport::Outcome;
 
+use door::Door;
 use manifest::{ACCEPTED, Content};
 use own::OwnCredentials;
 use pages::PageSizes;
+use pull::{Wanted, digest_header, hash};
 use token::{Asker, TokenBroker, unauthorized};
-use transport::{Exchange, Request, Transport, authority};
-use words::{Complaint, clean, unknown};
+use transport::{Exchange, Request, Transport};
+use words::unknown;
 
 /// For how many repositories and credentials it is kept which one was let in.
 const MAX_LET_IN: usize = 10_000;
 
-/// How often a blob may redirect: registries send to their object store, once.
-const MAX_BLOB_REDIRECTS: usize = 3;
+/// What we call ourselves.
+const USER_AGENT: &str = concat!("rollforward/", env!("CARGO_PKG_VERSION"));
 
 /// Limits, and the hosts for which an exception was made.
 #[derive(Debug, Clone)]
@@ -123,6 +126,9 @@ pub enum RegistryError {
         "the HTTP client for registries could not be made; is there a CA bundle (/etc/ssl/certs, or SSL_CERT_FILE)?"
     )]
     Client(#[source] reqwest::Error),
+    /// The crate that asks for manifests, configs and referrers made no client.
+    #[error("the client of oci-distribution could not be made: {0}")]
+    CrateClient(#[source] Box<oci_distribution::errors::OciDistributionError>),
     /// A host's own authority, certificate or key cannot be used.
     #[error("TLS for {host} cannot be set up: {source}")]
     Host {
@@ -149,6 +155,8 @@ pub struct Registry {
 struct Inner {
     settings: Settings,
     transport: Transport,
+    /// Through which `oci_distribution` asks.
+    door: OnceCell<Door>,
     tokens: TokenBroker,
     page_sizes: PageSizes,
     own_credentials: OwnCredentials,
@@ -179,6 +187,7 @@ impl Registry {
         Ok(Self {
             inner: Arc::new(Inner {
                 transport: Transport::new(&settings)?,
+                door: OnceCell::new(),
                 tokens: TokenBroker::default(),
                 page_sizes: PageSizes::default(),
                 let_in: Mutex::default(),
@@ -257,7 +266,8 @@ impl Registry {
         credential: Option<&Credential>,
     ) -> Answer<Referrers> {
         let asker = Asker { repository, credential };
-        self.within(repository, self.inner.referrers(asker, digest)).await
+        let mut place = Place::Referrers;
+        self.within(repository, self.inner.referrers(asker, digest, &mut place)).await
     }
 
     /// What is attached to a digest and could be evidence, in all places where signers put it: bytes, within budgets.
@@ -281,6 +291,26 @@ impl Registry {
         repository: &Repository,
     ) -> Result<Option<Credential>, OwnCredentialError> {
         self.inner.own_credentials.credential_for(repository).await
+    }
+
+    /// What a repository is asked with: the workload's credentials, then the operator's own where all of them are refused.
+    ///
+    /// # Errors
+    /// [`OwnCredentialError`] where the workload has none and the operator's own could not be found out.
+    pub async fn credential(
+        &self,
+        repository: &Repository,
+        of_workload: Option<Credential>,
+    ) -> Result<Option<Credential>, OwnCredentialError> {
+        match (of_workload, self.own_credential(repository).await) {
+            (None, own) => own,
+            (Some(first), Ok(own)) => Ok(Some(own.map_or(first.clone(), |own| first.followed_by(&own)))),
+            (Some(first), Err(error)) => {
+                // It may never be asked for; where it is, the refusal of the first says what is missing.
+                tracing::debug!(%repository, %error, "no credential of the operator's own");
+                Ok(Some(first))
+            }
+        }
     }
 
     /// Requests since the start, by registry and outcome. Tokens and redirects count for the registry that wanted them.
@@ -319,7 +349,8 @@ impl Inner {
     }
 
     async fn resolve(&self, asker: Asker<'_>, reference: &str) -> Result<Option<Digest>, Unknown> {
-        let head = self.get_manifest(asker, Method::HEAD, reference).await?;
+        let url = self.url(asker.repository, &format!("manifests/{reference}"))?;
+        let head = self.ask(asker, self.request(asker, Method::HEAD, url, ACCEPTED)).await?;
         match head.status {
             StatusCode::OK => {
                 if let Some(digest) = digest_header(&head)? {
@@ -330,26 +361,15 @@ impl Inner {
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {}
             _ => return Err(head.unexpected(Reason::RegistryUnavailable)),
         }
-        let get = self.get_manifest(asker, Method::GET, reference).await?;
-        if !found(&get)? {
-            return Ok(None);
-        }
-        let actual = hash(&get)?;
-        match digest_header(&get)? {
-            Some(named) if named != actual => Err(mismatch(&get, &named, &actual)),
-            _ => Ok(Some(actual)),
-        }
+        let manifest = self.pull_manifest(asker, reference, self.wanted()).await?;
+        manifest.map(|exchange| hash(&exchange)).transpose()
     }
 
     async fn manifest(&self, asker: Asker<'_>, digest: &Digest) -> Result<Option<Manifest>, Unknown> {
-        let exchange = self.get_manifest(asker, Method::GET, digest.as_str()).await?;
-        if !found(&exchange)? {
+        let Some(exchange) = self.pull_manifest(asker, digest.as_str(), self.wanted()).await? else {
             return Ok(None);
-        }
-        let actual = hash(&exchange)?;
-        if actual != *digest {
-            return Err(mismatch(&exchange, digest, &actual));
-        }
+        };
+        let actual = digest.clone();
         let content_type = exchange.content_type();
         let invalid = |why: String| unknown(Reason::ManifestInvalid, format!("{}, {why}", exchange.line));
         let manifest = match manifest::read(&exchange.body, content_type.as_deref()).map_err(invalid)? {
@@ -358,7 +378,7 @@ impl Inner {
                 Manifest { digest: actual, platforms, version, child, images, shape: None }
             }
             Content::Image { config, version, layers, size_bytes } => {
-                let blob = self.config(asker, &config).await?;
+                let blob = self.pull_blob(asker, &config, self.settings.max_config_bytes).await?;
                 let invalid = |why: String| unknown(Reason::ManifestInvalid, format!("{}, {why}", blob.line));
                 let platforms = manifest::read_config(&blob.body).map_err(invalid)?.into_iter().collect();
                 let version = version.or_else(|| manifest::read_label(&blob.body));
@@ -369,64 +389,9 @@ impl Inner {
         Ok(Some(manifest))
     }
 
-    async fn get_manifest(
-        &self,
-        asker: Asker<'_>,
-        method: Method,
-        reference: &str,
-    ) -> Result<Exchange, Unknown> {
-        let url = self.url(asker.repository, &format!("manifests/{reference}"))?;
-        let request = Request {
-            max_bytes: self.settings.max_manifest_bytes,
-            oversize: Reason::ManifestInvalid,
-            ..self.request(asker, method, url, ACCEPTED)
-        };
-        self.ask(asker, request).await
-    }
-
-    /// The config blob of an image, hashed and compared.
-    async fn config(&self, asker: Asker<'_>, digest: &Digest) -> Result<Exchange, Unknown> {
-        self.blob(asker, digest, self.settings.max_config_bytes).await
-    }
-
-    /// A blob, hashed and compared. Redirected to an object store, it is asked without credentials.
-    async fn blob(&self, asker: Asker<'_>, digest: &Digest, max_bytes: usize) -> Result<Exchange, Unknown> {
-        let url = self.url(asker.repository, &format!("blobs/{digest}"))?;
-        let request = Request {
-            max_bytes,
-            oversize: Reason::ManifestInvalid,
-            ..self.request(asker, Method::GET, url, "*/*")
-        };
-        let mut exchange = self.ask(asker, request.clone()).await?;
-        let mut n_redirects = 0_usize;
-        while exchange.status.is_redirection() && n_redirects < MAX_BLOB_REDIRECTS {
-            let url = self.redirect(&exchange)?;
-            let bare = Request { url, authorization: None, ..request.clone() };
-            exchange = self.transport.send(bare).await?;
-            n_redirects = n_redirects.saturating_add(1);
-        }
-        // A manifest whose config is missing is a broken push, not an absent image.
-        if exchange.status != StatusCode::OK {
-            return Err(exchange.unexpected(match exchange.status {
-                StatusCode::NOT_FOUND => Reason::ManifestInvalid,
-                _ => Reason::RegistryUnavailable,
-            }));
-        }
-        let actual = hash(&exchange)?;
-        if actual == *digest { Ok(exchange) } else { Err(mismatch(&exchange, digest, &actual)) }
-    }
-
-    /// Where a blob is. Never down to http, except to a host that is allowed to speak it.
-    fn redirect(&self, exchange: &Exchange) -> Result<Url, Unknown> {
-        let location = exchange.headers.get(LOCATION).and_then(|value| value.to_str().ok());
-        let target = location.and_then(|location| exchange.url.join(location).ok());
-        target
-            .filter(|url| match url.scheme() {
-                "https" => true,
-                "http" => self.settings.plain_http.contains(&authority(url)),
-                _ => false,
-            })
-            .ok_or_else(|| exchange.unexpected(Reason::RegistryUnavailable))
+    fn wanted(&self) -> Wanted {
+        let max_bytes = self.settings.max_manifest_bytes;
+        Wanted { accept: ACCEPTED, max_bytes, oversize: Reason::ManifestInvalid }
     }
 
     /// Sends a request with the first of the credentials that is let in, beginning with the one that was let in last.
@@ -516,50 +481,4 @@ impl Inner {
 /// The scheme in which a registry is asked.
 fn scheme(registry: &str, settings: &Settings) -> &'static str {
     if settings.plain_http.iter().any(|host| host == registry) { "http" } else { "https" }
-}
-
-/// Whether a GET of a manifest found one. A 404 is an absence only in the registry's own words.
-fn found(exchange: &Exchange) -> Result<bool, Unknown> {
-    match exchange.status {
-        StatusCode::OK => return Ok(true),
-        StatusCode::NOT_FOUND => {}
-        _ => return Err(exchange.unexpected(Reason::RegistryUnavailable)),
-    }
-    let complaint = Complaint::read(&exchange.body);
-    match complaint.code.as_str() {
-        "MANIFEST_UNKNOWN" | "TAG_INVALID" => Ok(false),
-        // Harbor's code for everything; its message names what is missing.
-        "NOT_FOUND" if complaint.message.starts_with("artifact") => Ok(false),
-        "NAME_UNKNOWN" | "NAME_INVALID" | "NOT_FOUND" => Err(exchange.unexpected(Reason::RepositoryNotFound)),
-        _ => Err(exchange.unexpected(Reason::RegistryUnavailable)),
-    }
-}
-
-/// The digest that the registry names, if it names one.
-fn digest_header(exchange: &Exchange) -> Result<Option<Digest>, Unknown> {
-    let Some(value) = exchange.headers.get("docker-content-digest") else {
-        return Ok(None);
-    };
-    let text = String::from_utf8_lossy(value.as_bytes());
-    Digest::parse(&text).map(Some).map_err(|_| {
-        unknown(
-            Reason::ManifestInvalid,
-            format!("{}, with the digest \"{}\", which is none", exchange.line, clean(&text)),
-        )
-    })
-}
-
-/// What the body really is.
-fn hash(exchange: &Exchange) -> Result<Digest, Unknown> {
-    let mut text = String::from("sha256:");
-    for byte in Sha256::digest(&exchange.body) {
-        // Writing to a String cannot fail; if it did, the text below would not parse.
-        let _ = write!(text, "{byte:02x}");
-    }
-    Digest::parse(&text)
-        .map_err(|error| unknown(Reason::ManifestInvalid, format!("{}: {error}", exchange.line)))
-}
-
-fn mismatch(exchange: &Exchange, named: &Digest, actual: &Digest) -> Unknown {
-    unknown(Reason::DigestMismatch, format!("{}, named {named}, and the bytes are {actual}", exchange.line))
 }

@@ -10,10 +10,10 @@
 
 #[path = "registry/attached.rs"]
 mod attached;
-#[path = "registry/crate_limits.rs"]
-mod crate_limits;
 #[path = "registry/credentials.rs"]
 mod credentials;
+#[path = "registry/door.rs"]
+mod door;
 #[path = "registry/referrers.rs"]
 mod referrers;
 #[path = "registry/scans.rs"]

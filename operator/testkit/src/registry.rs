@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{Response, StatusCode};
+use axum::http::{HeaderValue, Response, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures::stream;
@@ -149,6 +149,10 @@ pub struct Received {
     pub line: String,
     /// The `Authorization` header.
     pub authorization: Option<String>,
+    /// The `Accept` header.
+    pub accept: Option<String>,
+    /// The `User-Agent` header.
+    pub user_agent: Option<String>,
 }
 
 #[derive(Default)]
@@ -319,12 +323,14 @@ async fn serve(State(store): State<Arc<Mutex<Store>>>, request: Request) -> Resp
 async fn answer(store: &Arc<Mutex<Store>>, request: Request) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let line = format!("{} {}", parts.method, parts.uri);
-    let header = parts.headers.get("authorization");
-    let authorization = header.map(|value| value.to_str().unwrap().to_owned());
+    let header = |name| parts.headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap().to_owned());
+    let authorization = header("authorization");
     let form = axum::body::to_bytes(body, 64 * 1024).await.unwrap();
     let fault = {
         let mut store = store.lock().unwrap();
-        store.received.push(Received { line: line.clone(), authorization: authorization.clone() });
+        let (accept, user_agent) = (header("accept"), header("user-agent"));
+        let authorization = authorization.clone();
+        store.received.push(Received { line: line.clone(), authorization, accept, user_agent });
         let placed = store.faults.iter().find(|(part, _)| line.contains(part));
         placed.map(|(_, fault)| fault.clone())
     };

@@ -607,18 +607,15 @@ async fn wish(
     Wish { credential, source_credential, trouble, beginnings: Some(BTreeSet::new()) }
 }
 
-/// The credential for a repository. The node's come after the pod's; so do the operator's own.
+/// The credentials for a repository, in turn. The node's come after the pod's; so do the operator's own.
 async fn credential(
     ctx: &Context,
     keyring: &Keyring,
     repository: &Repository,
     trouble: &mut Option<Trouble>,
 ) -> Option<Credential> {
-    if let Some(credential) = keyring.credential_for(repository) {
-        return Some(credential);
-    }
-    match ctx.registry.own_credential(repository).await {
-        Ok(own) => own,
+    match ctx.registry.credential(repository, keyring.credential_for(repository)).await {
+        Ok(credential) => credential,
         Err(error) => {
             let own = Trouble { reason: Reason::PullSecretInvalid, message: error.to_string() };
             *trouble = trouble.take().or(Some(own));

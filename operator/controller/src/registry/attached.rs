@@ -10,18 +10,17 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream;
-use reqwest::Method;
 use rollforward_core::evidence::{Answer, Budget, Place, Referrer, Referrers, Unknown};
 use rollforward_core::image::Digest;
 use rollforward_core::reason::Reason;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::referrers::{Listed, MAX_REFERRERS};
+use super::Inner;
+use super::pull::Wanted;
+use super::referrers::MAX_REFERRERS;
 use super::token::Asker;
-use super::transport::{Exchange, Request};
 use super::words::unknown;
-use super::{Inner, digest_header, found, hash, mismatch};
 
 /// One bundle, payload or envelope, in bytes. Provenance of large builds is some 100 KiB.
 const MAX_ONE_BYTES: usize = 1024 * 1024;
@@ -259,31 +258,17 @@ impl Inner {
 
     /// The referrers API, or the fallback tag behind it.
     async fn by_referrers(&self, asker: Asker<'_>, digest: &Digest, deadline: Instant) -> Vec<Looked> {
-        let api = Looked::at(Place::Referrers, Answer::Absent);
-        match in_time(deadline, asker, async { Ok(self.referrers_by_api(asker, digest).await?) }).await {
-            Ok(Listed::NoApi) => {
-                let listed = async { Ok(self.referrers_by_tag(asker, digest).await?) };
-                let mut tag = Looked::at(Place::FallbackTag, Answer::Absent);
-                match in_time(deadline, asker, listed).await {
-                    Ok(None) => {}
-                    Ok(Some(listed)) => self.read_listed(asker, listed, &mut tag, deadline).await,
-                    Err(refusal) => tag.refused(refusal),
-                }
-                vec![api, tag]
-            }
-            Ok(Listed::Some(listed)) => {
-                let mut api = api;
-                if !listed.listed.is_empty() || listed.n_more > 0 {
-                    self.read_listed(asker, listed, &mut api, deadline).await;
-                }
-                vec![api]
-            }
-            Err(refusal) => {
-                let mut api = api;
-                api.refused(refusal);
-                vec![api]
-            }
+        let mut place = Place::Referrers;
+        let listed = async { Ok(self.referrers(asker, digest, &mut place).await?) };
+        let listed = in_time(deadline, asker, listed).await;
+        let mut looked = Looked::at(place, Answer::Absent);
+        match listed {
+            Ok(None) => {}
+            Ok(Some(listed)) => self.read_listed(asker, listed, &mut looked, deadline).await,
+            Err(refusal) => looked.refused(refusal),
         }
+        let before = (place == Place::FallbackTag).then(|| Looked::at(Place::Referrers, Answer::Absent));
+        before.into_iter().chain([looked]).collect()
     }
 
     /// Reads the manifests of a list.
@@ -330,42 +315,24 @@ impl Inner {
     }
 
     async fn tagged(&self, asker: Asker<'_>, tag: &str) -> Result<Option<Vec<u8>>, Refusal> {
-        let exchange = self.get_attached(asker, tag).await?;
-        if !found(&exchange)? {
-            return Ok(None);
-        }
-        let actual = hash(&exchange)?;
-        match digest_header(&exchange)? {
-            Some(named) if named != actual => Err(mismatch(&exchange, &named, &actual).into()),
-            Some(_) | None => Ok(Some(exchange.body)),
-        }
+        let manifest = self.pull_manifest(asker, tag, self.attached_within()).await?;
+        Ok(manifest.map(|exchange| exchange.body))
     }
 
     async fn attached_manifest(&self, asker: Asker<'_>, digest: &Digest) -> Result<Arc<[u8]>, Refusal> {
         if let Some(bytes) = self.attached.get(digest) {
             return Ok(bytes);
         }
-        let exchange = self.get_attached(asker, digest.as_str()).await?;
-        if !found(&exchange)? {
-            return Err(Refusal::Junk(format!("{}: listed, and not there", exchange.line)));
-        }
-        let actual = hash(&exchange)?;
-        if actual != *digest {
-            return Err(mismatch(&exchange, digest, &actual).into());
-        }
+        let manifest = self.pull_manifest(asker, digest.as_str(), self.attached_within()).await?;
+        let exchange = manifest.ok_or_else(|| Refusal::Junk(format!("{digest} is listed, and not there")))?;
         let bytes: Arc<[u8]> = exchange.body.into();
         self.attached.keep(digest, &bytes);
         Ok(bytes)
     }
 
-    async fn get_attached(&self, asker: Asker<'_>, reference: &str) -> Result<Exchange, Unknown> {
-        let url = self.url(asker.repository, &format!("manifests/{reference}"))?;
-        let request = Request {
-            max_bytes: MAX_ONE_BYTES.min(self.settings.max_manifest_bytes),
-            oversize: Reason::ManifestInvalid,
-            ..self.request(asker, Method::GET, url, ACCEPTED)
-        };
-        self.ask(asker, request).await
+    fn attached_within(&self) -> Wanted {
+        let max_bytes = MAX_ONE_BYTES.min(self.settings.max_manifest_bytes);
+        Wanted { accept: ACCEPTED, max_bytes, oversize: Reason::ManifestInvalid }
     }
 
     async fn layer(&self, asker: Asker<'_>, layer: &Layer) -> Result<Arc<[u8]>, Refusal> {
@@ -375,7 +342,7 @@ impl Inner {
             return Ok(bytes);
         }
         let size = usize::try_from(layer.size).unwrap_or(usize::MAX);
-        let exchange = self.blob(asker, &digest, size.min(MAX_ONE_BYTES)).await?;
+        let exchange = self.pull_blob(asker, &digest, size.min(MAX_ONE_BYTES)).await?;
         let bytes: Arc<[u8]> = exchange.body.into();
         self.attached.keep(&digest, &bytes);
         Ok(bytes)

@@ -13,7 +13,7 @@ use reqwest::{Certificate, Client, ClientBuilder, Identity, Proxy};
 
 use super::credential::Secret;
 use super::files::{FileError, FromFiles};
-use super::{RegistryError, Settings};
+use super::{RegistryError, Settings, USER_AGENT};
 
 /// How one host is spoken to.
 #[derive(Debug, Clone, Default)]
@@ -120,7 +120,7 @@ fn authorities(path: &std::path::Path, bundle: &[u8]) -> Result<Vec<Certificate>
 
 fn builder((connect, whole): (Duration, Duration)) -> ClientBuilder {
     Client::builder()
-        .user_agent(concat!("rollforward/", env!("CARGO_PKG_VERSION")))
+        .user_agent(USER_AGENT)
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
         .connect_timeout(connect)

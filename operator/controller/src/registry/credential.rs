@@ -44,13 +44,22 @@ pub struct Credential {
     identity_token: Option<Secret>,
     /// What is shown in turn where this one is refused; they have no others themselves.
     others: Vec<Credential>,
+    /// The operator's own, shown after all of these. No part of the identity: it is the same for every workload, and the tokens
+    /// of credential providers change by the hour.
+    own: Vec<Credential>,
 }
 
 impl Credential {
     /// A user name and a password or access token.
     #[must_use]
     pub fn new(username: impl Into<String>, password: Secret) -> Self {
-        Self { username: username.into(), password, identity_token: None, others: Vec::new() }
+        Self {
+            username: username.into(),
+            password,
+            identity_token: None,
+            others: Vec::new(),
+            own: Vec::new(),
+        }
     }
 
     /// The same user with a refresh token, which is exchanged at the realm instead of the password.
@@ -71,15 +80,24 @@ impl Credential {
         Self { others: in_turn, ..self }
     }
 
+    /// The same, with the operator's own behind all that are shown in turn already, as far as they count.
+    #[must_use]
+    pub(super) fn followed_by(self, own: &Credential) -> Self {
+        let known = self.in_turn();
+        let n_left = MOST_IN_TURN.saturating_sub(known.len());
+        let own = own.in_turn().into_iter().filter(|one| !known.contains(one)).take(n_left).collect();
+        Self { own, ..self }
+    }
+
     /// Each credential in turn, without the others.
     pub(super) fn in_turn(&self) -> Vec<Credential> {
-        let alone = Self { others: Vec::new(), ..self.clone() };
-        std::iter::once(alone).chain(self.others.iter().cloned()).collect()
+        let alone = Self { others: Vec::new(), own: Vec::new(), ..self.clone() };
+        std::iter::once(alone).chain(self.others.iter().chain(&self.own).cloned()).collect()
     }
 
     /// Whether there is another one to show.
     pub(super) fn has_others(&self) -> bool {
-        !self.others.is_empty()
+        !self.others.is_empty() || !self.own.is_empty()
     }
 
     /// The user name: what a sentence may show.
@@ -130,6 +148,16 @@ impl fmt::Debug for CredentialIdentity {
     }
 }
 
+/// A text that nobody guesses: 64 hexadecimal digits, from two pairs of hash keys and this process's salt.
+pub(super) fn unguessable() -> Secret {
+    let mut hash = Sha256::new();
+    hash.update(*SALT);
+    for seed in 0_u8..4 {
+        hash.update(RandomState::new().hash_one(seed).to_be_bytes());
+    }
+    Secret(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 /// The only randomness of the standard library: its hash keys come from the operating system.
 static SALT: LazyLock<[u8; 16]> = LazyLock::new(|| {
     let [first, second] = [0_u8, 1].map(|seed| RandomState::new().hash_one(seed));
@@ -150,6 +178,13 @@ mod tests {
         assert_ne!(credential.identity(), other.identity());
         let with_others = credential.clone().or_else([other.clone()].into_iter());
         assert_ne!(credential.identity(), with_others.identity());
+        // The operator's own comes last, once, within the bound, and changes no identity.
+        let (many, own) = ((0..9).map(|n| Credential::new(n.to_string(), Secret::new("x"))), with_others);
+        let followed = credential.clone().followed_by(&own);
+        assert_eq!((followed.in_turn(), followed.identity()), (own.in_turn(), credential.identity()));
+        assert!(!credential.clone().followed_by(&credential).has_others());
+        let full = credential.clone().or_else(many);
+        assert_eq!(full.clone().followed_by(&other).in_turn(), full.in_turn());
         let shifted = Credential::new("roboth", Secret::new("unter2"));
         assert_ne!(credential.identity(), shifted.identity());
     }

@@ -1,9 +1,7 @@
 //! Manifest bytes to what the operator wants to know of them: the platforms, or the config that names one, and the version
 //! that an image gives itself.
 //!
-//! The types are `oci_distribution`'s; the bytes are not fetched by it: it reads a body of any length into memory, keys
-//! its token cache without the credential, and follows a realm to any host (measured, 0.18). The bytes that come here
-//! have already been hashed.
+//! The types are `oci_distribution`'s, and it fetched the bytes (`pull.rs`). They have already been hashed.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,7 @@
 //! The operator's own credentials: docker configuration files for named hosts, then credential providers.
 //!
-//! They come after the workload's, as the node's come after the pod's. A file is for its host alone, whatever else it holds.
+//! They come after the workload's, as the node's come after the pod's: shown where it has none or the registry refuses all that
+//! it has (`Registry::credential`). A file is for its host alone, whatever else it holds.
 
 use std::path::PathBuf;
 

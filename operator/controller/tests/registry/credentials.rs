@@ -4,6 +4,8 @@
 
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rollforward::registry::pull_secret::Keyring;
 use rollforward::registry::{HostSettings, OwnCredentialError, ProviderSettings};
 use rollforward_testkit::provider::{TestProvider, answer};
@@ -249,17 +251,21 @@ async fn a_host_with_a_proxy_is_asked_through_it_and_others_are_not() {
 #[tokio::test]
 async fn proxies_of_the_environment_are_used_except_where_no_proxy_names_the_host() {
     const CHILD: &str = "ROLLFORWARD_TEST_PROXY_CHILD";
+    let pushed = index(&[("linux", "amd64")], "x");
     if let Ok(direct) = std::env::var(CHILD) {
         let plain_http = vec!["r.test".to_owned(), direct.clone()];
         let registry =
             Registry::new(Settings { plain_http, page_size: 1000, ..Settings::default() }).unwrap();
         found(registry.tags(&repository("r.test/web"), None).await);
         found(registry.tags(&repository(&format!("{direct}/web")), None).await);
+        for host in ["r.test", direct.as_str()] {
+            found(registry.manifest(&repository(&format!("{host}/web")), &pushed.digest(), None).await);
+        }
         return;
     }
     let (proxy, fake) = (HostileRegistry::start().await, HostileRegistry::start().await);
     for registry in [&proxy, &fake] {
-        registry.push("web", "1.0", &image("linux", "amd64", "x"));
+        registry.push("web", "1.0", &pushed);
     }
     let output = tokio::process::Command::new(std::env::current_exe().unwrap())
         .args([
@@ -273,8 +279,12 @@ async fn proxies_of_the_environment_are_used_except_where_no_proxy_names_the_hos
         .await
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-    assert_eq!(proxy.lines(), ["GET http://r.test/v2/web/tags/list?n=1000"]);
-    assert_eq!(fake.lines(), [TAGS]);
+    // What the crate asks goes to our own door first, whatever the environment says of loopback.
+    let manifest = format!("/v2/web/manifests/{}", pushed.digest());
+    let by_proxy =
+        ["GET http://r.test/v2/web/tags/list?n=1000".to_owned(), format!("GET http://r.test{manifest}")];
+    assert_eq!(proxy.lines(), by_proxy);
+    assert_eq!(fake.lines(), [TAGS.to_owned(), format!("GET {manifest}")]);
 }
 
 /// A keyring of users that all are for the same registry, in this order.
@@ -306,6 +316,51 @@ async fn a_refused_credential_is_followed_by_the_next_and_the_one_that_was_let_i
             switches.users.insert("mallory".to_owned(), "mallory-secret".to_owned());
         });
         found(registry.tags(&repository, Some(&credential)).await);
+    }
+}
+
+#[tokio::test]
+async fn the_operators_own_credential_comes_after_the_workloads_and_only_where_that_is_refused() {
+    for auth in [Auth::Basic, bearer()] {
+        let fake = HostileRegistry::start().await;
+        with_users(&fake, auth);
+        fake.push("web", "1.0.0", &index(&[("linux", "amd64")], "x"));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        std::fs::write(&path, docker_config(&fake.host(), "bob")).unwrap();
+        let registry = Registry::new(Settings {
+            plain_http: vec![fake.host()],
+            page_size: 1000,
+            credential_files: vec![(fake.host(), path.clone())],
+            ..Settings::default()
+        })
+        .unwrap();
+        let repository = fake.repository("web");
+        let of_workload = |users: &[&str]| keyring(&fake.host(), users).credential_for(&repository);
+        let basic = |user: &str| Credential::new(user, Secret::new(format!("{user}-secret")));
+        // Refused, the workload's are followed by the operator's; then it is one request a question again.
+        let chained = registry.credential(&repository, of_workload(&["mallory", "eve"])).await.unwrap();
+        found(registry.tags(&repository, chained.as_ref()).await);
+        fake.forget_requests();
+        for _ in 0..3 {
+            found(registry.tags(&repository, chained.as_ref()).await);
+        }
+        assert_eq!(fake.lines(), [TAGS; 3], "one request a poll, with the one that was let in");
+        // Let in, the workload's is the only one that is shown.
+        let chained = registry.credential(&repository, of_workload(&["alice"])).await.unwrap();
+        fake.forget_requests();
+        found(registry.tags(&repository, chained.as_ref()).await);
+        let shown: Vec<_> = fake.received().into_iter().filter_map(|one| one.authorization).collect();
+        let bobs = format!("Basic {}", STANDARD.encode("bob:bob-secret"));
+        assert!(!shown.is_empty() && !shown.contains(&bobs), "{shown:?}");
+        // Without one of the workload's it is the operator's; a file that cannot be read hides no credential of a workload's.
+        assert_eq!(registry.credential(&repository, None).await.unwrap(), Some(basic("bob")));
+        std::fs::remove_file(&path).unwrap();
+        assert!(registry.credential(&repository, None).await.is_err());
+        assert_eq!(
+            registry.credential(&repository, of_workload(&["alice"])).await.unwrap(),
+            Some(basic("alice"))
+        );
     }
 }
 
