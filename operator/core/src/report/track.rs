@@ -12,7 +12,7 @@ use crate::levers;
 use crate::policy::{Facts, Track};
 use crate::reason::Reason;
 use crate::report::{CandidateReport, MAX_MESSAGE, Outcome, TrackReport, hold_sentence, papers, story};
-use crate::rollout::{Phase, Plan, Run, RunPlan};
+use crate::rollout::{Phase, Plan, Run, RunPlan, delegated};
 use crate::select::Rule;
 use crate::text;
 use crate::workload::Kind;
@@ -575,6 +575,9 @@ fn running_sentence(plan: &RunPlan) -> (bool, Reason, String) {
                 plan.stable
             );
             (reason, body)
+        }
+        (Some(Judgement::Waiting { suspicion: Some(cause), until, .. }), _) if run.is_delegated() => {
+            (cause.reason, format!("{subject}: {}", delegated::sentence(plan, cause, *until)))
         }
         (Some(Judgement::Waiting { ready, suspicion: Some(cause), until }), _) => (
             cause.reason,
