@@ -14,6 +14,8 @@ mod approvals;
 mod canary;
 #[path = "integration/cosign.rs"]
 mod cosign;
+#[path = "integration/delegates.rs"]
+mod delegates;
 #[path = "integration/kills.rs"]
 mod kills;
 #[path = "integration/kinds.rs"]
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         .chain(levers::trials())
         .chain(approvals::trials())
         .chain(owners::trials())
+        .chain(delegates::trials())
         .chain(masterminds::trials())
         .chain(cosign::trials());
     harness::main(Options { nodes: 0 }, trials.collect())

@@ -134,7 +134,9 @@ pub fn hold(track: &Track, tag: &Tag, digest: &Digest) -> Option<Hold> {
             .expected("a workload that is rolled out by its own controller")
             .observed(format!("{}/{} kept by {who} ({object})", id.kind.name(), id.name))
             .hint(match copied_from(&id.name, object) {
-                Some(source) => format!("Name Deployment/{source} as the target: {who} copies it to this one once it has passed"),
+                Some(source) => format!(
+                    "Name Deployment/{source} as the target: {who} copies it to this one once it has passed"
+                ),
                 None => format!("Change the image at {object}: {}", changes.join("; ")),
             }),
     };
@@ -206,5 +208,12 @@ mod tests {
         check("argo", "", "argoproj.io/Rollout/web", Some("Argo Rollouts Rollout/web"));
         check("flagger", "", "flagger.app/Canary/web", Some("Flagger Canary/web"));
         check("kubectl", "", "apps.example.com/App/web", None);
+    }
+
+    #[test]
+    fn the_copy_that_flagger_keeps_names_what_it_is_copied_from() {
+        assert_eq!(copied_from("web-primary", "Canary/web"), Some("web"));
+        assert_eq!(copied_from("web", "Canary/web"), None);
+        assert_eq!(copied_from("web-primary", "Rollout/web"), None);
     }
 }

@@ -108,9 +108,7 @@ impl Delegates {
             return Ok(None);
         }
         let key = (K::plural(&()).into_owned(), namespace.to_owned());
-        // Held while it is asked: passes that run at once ask once.
-        let mut listed = self.listed.lock().await;
-        if let Some((known, at)) = listed.get(&key)
+        if let Some((known, at)) = self.listed.lock().await.get(&key)
             && is_fresh(*at, LISTED_KEPT)
         {
             return Ok(known.get(name).cloned());
@@ -125,20 +123,19 @@ impl Delegates {
         };
         let known: Pointers = all.iter().filter_map(points).collect();
         let found = known.get(name).cloned();
-        listed.insert(key, (known, clock::now()));
+        self.listed.lock().await.insert(key, (known, clock::now()));
         Ok(found)
     }
 
     async fn is_served<K: Points>(&self, client: &Client) -> Result<bool, ApiError> {
         let key = K::plural(&()).into_owned();
-        let mut served = self.served.lock().await;
-        if let Some((known, at)) = served.get(&key)
+        if let Some((known, at)) = self.served.lock().await.get(&key)
             && is_fresh(*at, SERVED_KEPT)
         {
             return Ok(*known);
         }
         let is_served = asked::<K>(client).await?;
-        served.insert(key, (is_served, clock::now()));
+        self.served.lock().await.insert(key, (is_served, clock::now()));
         Ok(is_served)
     }
 }

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::decide::{Hold as Held, Standing};
 use crate::delegate::{Delegate, Word};
 use crate::image::Repository;
-use crate::judge::classify::{self, Finding};
+use crate::judge::classify;
 use crate::judge::{Blame, Cause, Judgement};
 use crate::ledger::Ledger;
 use crate::levers;
@@ -20,8 +20,8 @@ use crate::text;
 use crate::workload::Workload;
 
 use super::{
-    Hold, Intent, OpenRun, Phase, Run, RunPlan, abort_cause, failed, finish, judged, remember, reverting,
-    split, wait,
+    Hold, Intent, OpenRun, Phase, Run, RunCause, RunPlan, abort_cause, failed, finish, judged, remember,
+    reverting, split, wait,
 };
 
 /// How soon a run is looked at again whose delegate wakes nobody, for example where it cannot be watched.
@@ -78,6 +78,12 @@ pub(super) fn watching(
         Judgement::Waiting { .. } | Judgement::Unknown { .. } => {
             let mut plan = wait(facts, run, Phase::Canary);
             plan.look_again = DELEGATE_AGAIN;
+            // Kept in the record: with its verdict the delegate takes the new pods away.
+            let known = run.status.cause.as_ref().map(|cause| cause.reason);
+            if let Some(seen) = shown(open).filter(|seen| known != Some(seen.reason)) {
+                plan.before.cause = Some(seen);
+                plan.after = plan.before.clone();
+            }
             plan
         }
     };
@@ -109,7 +115,7 @@ fn judge(facts: &Facts, open: &OpenRun, workload: &Workload, mark: &str) -> Judg
     };
     match delegate.word(mark) {
         Word::Passed(_) => Judgement::Pass { watched: SignedDuration::ZERO, ready: 0 },
-        Word::Failed(words, blame) => Judgement::Fail(cause(open, delegate, words, blame)),
+        Word::Failed(words, blame) => Judgement::Fail(cause(open, delegate, &words, blame)),
         Word::Paused(words) => waiting(deadline(facts, run, None), Reason::DelegatePaused, words),
         Word::Progressing(words) => quiet(facts, run, delegate.moved_at(), words),
     }
@@ -160,34 +166,33 @@ fn waiting(until: Timestamp, reason: Reason, sentence: String) -> Judgement {
     Judgement::Waiting { until, ready: 0, suspicion: Some(suspicion) }
 }
 
-/// The delegate's own sentence, and what the new pods show, where they are still there.
-fn cause(open: &OpenRun, delegate: &Delegate, words: String, blame: Blame) -> Cause {
-    let finding = shown(open);
-    let more = finding.as_ref().map_or_else(String::new, |one| {
-        let said = if one.message.is_empty() { String::new() } else { format!(", {}", one.message) };
-        format!("; pod {} shows {}{said}", one.pod, one.reason)
+/// The delegate's own sentence, and what the new pods showed before it took them away.
+fn cause(open: &OpenRun, delegate: &Delegate, words: &str, blame: Blame) -> Cause {
+    let shown = shown(open).or_else(|| open.run.status.cause.clone());
+    let more = shown.as_ref().map_or_else(String::new, |one| {
+        let pod = one.pod.as_ref().map_or_else(String::new, |pod| format!("pod {pod} "));
+        let said = if one.observed.is_empty() { String::new() } else { format!(", {}", one.observed) };
+        format!("; {pod}showed {}{said}", one.reason)
     });
     let who = match delegate {
         Delegate::Argo(_) => "Argo Rollouts",
         Delegate::Flagger(_) => "Flagger",
         Delegate::Unknown(_) => "its delegate",
     };
-    let blame = match finding.as_ref().map(|one| one.blame) {
-        Some(Blame::Environment) => Blame::Environment,
-        Some(Blame::Image) | None => blame,
-    };
+    let excused = shown.as_ref().is_some_and(|one| one.environment);
+    let blame = if excused { Blame::Environment } else { blame };
     Cause {
         reason: Reason::DelegateFailed,
         sentence: format!("{words}{more}"),
         expected: format!("{who} to promote it"),
         blame,
         deterministic: false,
-        signature: finding.as_ref().map_or_else(
+        signature: shown.as_ref().map_or_else(
             || Reason::DelegateFailed.code().to_owned(),
             |one| format!("{} {}", Reason::DelegateFailed, one.signature),
         ),
-        pods: finding.iter().map(|one| one.pod.clone()).collect(),
-        nodes: finding.iter().filter_map(|one| one.node.clone()).collect(),
+        pods: shown.iter().filter_map(|one| one.pod.clone()).collect(),
+        nodes: shown.iter().filter_map(|one| one.node.clone()).collect(),
         judged: match blame {
             Blame::Image => format!("The image is at fault by the verdict of {who}."),
             Blame::Environment => {
@@ -199,12 +204,23 @@ fn cause(open: &OpenRun, delegate: &Delegate, words: String, blame: Blame) -> Ca
 }
 
 /// What a new pod shows that tells more than that it is not Ready.
-fn shown(open: &OpenRun) -> Option<Finding> {
+fn shown(open: &OpenRun) -> Option<RunCause> {
     let names: BTreeSet<String> = judged(&open.run);
     let new = split(open).new;
     let told = new.iter().filter(|pod| !pod.deleting).filter_map(|pod| classify::classify_pod(pod, &names));
-    told.filter(|finding| finding.reason != Reason::NotReady && finding.reason != Reason::Disrupted)
-        .max_by_key(|finding| finding.crashes)
+    let worst = told
+        .filter(|finding| finding.reason != Reason::NotReady && finding.reason != Reason::Disrupted)
+        .max_by_key(|finding| finding.crashes)?;
+    Some(RunCause {
+        reason: worst.reason,
+        expected: "the verdict of who rolls it out".to_owned(),
+        observed: worst.message,
+        pod: Some(worst.pod),
+        node: worst.node,
+        signature: worst.signature,
+        environment: worst.blame == Blame::Environment,
+        judged: String::new(),
+    })
 }
 
 /// The `UpToDate` sentence of an open run, after its subject.
