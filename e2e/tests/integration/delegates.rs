@@ -201,8 +201,7 @@ async fn argo_aborts(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     );
     let object = read(&shop, "rollout/web")?;
     ensure!(image_of(&object).ends_with(":1.0.0"), "{}", image_of(&object));
-    shop.wait_says("Blocked", "DelegateFailed", &["1.0.1", "expected a digest that has not failed here"])
-        .await?;
+    shop.wait_says("UpToDate", "DelegateFailed", &["1.0.1 is quarantined"]).await?;
     // With the old image back the Rollout is Healthy again, and nothing of the abort is left.
     wait_status(&shop, "rollout/web", "phase", "Healthy", &argo).await?;
     // The next version goes its way: the verdict of the last one is not taken for its own.
@@ -301,8 +300,7 @@ spec:
         "{reason}: {message}"
     );
     ensure!(image(&shop.read_workload().await?).ends_with(&good), "the old image is not back");
-    shop.wait_says("Blocked", "DelegateFailed", &["1.0.2", "expected a digest that has not failed here"])
-        .await?;
+    shop.wait_says("UpToDate", "DelegateFailed", &["1.0.2 is quarantined"]).await?;
     // The image that serves is no new revision for Flagger: it stays where it is, and is at rest for the next version.
     let log = flagger.log();
     push(&shop, &simulated, "1.0.3", Life::Ready).await?;

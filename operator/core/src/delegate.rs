@@ -168,7 +168,8 @@ impl Argo {
 
     fn told(&self) -> String {
         let words = if self.message.is_empty() { String::new() } else { format!(": {}", self.message) };
-        text::clean(&format!("Rollout/{} is {}{words}", self.name, self.phase), 300)
+        let phase = if self.phase.is_empty() { "without a phase" } else { self.phase.as_str() };
+        text::clean(&format!("Rollout/{} is {phase}{words}", self.name), 300)
     }
 
     /// Healthy or Degraded, it takes a new template; with an update under way that is not ours it would be overrun.
@@ -253,7 +254,9 @@ impl Flagger {
             more => format!(", {more} failed checks"),
         };
         let message = self.condition.as_ref().filter(|told| told.reason == self.phase);
-        let words = message.map_or_else(String::new, |told| format!(": {}", told.message));
+        let words = message
+            .filter(|told| !told.message.is_empty())
+            .map_or_else(String::new, |told| format!(": {}", told.message));
         let words = text::clean(words.trim_end_matches('.'), 200);
         format!("Canary/{} is {}{failed}{words}", self.name, text::clean(&self.phase, 40))
     }

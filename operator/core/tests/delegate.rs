@@ -115,7 +115,7 @@ fn every_phase_of_a_rollout() {
         "InvalidSpec: The Rollout \"web\" is invalid: spec.strategy.canary.canaryService: Invalid value",
         "Failed, not the image | Rollout/web is Degraded: InvalidSpec: The Rollout \"web\" is invalid: spec.strategy.canary.canaryService: Invalid value",
     );
-    row("", "", "Progressing | Rollout/web is ");
+    row("", "", "Progressing | Rollout/web is without a phase");
     row("Unheard", "", "Progressing | Rollout/web is Unheard");
     // Healthy is a verdict on the stable pods: another template than the newest says nothing of that.
     row("Healthy", "", "Progressing | Rollout/web is Healthy");
@@ -218,7 +218,7 @@ fn every_phase_of_a_canary() {
         "Canary analysis completed, routing all traffic to primary.",
         "Progressing | Canary/web is Finalising: Canary analysis completed, routing all traffic to primary",
     );
-    row("Terminating", "", "Progressing | Canary/web is Terminating: ");
+    row("Terminating", "", "Progressing | Canary/web is Terminating");
     let progressing = Flagger {
         failed_checks: 3,
         ..flagger("Progressing", "New revision detected, progressing canary analysis.")

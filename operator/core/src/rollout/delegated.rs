@@ -66,7 +66,11 @@ pub(super) fn watching(
     let mut plan = match &judgement {
         Judgement::Pass { .. } => {
             remember(run, ledgers);
-            finish(facts, run, Phase::Succeeded, Reason::RolledForward, passed(run, workload, mark))
+            let message = passed(run, workload, mark);
+            let mut plan = finish(facts, run, Phase::Succeeded, Reason::RolledForward, message);
+            // A pod that crashed on the way is no cause of anything.
+            (plan.before.cause, plan.after.cause) = (None, None);
+            plan
         }
         // Where a failure waits for a person, their `promote` says that the image stays.
         Judgement::Fail(cause) if let Some(lever) = kept(run, cause) => {
@@ -87,7 +91,6 @@ pub(super) fn watching(
             plan
         }
     };
-    plan.stable = workload.delegate.as_ref().map_or_else(String::new, Delegate::title);
     plan.judgement = Some(judgement);
     plan
 }
@@ -111,27 +114,29 @@ fn judge(facts: &Facts, open: &OpenRun, workload: &Workload, mark: &str) -> Judg
     let run = &open.run;
     let Some(delegate) = &workload.delegate else {
         let words = "nobody rolls the workload out any more: its Rollout or Canary is gone";
-        return quiet(facts, run, None, words.to_owned());
+        return quiet(facts, run, None, ("who rolls it out".to_owned(), words.to_owned()));
     };
     match delegate.word(mark) {
         Word::Passed(_) => Judgement::Pass { watched: SignedDuration::ZERO, ready: 0 },
         Word::Failed(words, blame) => Judgement::Fail(cause(open, delegate, &words, blame)),
-        Word::Paused(words) => waiting(deadline(facts, run, None), Reason::DelegatePaused, words),
-        Word::Progressing(words) => quiet(facts, run, delegate.moved_at(), words),
+        Word::Paused(words) => {
+            waiting(deadline(facts, run, None), Reason::DelegatePaused, (delegate.title(), words))
+        }
+        Word::Progressing(words) => quiet(facts, run, delegate.moved_at(), (delegate.title(), words)),
     }
 }
 
 /// A delegate that has not decided: it is waited for, until it has said nothing for as long as the deadline.
-fn quiet(facts: &Facts, run: &Run, moved_at: Option<Timestamp>, words: String) -> Judgement {
+fn quiet(facts: &Facts, run: &Run, moved_at: Option<Timestamp>, (who, words): (String, String)) -> Judgement {
     let deadline = deadline(facts, run, moved_at);
     if facts.now < deadline {
-        return waiting(deadline, Reason::DelegateWatching, words);
+        return waiting(deadline, Reason::DelegateWatching, (who, words));
     }
     let lasted = text::span(run.settings.deadline);
     Judgement::Fail(Cause {
         reason: Reason::DeadlineExceeded,
         sentence: format!("nothing new for {lasted}: {words}"),
-        expected: "a verdict of who rolls it out".to_owned(),
+        expected: format!("the verdict of {who}"),
         blame: Blame::Environment,
         deterministic: false,
         signature: Reason::DeadlineExceeded.code().to_owned(),
@@ -150,11 +155,11 @@ fn deadline(facts: &Facts, run: &Run, moved_at: Option<Timestamp>) -> Timestamp 
     last.checked_add(run.settings.deadline).unwrap_or(Timestamp::MAX)
 }
 
-fn waiting(until: Timestamp, reason: Reason, sentence: String) -> Judgement {
+fn waiting(until: Timestamp, reason: Reason, (who, sentence): (String, String)) -> Judgement {
     let suspicion = Cause {
         reason,
         sentence,
-        expected: "its verdict".to_owned(),
+        expected: format!("the verdict of {who}"),
         blame: Blame::Environment,
         deterministic: false,
         signature: reason.code().to_owned(),
@@ -234,7 +239,7 @@ pub fn sentence(plan: &RunPlan, cause: &Cause, until: Timestamp) -> String {
     } else {
         format!("Given up {} unless it says something new", text::instant_seconds(until))
     };
-    format!("expected the verdict of {}, observed {}. {ends}.{asked}", plan.stable, cause.sentence)
+    format!("expected {}, observed {}. {ends}.{asked}", cause.expected, cause.sentence)
 }
 
 /// What a run would do, in one line.
