@@ -167,7 +167,11 @@ impl Argo {
     }
 
     fn told(&self) -> String {
-        let words = if self.message.is_empty() { String::new() } else { format!(": {}", self.message) };
+        let words = if self.message.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", self.message.trim_end_matches('.'))
+        };
         let phase = if self.phase.is_empty() { "without a phase" } else { self.phase.as_str() };
         text::clean(&format!("Rollout/{} is {phase}{words}", self.name), 300)
     }
@@ -214,7 +218,8 @@ impl Argo {
         let own = self.progressing.as_ref().filter(|_| self.phase != "Degraded");
         let words = match own {
             Some(told) => {
-                text::clean(&format!("Rollout/{} aborted: {}: {}", self.name, told.reason, told.message), 300)
+                let message = told.message.trim_end_matches('.');
+                text::clean(&format!("Rollout/{} aborted: {}: {message}", self.name, told.reason), 300)
             }
             None => self.told(),
         };
@@ -299,7 +304,7 @@ impl Flagger {
             "Succeeded" if self.promoted == self.applied => Word::Passed(self.told()),
             "Failed" => {
                 let more = self.warning.as_ref().map_or_else(String::new, |words| {
-                    format!("; its last warning: {}", text::clean(words, 250))
+                    format!("; its last warning: {}", text::clean(words.trim_end_matches('.'), 250))
                 });
                 Word::Failed(format!("{}{more}", self.told()), Blame::Image)
             }

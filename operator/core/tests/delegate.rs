@@ -97,7 +97,7 @@ fn every_phase_of_a_rollout() {
     row(
         "Degraded",
         "ProgressDeadlineExceeded: ReplicaSet \"web-new\" has timed out progressing.",
-        "Failed | Rollout/web is Degraded: ProgressDeadlineExceeded: ReplicaSet \"web-new\" has timed out progressing.",
+        "Failed | Rollout/web is Degraded: ProgressDeadlineExceeded: ReplicaSet \"web-new\" has timed out progressing",
     );
     row(
         "Degraded",

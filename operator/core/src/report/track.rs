@@ -576,9 +576,7 @@ fn running_sentence(plan: &RunPlan) -> (bool, Reason, String) {
             );
             (reason, body)
         }
-        (Some(Judgement::Waiting { suspicion: Some(cause), until, .. }), _) if run.is_delegated() => {
-            (cause.reason, format!("{subject}: {}", delegated::sentence(plan, cause, *until)))
-        }
+        (Some(waits), _) if let Some(told) = delegated::told(run, waits, &subject) => told,
         (Some(Judgement::Waiting { ready, suspicion: Some(cause), until }), _) => (
             cause.reason,
             format!(

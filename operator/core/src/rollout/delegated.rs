@@ -82,6 +82,8 @@ pub(super) fn watching(
         Judgement::Waiting { .. } | Judgement::Unknown { .. } => {
             let mut plan = wait(facts, run, Phase::Canary);
             plan.look_again = DELEGATE_AGAIN;
+            plan.before.deadline = told_deadline(facts, run, &judgement);
+            plan.after = plan.before.clone();
             // Kept in the record: with its verdict the delegate takes the new pods away.
             let known = run.status.cause.as_ref().map(|cause| cause.reason);
             if let Some(seen) = shown(open).filter(|seen| known != Some(seen.reason)) {
@@ -119,9 +121,7 @@ fn judge(facts: &Facts, open: &OpenRun, workload: &Workload, mark: &str) -> Judg
     match delegate.word(mark) {
         Word::Passed(_) => Judgement::Pass { watched: SignedDuration::ZERO, ready: 0 },
         Word::Failed(words, blame) => Judgement::Fail(cause(open, delegate, &words, blame)),
-        Word::Paused(words) => {
-            waiting(deadline(facts, run, None), Reason::DelegatePaused, (delegate.title(), words))
-        }
+        Word::Paused(words) => waiting(Timestamp::MAX, Reason::DelegatePaused, (delegate.title(), words)),
         Word::Progressing(words) => quiet(facts, run, delegate.moved_at(), (delegate.title(), words)),
     }
 }
@@ -153,6 +153,17 @@ fn deadline(facts: &Facts, run: &Run, moved_at: Option<Timestamp>) -> Timestamp 
     // A clock that runs ahead of ours puts off nothing beyond the deadline from now.
     let last = moved_at.map_or(started, |moved| moved.min(facts.now).max(started));
     last.checked_add(run.settings.deadline).unwrap_or(Timestamp::MAX)
+}
+
+/// The deadline that the record tells: none in a pause; one that has passed is counted anew from the delegate's last word.
+fn told_deadline(facts: &Facts, run: &Run, judgement: &Judgement) -> Option<Timestamp> {
+    match judgement {
+        Judgement::Waiting { until, .. } if *until == Timestamp::MAX => None,
+        Judgement::Waiting { until, .. } => {
+            run.status.deadline.filter(|deadline| facts.now < *deadline).or(Some(*until))
+        }
+        Judgement::Pass { .. } | Judgement::Fail(_) | Judgement::Unknown { .. } => run.status.deadline,
+    }
 }
 
 fn waiting(until: Timestamp, reason: Reason, (who, sentence): (String, String)) -> Judgement {
@@ -228,18 +239,23 @@ fn shown(open: &OpenRun) -> Option<RunCause> {
     })
 }
 
-/// The `UpToDate` sentence of an open run, after its subject.
+/// The code and the sentence of an open run that waits for its delegate; `None` for every other.
 #[must_use]
-pub fn sentence(plan: &RunPlan, cause: &Cause, until: Timestamp) -> String {
-    let asked = plan.run.levers.promote.as_ref().map_or("", |_| {
-        " `rollforward promote` changes nothing here: who rolls it out decides, and is asked to go on there."
-    });
-    let ends = if cause.reason == Reason::DelegatePaused {
+pub fn told(run: &Run, judgement: &Judgement, subject: &str) -> Option<(Reason, String)> {
+    let Judgement::Waiting { suspicion: Some(cause), until, .. } = judgement else { return None };
+    if !run.is_delegated() {
+        return None;
+    }
+    let ends = if *until == Timestamp::MAX {
         "Nothing is rolled back by a pause".to_owned()
     } else {
-        format!("Given up {} unless it says something new", text::instant_seconds(until))
+        format!("Given up {} unless it says something new", text::instant_seconds(*until))
     };
-    format!("expected {}, observed {}. {ends}.{asked}", cause.expected, cause.sentence)
+    let asked = run.levers.promote.as_ref().map_or("", |_| {
+        " `rollforward promote` changes nothing here: who rolls it out decides, and is asked to go on there."
+    });
+    let body = format!("{subject}: expected {}, observed {}. {ends}.{asked}", cause.expected, cause.sentence);
+    Some((cause.reason, body))
 }
 
 /// What a run would do, in one line.
