@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the real parts that the end-to-end tests and the demo run on: Kubernetes, etcd, containerd, runc, the CNI
-# plugins, the reference registry, helm, cosign and Prometheus, and the Go library that ranges are compared with, each from its
+# plugins, the reference registry, helm, cosign, Prometheus, Flagger and Argo Rollouts, and the Go library that ranges are compared with, each from its
 # Go module beside this file, into a cache shared by all clones.
 #
 # Usage: build.sh [PART ...]     builds what is missing (all parts without an argument), one line of progress a part
@@ -12,7 +12,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/rollforward/parts
-all="etcd cni runc registry masterminds firewall containerd helm cosign prometheus kubernetes"
+all="etcd cni runc registry masterminds firewall containerd helm cosign prometheus flagger argo kubernetes"
 
 # The hash holds `build` as it stands, not this file: another part in the list rebuilds nothing.
 folder() { printf '%s/%s-%s' "$cache" "$1" "$({ cat "$here/$1/"go.* "$here/$1/"*.go "$here/$1/tags" 2>/dev/null || true; declare -f build; } | sha256sum | cut -c1-12)"; }

@@ -13,6 +13,7 @@
 )]
 
 pub mod cluster;
+pub mod delegates;
 pub mod demo;
 pub mod door;
 pub mod fault;

@@ -14,6 +14,8 @@ mod approvals;
 mod canary;
 #[path = "integration/cosign.rs"]
 mod cosign;
+#[path = "integration/delegates.rs"]
+mod delegates;
 #[path = "integration/helm.rs"]
 mod helm;
 #[path = "integration/kills.rs"]
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         .chain(approvals::trials())
         .chain(owners::trials())
         .chain(helm::trials())
+        .chain(delegates::trials())
         .chain(masterminds::trials())
         .chain(cosign::trials());
     harness::main(Options { nodes: 0 }, trials.collect())

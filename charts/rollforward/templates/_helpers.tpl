@@ -52,6 +52,14 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [batch]
   resources: [cronjobs]
   verbs: [get, list, watch, patch]
+# kubernetes/delegates.rs finds who rolls a workload out and reads the verdict, cli/run.rs watches it; where the kinds are not
+# served nothing is asked. kubernetes/patch.rs sets the image of a Rollout; a Canary is never written.
+- apiGroups: [argoproj.io]
+  resources: [rollouts]
+  verbs: [get, list, watch, patch]
+- apiGroups: [flagger.app]
+  resources: [canaries]
+  verbs: [get, list, watch]
 # kubernetes/kinds.rs: runs counts how a CronJob's Jobs ended; kubernetes/patch.rs: run_errand ends one that cannot start.
 - apiGroups: [batch]
   resources: [jobs]

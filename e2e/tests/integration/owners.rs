@@ -16,7 +16,6 @@ use crate::canary::{POLICY, prepared};
 pub(crate) fn trials() -> Vec<Named> {
     vec![
         trial("owners: an image that Flux keeps is never written; the exact change is said", flux),
-        trial("owners: a Deployment that Flagger owns is left to it, and said", flagger),
         trial("owners: of two operators one acts; killed, the other goes on with the run", two_operators),
         trial("owners: an operator that was stopped too long writes nothing any more", fenced),
         trial("owners: a digest is tried on one workload until it has succeeded", first_success),
@@ -77,24 +76,6 @@ async fn flux(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     // Changed in Git, it is what the policy wants.
     applied_by(&shop, "kustomize-controller", &deployment(&shop, "web", labels, "1.0.1"))?;
     shop.wait_condition("UpToDate", "True", "NewestRuns").await?;
-    shop.close()
-}
-
-async fn flagger(cluster: Arc<Cluster>) -> anyhow::Result<()> {
-    let mut shop = Shop::open(&cluster, "flagger").await?;
-    let owner = ", ownerReferences: [{apiVersion: flagger.app/v1beta1, kind: Canary, name: web, uid: 11111111-2222-3333-4444-555555555555, controller: true}]";
-    // The garbage collector would look for an owner of a kind that is not there; an orphan it cannot resolve stays.
-    cluster.apply("flagger", &deployment(&shop, "web", owner, "1.0.0"))?;
-    shop.start_operator("").await?;
-    shop.policy(POLICY)?;
-    shop.push("1.0.1", Image::new("1.0.1")).await?;
-    shop.wait_says(
-        "UpToDate",
-        "ManagedByRollouts",
-        &["observed Deployment/web kept by Flagger (Canary/web)", "Change the image at Canary/web: "],
-    )
-    .await?;
-    ensure!(image(&shop.read_workload().await?).ends_with(":1.0.0"), "written");
     shop.close()
 }
 

@@ -96,7 +96,7 @@ async fn refused(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     ensure!(neither.contains("expected exactly one of name and selector"), "{neither}");
     let kind = target("{apiVersion: batch/v1, kind: Job, name: x}");
     ensure!(
-        kind.contains("expected apiVersion apps/v1 with kind Deployment, StatefulSet or DaemonSet, or batch/v1 with CronJob; got batch/v1 Job"),
+        kind.contains("expected apiVersion apps/v1 with kind Deployment, StatefulSet or DaemonSet, batch/v1 with CronJob, or argoproj.io/v1alpha1 with Rollout; got batch/v1 Job"),
         "{kind}"
     );
     shop.close()

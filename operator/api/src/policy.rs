@@ -63,15 +63,15 @@ pub struct UpdatePolicySpec {
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[x_kube(
     validation = Rule::new("has(self.name) != has(self.selector)").message("expected exactly one of name and selector"),
-    validation = Rule::new("(self.apiVersion == 'apps/v1' && self.kind in ['Deployment', 'StatefulSet', 'DaemonSet']) || (self.apiVersion == 'batch/v1' && self.kind == 'CronJob')")
-        .message(Message::Expression("'expected apiVersion apps/v1 with kind Deployment, StatefulSet or DaemonSet, or batch/v1 with CronJob; got ' + self.apiVersion + ' ' + self.kind".into()))
+    validation = Rule::new("(self.apiVersion == 'apps/v1' && self.kind in ['Deployment', 'StatefulSet', 'DaemonSet']) || (self.apiVersion == 'batch/v1' && self.kind == 'CronJob') || (self.apiVersion == 'argoproj.io/v1alpha1' && self.kind == 'Rollout')")
+        .message(Message::Expression("'expected apiVersion apps/v1 with kind Deployment, StatefulSet or DaemonSet, batch/v1 with CronJob, or argoproj.io/v1alpha1 with Rollout; got ' + self.apiVersion + ' ' + self.kind".into()))
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Target {
-    /// `apps/v1`, or `batch/v1` for a CronJob.
+    /// `apps/v1`, `batch/v1` for a CronJob, or `argoproj.io/v1alpha1` for a Rollout.
     #[schemars(length(max = 64))]
     pub api_version: String,
-    /// `Deployment`, `StatefulSet`, `DaemonSet` or `CronJob`. CronJobs are moved last, and nothing waits for their runs.
+    /// `Deployment`, `StatefulSet`, `DaemonSet`, `CronJob` or `Rollout`. CronJobs are moved last, and nothing waits for their runs.
     #[schemars(length(max = 64))]
     pub kind: String,
     /// One workload by name.

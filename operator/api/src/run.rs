@@ -147,7 +147,7 @@ pub struct WorkloadRef {
     /// `apps/v1` or `batch/v1`.
     #[schemars(schema_with = "schema::code_text")]
     pub api_version: String,
-    /// `Deployment`, `StatefulSet`, `DaemonSet` or `CronJob`.
+    /// `Deployment`, `StatefulSet`, `DaemonSet`, `CronJob` or `Rollout`.
     #[schemars(schema_with = "schema::code_text")]
     pub kind: String,
     /// Its name.
@@ -253,6 +253,10 @@ pub struct Hold {
     /// A DaemonSet's `spec.updateStrategy.rollingUpdate`: one node at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rolling_update: Option<RollingUpdate>,
+    /// Set where Argo Rollouts or Flagger rolls the workload out and nothing is held: what its verdict stood on before the first write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 200))]
+    pub delegated: Option<String>,
 }
 
 /// The policy's rollout settings, with the defaults filled in.

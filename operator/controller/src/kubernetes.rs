@@ -3,9 +3,11 @@
 //! The only importer of `kube::Api`. Objects become core's types in `workloads.rs`
 //! and `kinds.rs`; writes to workloads are JSON patches
 //! (`patch.rs`); Events go out by `events.rs`; pull secrets are read by name (`secrets.rs`), the end of a crashed
-//! program's log by `logs.rs`; what would stop new pods is asked by `preflight.rs`.
+//! program's log by `logs.rs`; what would stop new pods is asked by `preflight.rs`; who
+//! rolls a workload out in our place is found by `delegates.rs`.
 
 pub mod brake;
+pub mod delegates;
 pub mod events;
 mod kinds;
 pub mod lease;

@@ -32,6 +32,7 @@ use crate::config::Config;
 use crate::convert;
 use crate::kubernetes::ApiError;
 use crate::kubernetes::brake::Brake;
+use crate::kubernetes::delegates::Delegates;
 use crate::kubernetes::events::Events;
 use crate::kubernetes::lease::Leadership;
 use crate::prometheus::Meter;
@@ -64,6 +65,8 @@ pub struct Context {
     pub words: explain::Words,
     /// Prometheus.
     pub meter: Meter,
+    /// Who rolls workloads out in our place.
+    pub delegates: Delegates,
     /// What was found to stop new pods.
     pub obstacles: preflight::Obstacles,
     /// Writers of ledgers.

@@ -3,6 +3,9 @@
 //! The texts are those of Kubernetes 1.37. The same writes against the real apiserver: `e2e/tests/integration`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
+#[path = "kubernetes/delegates.rs"]
+mod delegates;
+
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 

@@ -13,6 +13,7 @@ use crate::levers;
 use crate::ownership;
 use crate::policy::{Concurrency, Facts, Mode, Rebuilds, Track, WhenImpossible};
 use crate::reason::Reason;
+use crate::rollout::delegated;
 use crate::workload::{Kind, Revision, Shape, Strategy};
 
 /// How a hold stands with the conditions.
@@ -324,6 +325,9 @@ fn refusal(facts: &Facts, track: &Track) -> Option<Hold> {
                 .observed("it, its namespace or the policy is being deleted"),
         );
     }
+    if let Some(hold) = delegated::refusal(track) {
+        return Some(hold);
+    }
     if workload.is_paused() {
         return Some(
             Hold::new(Reason::TargetPaused, Standing::Blocked)
@@ -436,7 +440,8 @@ pub fn limit(concurrency: Concurrency) -> Option<Hold> {
 
 /// Whether a canary can run beside the old pods; an error where it cannot and the policy wants one.
 fn canary(facts: &Facts, track: &Track) -> Result<bool, Box<Hold>> {
-    if track.workload.replicas == 0 {
+    // Where somebody else rolls it out, the canary is theirs.
+    if track.workload.replicas == 0 || track.workload.delegate.is_some() {
         return Ok(false);
     }
     let observed = match &track.workload.shape {
@@ -449,7 +454,7 @@ fn canary(facts: &Facts, track: &Track) -> Result<bool, Box<Hold>> {
         }
         Shape::StatefulSet(_) => return Ok(true),
         // Watched node by node, or run by run: its own way of going carefully.
-        Shape::DaemonSet(_) | Shape::CronJob(_) => return Ok(false),
+        Shape::DaemonSet(_) | Shape::CronJob(_) | Shape::Rollout => return Ok(false),
     };
     match facts.policy.rollout.when_impossible {
         WhenImpossible::RollWithoutCanary => Ok(false),

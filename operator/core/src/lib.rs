@@ -8,6 +8,7 @@ pub mod approval;
 pub mod breaker;
 pub mod current;
 pub mod decide;
+pub mod delegate;
 pub mod evidence;
 pub mod gate;
 pub mod image;

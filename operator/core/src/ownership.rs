@@ -103,7 +103,7 @@ fn git(traces: &Traces) -> Option<Keeper> {
 pub fn hold(track: &Track, tag: &Tag, digest: &Digest) -> Option<Hold> {
     let keeper = track.workload.keeper.as_ref()?;
     let template = match track.workload.id.kind {
-        Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet => "spec.template",
+        Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet | Kind::Rollout => "spec.template",
         Kind::CronJob => "spec.jobTemplate.spec.template",
     };
     let changes: Vec<String> = track
@@ -133,9 +133,19 @@ pub fn hold(track: &Track, tag: &Tag, digest: &Digest) -> Option<Hold> {
         Keeper::Rollouts(who, object) => Hold::new(Reason::ManagedByRollouts, Standing::Waits)
             .expected("a workload that is rolled out by its own controller")
             .observed(format!("{}/{} kept by {who} ({object})", id.kind.name(), id.name))
-            .hint(format!("Change the image at {object}: {}", changes.join("; "))),
+            .hint(match copied_from(&id.name, object) {
+                Some(source) => format!(
+                    "Name Deployment/{source} as the target: {who} copies it to this one once it has passed"
+                ),
+                None => format!("Change the image at {object}: {}", changes.join("; ")),
+            }),
     };
     Some(hold.about(tag, Some(digest)))
+}
+
+/// The Deployment that Flagger copies to this one, `web-primary`.
+fn copied_from<'a>(name: &'a str, object: &str) -> Option<&'a str> {
+    name.strip_suffix("-primary").filter(|_| object.starts_with("Canary/"))
 }
 
 #[cfg(test)]
@@ -198,5 +208,12 @@ mod tests {
         check("argo", "", "argoproj.io/Rollout/web", Some("Argo Rollouts Rollout/web"));
         check("flagger", "", "flagger.app/Canary/web", Some("Flagger Canary/web"));
         check("kubectl", "", "apps.example.com/App/web", None);
+    }
+
+    #[test]
+    fn the_copy_that_flagger_keeps_names_what_it_is_copied_from() {
+        assert_eq!(copied_from("web-primary", "Canary/web"), Some("web"));
+        assert_eq!(copied_from("web", "Canary/web"), None);
+        assert_eq!(copied_from("web-primary", "Rollout/web"), None);
     }
 }

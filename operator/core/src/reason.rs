@@ -248,8 +248,12 @@ reasons! {
         EnvironmentFailures,
         /// The image is kept in Git by Flux, Argo CD or the like, and would be put back. Make the change there that the sentence shows.
         ManagedByGitOps,
-        /// The workload belongs to Argo Rollouts or Flagger. Change the image at the object that the sentence names.
+        /// The workload is a copy that Argo Rollouts or Flagger keeps. Name the object as the target that the sentence names.
         ManagedByRollouts,
+        /// Argo Rollouts or Flagger is at work on the workload, or has not looked at it yet. Starts by itself when it is at rest; a pause without an end waits for a person there.
+        DelegateBusy,
+        /// Whether Argo Rollouts or Flagger rolls the workload out could not be read: nothing is written before that is known. Correct the operator's rights.
+        DelegateUnreadable,
         /// As many runs are open as the operator's configuration allows. Starts by itself when one ends.
         ConcurrencyLimit,
         /// Another policy's run is open on this workload. Starts by itself when it ends.
@@ -310,6 +314,10 @@ reasons! {
         WorkloadGone,
         /// The new pods were neither good nor bad when the deadline came.
         DeadlineExceeded,
+        /// The image is set; Argo Rollouts or Flagger rolls it out, and its verdict is waited for. Nothing to do.
+        DelegateWatching,
+        /// Argo Rollouts or Flagger has paused the rollout: by its own plan until the time named, or until a person goes on there. Nothing is rolled back by that.
+        DelegatePaused,
         /// The workload changed between reading and writing. Read again and decided anew.
         WriteConflict,
         /// The apiserver refused our write for lack of rights. The sentence names the verb and resource to grant.
@@ -436,6 +444,8 @@ reasons! {
         PodsUnreadable,
         /// The pod was drained, preempted or evicted: it says nothing about the image.
         Disrupted,
+        /// Argo Rollouts or Flagger gave the new version up; the sentence has its words. The old image is put back, which it leaves to us.
+        DelegateFailed,
         /// The runs of the new image fail more often than those of the old one did, by a sequential test at 1 %.
         RunsFailed,
         /// None of the known causes fits; the sentence keeps the words.

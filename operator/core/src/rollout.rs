@@ -7,6 +7,7 @@
 
 pub mod cronjob;
 pub mod daemonset;
+pub mod delegated;
 pub mod deployment;
 mod due;
 mod ending;
@@ -219,6 +220,9 @@ fn plan_run(
         (None, Images::New) if run.canary && held.is_empty() && run.status.started_at.is_none() => {
             human_edit(facts, run, workload, images, ledgers)
         }
+        (None, Images::New) if let Hold::Delegated(mark) = &run.hold => {
+            delegated::watching(facts, open, (workload, mark), ledgers)
+        }
         (None, Images::New) if let Some(cron) = workload.cron_job() => {
             cronjob::watching(facts, open, (workload, cron), is_superseded, ledgers)
         }
@@ -273,13 +277,14 @@ fn preparing(facts: &Facts, run: &Run, workload: &Workload) -> RunPlan {
         Hold::StatefulSet(partitions) => {
             (0, partitions.first().map_or(1, |first| workload.replicas.saturating_sub(*first)))
         }
-        Hold::Deployment(_) | Hold::DaemonSet(_) | Hold::CronJob => {
+        Hold::Deployment(_) | Hold::DaemonSet(_) | Hold::CronJob | Hold::Delegated(_) => {
             patch::next_step(run, 0, 0, workload.replicas).unwrap_or((0, 1))
         }
     };
     let what = beginning(run, workload, pods);
     let phase = if run.canary { Phase::Canary } else { Phase::Promoting };
-    let phase = if workload.cron_job().is_some() { Phase::Canary } else { phase };
+    let watched = workload.cron_job().is_some() || run.is_delegated();
+    let phase = if watched { Phase::Canary } else { phase };
     let first = Patch { generation: Some(workload.generation), ..patch::start(run, pods) };
     let mut plan = write(facts, run, phase, first, what);
     if let Some(lever) = &run.levers.approval {
@@ -303,6 +308,9 @@ fn beginning(run: &Run, workload: &Workload, pods: i32) -> String {
         run.to_digest.short()
     );
     let plural = if pods == 1 { "" } else { "s" };
+    if let Some(delegate) = &workload.delegate {
+        return format!("{moves}; the image is set, {} rolls it out", delegate.title());
+    }
     match &workload.shape {
         Shape::Deployment(_) if run.canary => {
             format!("{moves}; {pods} new pod{plural} beside {} old, held", workload.replicas)
@@ -313,7 +321,7 @@ fn beginning(run: &Run, workload: &Workload, pods: i32) -> String {
         ),
         Shape::DaemonSet(_) if !workload.is_on_delete() => format!("{moves}; one node at a time, watched"),
         Shape::CronJob(_) => format!("{moves}; the next runs are judged"),
-        Shape::Deployment(_) | Shape::StatefulSet(_) | Shape::DaemonSet(_) => {
+        Shape::Deployment(_) | Shape::StatefulSet(_) | Shape::DaemonSet(_) | Shape::Rollout => {
             format!("image set to {}@{} without a canary", run.to_tag, run.to_digest.short())
         }
     }
@@ -333,7 +341,9 @@ fn canary(
     let (pods, judged) = (split(open), judged(run));
     let expected = match &workload.shape {
         Shape::StatefulSet(_) => workload.updatable().max(1),
-        Shape::Deployment(_) | Shape::DaemonSet(_) | Shape::CronJob(_) => run.status.step_pods.max(1),
+        Shape::Deployment(_) | Shape::DaemonSet(_) | Shape::CronJob(_) | Shape::Rollout => {
+            run.status.step_pods.max(1)
+        }
     };
     let analysis = run.settings.analysis.as_ref();
     let verdicts = analysis.map_or_else(Vec::new, |analysis| {
@@ -392,7 +402,7 @@ fn passed(facts: &Facts, run: &Run, workload: &Workload, judgement: &Judgement) 
                 Shape::StatefulSet(_) => {
                     format!("{words}; the {pods} highest of {} pods replaced, held", workload.replicas)
                 }
-                Shape::Deployment(_) | Shape::DaemonSet(_) | Shape::CronJob(_) => {
+                Shape::Deployment(_) | Shape::DaemonSet(_) | Shape::CronJob(_) | Shape::Rollout => {
                     format!("{words}; {pods} new pods beside {} old, held", workload.replicas)
                 }
             };
@@ -480,14 +490,16 @@ fn completed(
     let message = match &workload.shape {
         Shape::CronJob(cron) if cron.is_suspended => format!("{tag} is set; suspended: nothing to observe"),
         Shape::CronJob(_) => format!("{tag} is set, and its runs fail no more often than before"),
-        Shape::Deployment(_) | Shape::StatefulSet(_) | Shape::DaemonSet(_) if workload.updatable() == 0 => {
+        Shape::Deployment(_) | Shape::StatefulSet(_) | Shape::DaemonSet(_) | Shape::Rollout
+            if workload.updatable() == 0 =>
+        {
             format!("{tag} is set; 0 replicas: nothing to observe")
         }
         Shape::StatefulSet(_) | Shape::DaemonSet(_) if workload.is_on_delete() => format!(
             "{tag} is set and {updated} of {} pods run it; `OnDelete` leaves the rest to whoever deletes them",
             workload.replicas
         ),
-        Shape::Deployment(_) | Shape::StatefulSet(_) | Shape::DaemonSet(_) => {
+        Shape::Deployment(_) | Shape::StatefulSet(_) | Shape::DaemonSet(_) | Shape::Rollout => {
             format!("{updated} of {} pods run {tag}", workload.replicas)
         }
     };

@@ -8,6 +8,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
+use crate::delegate::Delegate;
 use crate::image::Digest;
 use crate::ownership::Keeper;
 
@@ -22,11 +23,14 @@ pub enum Kind {
     DaemonSet,
     /// `batch/v1` CronJob: the next runs are judged.
     CronJob,
+    /// `argoproj.io/v1alpha1` Rollout: Argo Rollouts rolls it out, its verdict is read.
+    Rollout,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 4] = [Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet, Kind::CronJob];
+    pub const ALL: [Kind; 5] =
+        [Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet, Kind::CronJob, Kind::Rollout];
 
     /// The kind as Kubernetes spells it.
     #[must_use]
@@ -36,6 +40,7 @@ impl Kind {
             Kind::StatefulSet => "StatefulSet",
             Kind::DaemonSet => "DaemonSet",
             Kind::CronJob => "CronJob",
+            Kind::Rollout => "Rollout",
         }
     }
 
@@ -45,6 +50,7 @@ impl Kind {
         match self {
             Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet => "apps/v1",
             Kind::CronJob => "batch/v1",
+            Kind::Rollout => "argoproj.io/v1alpha1",
         }
     }
 
@@ -56,6 +62,7 @@ impl Kind {
             Kind::StatefulSet => "statefulsets.apps",
             Kind::DaemonSet => "daemonsets.apps",
             Kind::CronJob => "cronjobs.batch",
+            Kind::Rollout => "rollouts.argoproj.io",
         }
     }
 
@@ -212,6 +219,8 @@ pub enum Shape {
     DaemonSet(DaemonSet),
     /// A CronJob.
     CronJob(CronJob),
+    /// A Rollout of Argo Rollouts: what its status says is the delegate's.
+    Rollout,
 }
 
 /// A workload as its object shows it.
@@ -239,6 +248,8 @@ pub struct Workload {
     pub annotated_run: Option<String>,
     /// Who else keeps the workload: a GitOps controller, or one for rollouts.
     pub keeper: Option<Keeper>,
+    /// Who rolls it out in our place: Argo Rollouts or Flagger.
+    pub delegate: Option<Delegate>,
     /// Who last wrote the image field and when, by the object's managed fields.
     pub image_writer: Option<(String, Timestamp)>,
     /// What only its kind has.
@@ -251,7 +262,7 @@ impl Workload {
     pub fn deployment(&self) -> Option<&Deployment> {
         match &self.shape {
             Shape::Deployment(deployment) => Some(deployment),
-            Shape::StatefulSet(_) | Shape::DaemonSet(_) | Shape::CronJob(_) => None,
+            Shape::StatefulSet(_) | Shape::DaemonSet(_) | Shape::CronJob(_) | Shape::Rollout => None,
         }
     }
 
@@ -260,7 +271,7 @@ impl Workload {
     pub fn cron_job(&self) -> Option<&CronJob> {
         match &self.shape {
             Shape::CronJob(cron) => Some(cron),
-            Shape::Deployment(_) | Shape::StatefulSet(_) | Shape::DaemonSet(_) => None,
+            Shape::Deployment(_) | Shape::StatefulSet(_) | Shape::DaemonSet(_) | Shape::Rollout => None,
         }
     }
 
@@ -270,7 +281,7 @@ impl Workload {
         match &self.shape {
             Shape::StatefulSet(set) => set.on_delete,
             Shape::DaemonSet(set) => set.rolling.is_none(),
-            Shape::Deployment(_) | Shape::CronJob(_) => false,
+            Shape::Deployment(_) | Shape::CronJob(_) | Shape::Rollout => false,
         }
     }
 
@@ -279,16 +290,20 @@ impl Workload {
     pub fn updatable(&self) -> i32 {
         match &self.shape {
             Shape::StatefulSet(set) => self.replicas.saturating_sub(set.partition.max(0)).max(0),
-            Shape::Deployment(_) | Shape::DaemonSet(_) | Shape::CronJob(_) => self.replicas,
+            Shape::Deployment(_) | Shape::DaemonSet(_) | Shape::CronJob(_) | Shape::Rollout => self.replicas,
         }
     }
 
     /// Whether the native controller has nothing more to replace.
     #[must_use]
     pub fn is_settled(&self) -> bool {
+        // No native controller replaces here: whether the delegate is at rest is asked of it.
+        if self.delegate.is_some() {
+            return true;
+        }
         let updated = match &self.shape {
             Shape::StatefulSet(_) => self.updatable() <= self.updated_replicas,
-            Shape::Deployment(_) | Shape::DaemonSet(_) | Shape::CronJob(_) => {
+            Shape::Deployment(_) | Shape::DaemonSet(_) | Shape::CronJob(_) | Shape::Rollout => {
                 self.updated_replicas == self.replicas
             }
         };

@@ -16,6 +16,8 @@
 mod build;
 #[path = "scenarios/cron.rs"]
 mod cron;
+#[path = "scenarios/delegates.rs"]
+mod delegates;
 #[path = "scenarios/invariants.rs"]
 mod invariants;
 #[path = "scenarios/kubelet.rs"]

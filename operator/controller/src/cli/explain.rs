@@ -71,6 +71,7 @@ fn kind_of(word: &str) -> Option<Kind> {
         Kind::StatefulSet => "sts",
         Kind::DaemonSet => "ds",
         Kind::CronJob => "cj",
+        Kind::Rollout => "ro",
     };
     let fits = |kind: &Kind| {
         let name = kind.name().to_ascii_lowercase();

@@ -23,7 +23,7 @@ use kube::runtime::watcher::{self, watcher};
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt as _};
 use kube::{Client, Resource, ResourceExt};
 use rollforward_api::exception::VerificationException;
-use rollforward_api::policy::UpdatePolicy;
+use rollforward_api::policy::{Target, UpdatePolicy};
 use rollforward_api::run::UpdateRun;
 use rollforward_api::trust_root::TrustRoot;
 use rollforward_api::verification::VerificationPolicy;
@@ -34,6 +34,8 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::kubernetes::brake::{self, Brake};
+use crate::kubernetes::delegates::objects::{Canary, Rollout};
+use crate::kubernetes::delegates::{self, Delegates, Points};
 use crate::kubernetes::events::Events;
 use crate::kubernetes::lease::{self, Candidate, Leadership};
 use crate::prometheus::Meter;
@@ -104,6 +106,7 @@ pub(crate) async fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
         words: Words::default(),
         meter: Meter::new().context("the client for Prometheus")?,
         obstacles: Obstacles::default(),
+        delegates: Delegates::default(),
         ledgers: Ledgers::default(),
         stores,
         brake,
@@ -276,6 +279,23 @@ where
     controller.watches_stream(changes, move |object| policies_of(&known, kind, &object))
 }
 
+/// Lets who rolls workloads out wake the policies that mean those workloads: a verdict is read within seconds.
+fn waking_by<K>(
+    controller: Controller<DeserializeGuard<UpdatePolicy>>,
+    client: &Client,
+    namespace: Option<&str>,
+    policies: &Policies,
+) -> Controller<DeserializeGuard<UpdatePolicy>>
+where
+    K: Points + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
+{
+    let known = policies.clone();
+    let changes = delegates::changes::<K>(client.clone(), namespace);
+    controller.watches_stream(changes, move |object| {
+        object.0.as_ref().map_or_else(|_| Vec::new(), |object| policies_by(&known, object))
+    })
+}
+
 impl Watches {
     fn new(client: &Client, namespace: Option<&str>, brake: &watch::Receiver<Brake>) -> Self {
         let (policies, writer) = reflector::store();
@@ -319,6 +339,8 @@ impl Watches {
         let controller = waking::<StatefulSet>(controller, client, namespace, (Kind::StatefulSet, &policies));
         let controller = waking::<DaemonSet>(controller, client, namespace, (Kind::DaemonSet, &policies));
         let controller = waking::<CronJob>(controller, client, namespace, (Kind::CronJob, &policies));
+        let controller = waking_by::<Rollout>(controller, client, namespace, &policies);
+        let controller = waking_by::<Canary>(controller, client, namespace, &policies);
         Self { policies, runs, trust, controller: Walker(controller), trust_roots }
     }
 }
@@ -419,6 +441,27 @@ fn meaning<K: Resource>(object: &K) -> Option<u64> {
 fn policy_of_run(run: DeserializeGuard<UpdateRun>) -> Option<ObjectRef<DeserializeGuard<UpdatePolicy>>> {
     let run = run.0.ok()?;
     Some(ObjectRef::new(&run.spec.policy.name).within(&run.namespace()?))
+}
+
+/// The policies that mean a Rollout itself, or the Deployment that a Rollout or Canary names. A Deployment's labels are not known
+/// here: a policy that selects by labels is woken too.
+fn policies_by<K: Points>(known: &Policies, object: &K) -> Vec<ObjectRef<DeserializeGuard<UpdatePolicy>>> {
+    let meta = object.meta();
+    let (name, labels) = (meta.name.clone().unwrap_or_default(), meta.labels.clone().unwrap_or_default());
+    let named = object.target().filter(|(kind, _)| *kind == Kind::Deployment.name());
+    let is_itself = K::kind(&()) == Kind::Rollout.name();
+    let means = |target: &Target| {
+        (is_itself && matches_labels(target, Kind::Rollout, &name, &labels))
+            || named.is_some_and(|(kind, name)| {
+                target.kind == kind && target.name.as_deref().is_none_or(|wanted| wanted == name)
+            })
+    };
+    let all = known.state();
+    all.iter()
+        .filter(|policy| policy.meta().namespace == meta.namespace)
+        .filter(|policy| policy.0.as_ref().is_ok_and(|policy| policy.spec.targets.iter().any(means)))
+        .map(|policy| ObjectRef::from_obj(policy.as_ref()))
+        .collect()
 }
 
 /// The policies that mean a workload: a change of it wakes them.

@@ -89,7 +89,7 @@ fn originals_to_api(fields: &Fields) -> Originals {
         Fields::DaemonSet(rolling) => {
             Originals { rolling_update: rolling.as_ref().map(rolling_to_api), ..Originals::default() }
         }
-        Fields::CronJob => Originals::default(),
+        Fields::CronJob | Fields::Delegated => Originals::default(),
     }
 }
 
@@ -107,6 +107,7 @@ fn hold_to_api(hold: &run::Hold) -> Hold {
             Hold { rolling_update: rolling.as_ref().map(rolling_to_api), ..Hold::default() }
         }
         run::Hold::CronJob => Hold::default(),
+        run::Hold::Delegated(mark) => Hold { delegated: Some(clean(mark, 200)), ..Hold::default() },
     }
 }
 
@@ -127,6 +128,9 @@ fn rolling(written: &RollingUpdate) -> DaemonRolling {
 /// The fields before the run and what holds it, of the workload's kind; `None` where the record does not fit the kind.
 fn held(kind: Kind, spec: &UpdateRunSpec) -> Option<(Fields, run::Hold)> {
     let (originals, hold) = (&spec.originals, &spec.hold);
+    if let Some(mark) = &hold.delegated {
+        return Some((Fields::Delegated, run::Hold::Delegated(mark.clone())));
+    }
     match kind {
         Kind::Deployment => Some((
             Fields::Deployment(DeploymentFields {
@@ -148,6 +152,7 @@ fn held(kind: Kind, spec: &UpdateRunSpec) -> Option<(Fields, run::Hold)> {
             run::Hold::DaemonSet(hold.rolling_update.as_ref().map(rolling)),
         )),
         Kind::CronJob => Some((Fields::CronJob, run::Hold::CronJob)),
+        Kind::Rollout => None,
     }
 }
 

@@ -14,6 +14,7 @@ use rollforward_core::rollout::patch::{Annotation, Errand, FieldWrite, Patch};
 use rollforward_core::workload::{IntOrPercent, Kind};
 use serde_json::{Value, json};
 
+use super::delegates::objects::Rollout;
 use super::workloads::{self, RUN_ANNOTATION};
 use super::{status, words};
 
@@ -46,6 +47,7 @@ pub async fn apply(client: &Client, patch: &Patch) -> Result<(), Refused> {
         Kind::StatefulSet => send::<StatefulSet>(client, patch, operations).await,
         Kind::DaemonSet => send::<DaemonSet>(client, patch, operations).await,
         Kind::CronJob => send::<CronJob>(client, patch, operations).await,
+        Kind::Rollout => send::<Rollout>(client, patch, operations).await,
     }
 }
 
@@ -143,7 +145,7 @@ fn operations(patch: &Patch, has_annotations: bool, has_ours: bool) -> Vec<Value
         tests.push(json!({"op": "test", "path": "/metadata/generation", "value": generation}));
     }
     let template = match patch.workload.kind {
-        Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet => "/spec/template",
+        Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet | Kind::Rollout => "/spec/template",
         Kind::CronJob => "/spec/jobTemplate/spec/template",
     };
     for image in &patch.images {

@@ -18,6 +18,7 @@ use rollforward_core::preflight::{Needs, Quota, Rehearsal};
 use rollforward_core::rollout::Patch;
 use rollforward_core::workload::Kind;
 
+use super::delegates::objects::Rollout;
 use super::patch::{self, FIELD_MANAGER};
 use super::{ApiError, optional, workloads};
 
@@ -36,6 +37,7 @@ pub async fn rehearse(client: &Client, change: &Patch) -> Result<Rehearsal, ApiE
         Kind::StatefulSet => StatefulSet::url_path(&(), space),
         Kind::DaemonSet => DaemonSet::url_path(&(), space),
         Kind::CronJob => CronJob::url_path(&(), space),
+        Kind::Rollout => Rollout::url_path(&(), space),
     };
     let params = PatchParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),

@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
 };
 use k8s_openapi::apimachinery::pkg::util::intstr;
 use kube::api::{Api, ListParams};
+use kube::core::DeserializeGuard;
 use kube::{Client, ResourceExt};
 use rollforward_core::evidence::Platform;
 use rollforward_core::image::{Digest, ImageRef};
@@ -20,6 +21,7 @@ use rollforward_core::workload::{
     Revision, Shape, Strategy, Termination, Workload, WorkloadId,
 };
 
+use super::delegates::objects::{self, Rollout};
 use super::{ApiError, kinds, optional};
 use crate::clock;
 
@@ -37,6 +39,8 @@ pub enum Object {
     DaemonSet(Box<DaemonSet>),
     /// A CronJob.
     CronJob(Box<CronJob>),
+    /// A Rollout of Argo Rollouts.
+    Rollout(Box<Rollout>),
 }
 
 impl Object {
@@ -48,6 +52,7 @@ impl Object {
             Object::StatefulSet(object) => &object.metadata,
             Object::DaemonSet(object) => &object.metadata,
             Object::CronJob(object) => &object.metadata,
+            Object::Rollout(object) => &object.metadata,
         }
     }
 
@@ -62,6 +67,7 @@ impl Object {
                 let job = object.spec.job_template.spec.as_ref()?;
                 Some(&job.template)
             }
+            Object::Rollout(object) => object.spec.template.as_ref(),
         }
     }
 
@@ -79,6 +85,7 @@ impl Object {
             Object::StatefulSet(object) => kinds::stateful_set(object),
             Object::DaemonSet(object) => kinds::daemon_set(object),
             Object::CronJob(object) => kinds::cron_job(object),
+            Object::Rollout(object) => objects::as_workload(object),
         }
     }
 }
@@ -109,6 +116,10 @@ pub async fn get(
         Kind::CronJob => {
             let found = optional(api::<CronJob>(client, namespace).get(name).await);
             found.map_err(ApiError::of("get the CronJob"))?.map(Box::new).map(Object::CronJob)
+        }
+        Kind::Rollout => {
+            let found = optional(api::<Rollout>(client, namespace).get(name).await);
+            found.map_err(ApiError::of("get the Rollout"))?.map(Box::new).map(Object::Rollout)
         }
     })
 }
@@ -145,6 +156,13 @@ pub async fn list(
             let list = list.map_err(ApiError::of("list the CronJobs"))?;
             list.items.into_iter().map(Box::new).map(Object::CronJob).collect()
         }
+        Kind::Rollout => {
+            // Where Argo Rollouts is not installed there is none; one that cannot be read hides no other.
+            let list = optional(api::<DeserializeGuard<Rollout>>(client, namespace).list(&params).await);
+            let list = list.map_err(ApiError::of("list the Rollouts"))?;
+            let read = list.into_iter().flat_map(|list| list.items).filter_map(|one| one.0.ok());
+            read.map(Box::new).map(Object::Rollout).collect()
+        }
     };
     found.sort_by(|one, other| one.metadata().name.cmp(&other.metadata().name));
     Ok(found)
@@ -175,7 +193,9 @@ pub struct Whole {
 pub async fn whole(client: &Client, object: &Object) -> Result<Whole, ApiError> {
     let mut workload = object.workload();
     let (revisions, pods) = match object {
-        Object::Deployment(deployment) => pods_of_deployment(client, deployment).await?,
+        Object::Deployment(own) => {
+            pods_by_sets(client, &workload.id.namespace, &own.spec.selector, &workload.id.uid).await?
+        }
         Object::StatefulSet(set) => kinds::revisions(client, &workload, &set.spec.selector).await?,
         Object::DaemonSet(set) => kinds::revisions(client, &workload, &set.spec.selector).await?,
         Object::CronJob(cron) => {
@@ -185,27 +205,32 @@ pub async fn whole(client: &Client, object: &Object) -> Result<Whole, ApiError> 
             }
             (revisions, pods)
         }
+        Object::Rollout(own) => match &own.spec.selector {
+            Some(labels) => pods_by_sets(client, &workload.id.namespace, labels, &workload.id.uid).await?,
+            None => (Vec::new(), Vec::new()),
+        },
     };
     Ok(Whole { workload, revisions, pods })
 }
 
-async fn pods_of_deployment(
+/// The pods whose ReplicaSets an object owns, with those ReplicaSets.
+pub(super) async fn pods_by_sets(
     client: &Client,
-    deployment: &Deployment,
+    namespace: &str,
+    labels: &LabelSelector,
+    uid: &str,
 ) -> Result<(Vec<Revision>, Vec<Pod>), ApiError> {
-    let namespace = deployment.namespace().unwrap_or_default();
-    let Some(labels) = selector(&deployment.spec.selector) else {
+    let Some(labels) = selector(labels) else {
         return Ok((Vec::new(), Vec::new()));
     };
-    let sets = api::<ReplicaSet>(client, &namespace).list(&ListParams::default().labels(&labels)).await;
+    let sets = api::<ReplicaSet>(client, namespace).list(&ListParams::default().labels(&labels)).await;
     let sets = sets.map_err(ApiError::of("list the ReplicaSets"))?;
-    let uid = deployment.uid().unwrap_or_default();
     let owned: Vec<_> =
         sets.items.iter().filter(|set| owner(&set.metadata).is_some_and(|owner| owner.1 == uid)).collect();
     let names: BTreeSet<String> = owned.iter().map(|set| set.name_any()).collect();
     let revision_of =
         |pod: &core_v1::Pod| owner(&pod.metadata).map(|(name, _)| name).filter(|name| names.contains(name));
-    let pods = pods_by(client, &namespace, &labels, revision_of).await?;
+    let pods = pods_by(client, namespace, &labels, revision_of).await?;
     Ok((owned.into_iter().map(replica_set).collect(), pods))
 }
 
@@ -360,6 +385,7 @@ pub(super) fn workload(
         containers: containers(template),
         annotated_run: annotated.filter(|name| !name.is_empty()).cloned(),
         keeper: ownership::keeper(&traces(metadata)),
+        delegate: None,
         image_writer: image_writer(metadata),
         shape,
     }

@@ -36,7 +36,7 @@ use crate::config::Config;
 use crate::convert;
 use crate::kubernetes::secrets::{self, Trouble};
 use crate::kubernetes::workloads::Object;
-use crate::kubernetes::{store, workloads};
+use crate::kubernetes::{delegates, store, workloads};
 use crate::prometheus::Variables;
 use crate::registry::Credential;
 use crate::registry::pull_secret::Keyring;
@@ -300,7 +300,22 @@ async fn targets(
     let mut untracked = Vec::new();
     for target in &object.spec.targets {
         let containers = target.containers.clone().unwrap_or_default();
-        let matched = matching(ctx, target, namespace).await?;
+        let matched = match matching(ctx, target, namespace).await {
+            Ok(matched) => matched,
+            // A right that only some clusters need is told, and the other targets go on.
+            Err(Error::Api(error)) if target.kind == Kind::Rollout.name() && error.code() == Some(403) => {
+                untracked.push(Untracked {
+                    reason: Reason::DelegateUnreadable,
+                    what: describe(target),
+                    observed: format!(
+                        "{error}; grant get, list, watch and patch on {}",
+                        Kind::Rollout.resource()
+                    ),
+                });
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         if matched.is_empty() {
             untracked.push(Untracked {
                 reason: Reason::TargetMissing,
@@ -317,6 +332,11 @@ async fn targets(
                 });
                 continue;
             }
+            if let Some(observed) = delegates::elsewhere(&workload) {
+                let what = workload.workload().title();
+                untracked.push(Untracked { reason: Reason::NoContainerMatches, what, observed });
+                continue;
+            }
             if !found.iter().any(|(known, _)| known.uid() == workload.uid()) {
                 found.push((workload, containers.clone()));
             }
@@ -331,7 +351,7 @@ async fn targets(
 fn is_critical(object: &Object) -> bool {
     match object.workload().shape {
         Shape::DaemonSet(own) => own.is_critical,
-        Shape::Deployment(_) | Shape::StatefulSet(_) | Shape::CronJob(_) => false,
+        Shape::Deployment(_) | Shape::StatefulSet(_) | Shape::CronJob(_) | Shape::Rollout => false,
     }
 }
 
@@ -469,19 +489,27 @@ fn busy(ctx: &Context, policy: &Policy, workload: &Workload) -> Option<String> {
 
 /// A workload with its pods; where they cannot be read, why. That is no reason to end the pass: an open run is told to be blind.
 async fn whole_of(ctx: &Context, object: &Object) -> (workloads::Whole, Option<String>) {
-    match workloads::whole(&ctx.client, object).await {
+    let (mut whole, unreadable) = match workloads::whole(&ctx.client, object).await {
         Ok(whole) => (whole, None),
         Err(error) => {
             let whole =
                 workloads::Whole { workload: object.workload(), revisions: Vec::new(), pods: Vec::new() };
             (whole, Some(error.to_string()))
         }
+    };
+    if let Some(found) = ctx.delegates.of(&ctx.client, object).await {
+        whole.workload.delegate = Some(found.delegate);
+        whole.revisions.extend(found.pods.0);
+        whole.pods.extend(found.pods.1);
     }
+    (whole, unreadable)
 }
 
 /// What is measured of a run's canary now.
 async fn readings(ctx: &Context, run: &Run, revisions: &[Revision], pods: &[Pod]) -> Vec<SignalSeen> {
-    let Some(analysis) = run.settings.analysis.as_ref().filter(|_| run.status.phase == Phase::Canary) else {
+    // Where somebody else rolls it out, the analysis is theirs.
+    let is_ours = run.status.phase == Phase::Canary && !run.is_delegated();
+    let Some(analysis) = run.settings.analysis.as_ref().filter(|_| is_ours) else {
         return Vec::new();
     };
     // By the template that they were made from: a pod that no kubelet has taken up shows no container yet.

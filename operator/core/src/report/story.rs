@@ -113,6 +113,9 @@ pub fn lines(run: &Run, stable: &str) -> Vec<String> {
 /// What a run would do, in one line.
 #[must_use]
 pub fn outlook(settings: &RolloutSettings, workload: &Workload) -> String {
+    if let Some(delegate) = &workload.delegate {
+        return crate::rollout::delegated::outlook(delegate);
+    }
     let impossible = |what: &str| {
         if settings.when_impossible == WhenImpossible::Hold {
             Err(format!("Then: held, for {what} leaves no room for a canary."))
@@ -125,7 +128,9 @@ pub fn outlook(settings: &RolloutSettings, workload: &Workload) -> String {
         Shape::CronJob(_) => {
             return "Then: the image is set and the next runs are judged; a run that fails more often than before is rolled back by itself.".to_owned();
         }
-        Shape::Deployment(_) | Shape::StatefulSet(_) | Shape::DaemonSet(_) if workload.replicas == 0 => {
+        Shape::Deployment(_) | Shape::StatefulSet(_) | Shape::DaemonSet(_) | Shape::Rollout
+            if workload.replicas == 0 =>
+        {
             return "Then: the image is set; 0 replicas: nothing to observe.".to_owned();
         }
         Shape::StatefulSet(_) | Shape::DaemonSet(_) if workload.is_on_delete() => {
@@ -138,6 +143,7 @@ pub fn outlook(settings: &RolloutSettings, workload: &Workload) -> String {
         }
         Shape::StatefulSet(_) => Ok(format!("the {pods} highest of {} pods first", workload.replicas)),
         Shape::DaemonSet(_) => Ok(format!("one of {} nodes at a time", workload.replicas)),
+        Shape::Rollout => Ok("by Argo Rollouts".to_owned()),
     };
     match how {
         Err(held) => held,

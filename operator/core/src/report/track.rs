@@ -12,7 +12,7 @@ use crate::levers;
 use crate::policy::{Facts, Track};
 use crate::reason::Reason;
 use crate::report::{CandidateReport, MAX_MESSAGE, Outcome, TrackReport, hold_sentence, papers, story};
-use crate::rollout::{Phase, Plan, Run, RunPlan};
+use crate::rollout::{Phase, Plan, Run, RunPlan, delegated};
 use crate::select::Rule;
 use crate::text;
 use crate::workload::Kind;
@@ -576,6 +576,7 @@ fn running_sentence(plan: &RunPlan) -> (bool, Reason, String) {
             );
             (reason, body)
         }
+        (Some(waits), _) if let Some(told) = delegated::told(run, waits, &subject) => told,
         (Some(Judgement::Waiting { ready, suspicion: Some(cause), until }), _) => (
             cause.reason,
             format!(

@@ -61,7 +61,7 @@ pub(super) fn aftermath(
     match &workload.shape {
         Shape::StatefulSet(own) => statefulset::aftermath(facts, open, (workload, own), intent),
         Shape::CronJob(own) => cronjob::aftermath(facts, open, own, intent),
-        Shape::Deployment(_) | Shape::DaemonSet(_) => None,
+        Shape::Deployment(_) | Shape::DaemonSet(_) | Shape::Rollout => None,
     }
 }
 
@@ -168,8 +168,9 @@ pub(super) fn failed(
 }
 
 pub(super) fn reverting(facts: &Facts, run: &Run, workload: &Workload, intent: &Intent) -> RunPlan {
+    let settings = if run.is_delegated() { "" } else { " and the rollout settings" };
     let what = format!(
-        "{}: {} and the rollout settings restored",
+        "{}: {}{settings} restored",
         intent.reason,
         run.from_tag.as_ref().map_or("the old image", Tag::as_str)
     );

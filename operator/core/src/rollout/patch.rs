@@ -5,7 +5,7 @@
 
 use crate::policy::{RolloutSettings, StepSize};
 use crate::rollout::run::{Fields, Hold, Run};
-use crate::rollout::{daemonset, deployment, statefulset};
+use crate::rollout::{daemonset, delegated, deployment, statefulset};
 use crate::workload::{DaemonRolling, IntOrPercent, Shape, Workload, WorkloadId};
 
 /// One JSON patch to one workload.
@@ -91,22 +91,30 @@ pub struct ImageWrite {
 /// The fields of the workload that a run may touch, as they are now.
 #[must_use]
 pub fn fields(workload: &Workload) -> Fields {
+    if workload.delegate.is_some() {
+        return Fields::Delegated;
+    }
     match &workload.shape {
         Shape::Deployment(own) => Fields::Deployment(own.clone().into()),
         Shape::StatefulSet(own) => Fields::StatefulSet(own.partition),
         Shape::DaemonSet(own) => Fields::DaemonSet(own.rolling.clone()),
         Shape::CronJob(_) => Fields::CronJob,
+        Shape::Rollout => Fields::Delegated,
     }
 }
 
 /// The values that hold the new pods while they are watched, under these settings.
 #[must_use]
 pub fn hold(settings: &RolloutSettings, workload: &Workload) -> Hold {
+    if let Some(delegate) = &workload.delegate {
+        return delegated::hold(delegate);
+    }
     match &workload.shape {
         Shape::Deployment(own) => deployment::hold(settings, own),
         Shape::StatefulSet(own) => statefulset::hold(settings, workload.replicas, own),
         Shape::DaemonSet(own) => daemonset::hold(own),
         Shape::CronJob(_) => Hold::CronJob,
+        Shape::Rollout => Hold::Delegated(String::new()),
     }
 }
 
@@ -144,7 +152,7 @@ pub fn start(run: &Run, pods: i32) -> Patch {
             partitions.first().map(|first| FieldWrite::Partition(*first)).into_iter().collect()
         }
         Hold::DaemonSet(rolling) => daemonset::held(&run.originals, rolling.as_ref()),
-        Hold::Deployment(_) | Hold::StatefulSet(_) | Hold::CronJob => Vec::new(),
+        Hold::Deployment(_) | Hold::StatefulSet(_) | Hold::CronJob | Hold::Delegated(_) => Vec::new(),
     };
     let annotation = if fields.is_empty() { Annotation::Keep } else { Annotation::Set(run.name.clone()) };
     Patch { generation: Some(run.generation), fields, annotation, ..images(run, Direction::Forward) }
@@ -166,7 +174,14 @@ pub fn next(run: &Run, workload: &Workload) -> Option<(usize, i32, FieldWrite)> 
             let pods = workload.replicas.saturating_sub(*partition).max(0);
             Some((step, pods, FieldWrite::Partition(*partition)))
         }
-        (Shape::Deployment(_) | Shape::StatefulSet(_) | Shape::DaemonSet(_) | Shape::CronJob(_), _) => None,
+        (
+            Shape::Deployment(_)
+            | Shape::StatefulSet(_)
+            | Shape::DaemonSet(_)
+            | Shape::CronJob(_)
+            | Shape::Rollout,
+            _,
+        ) => None,
     }
 }
 
@@ -220,9 +235,15 @@ pub fn restores(run: &Run, workload: &Workload) -> Vec<FieldWrite> {
         (Shape::DaemonSet(own), Fields::DaemonSet(original), Hold::DaemonSet(hold)) => {
             daemonset::restores(own, original.as_ref(), hold.as_ref())
         }
-        (Shape::Deployment(_) | Shape::StatefulSet(_) | Shape::DaemonSet(_) | Shape::CronJob(_), _, _) => {
-            Vec::new()
-        }
+        (
+            Shape::Deployment(_)
+            | Shape::StatefulSet(_)
+            | Shape::DaemonSet(_)
+            | Shape::CronJob(_)
+            | Shape::Rollout,
+            _,
+            _,
+        ) => Vec::new(),
     }
 }
 
@@ -234,7 +255,7 @@ pub fn is_held(run: &Run, workload: &Workload) -> bool {
         Shape::Deployment(_) => held.iter().any(|field| matches!(field, FieldWrite::MinReadySeconds(_))),
         Shape::StatefulSet(_) => !held.is_empty(),
         // Watched node by node; nothing stands still.
-        Shape::DaemonSet(_) | Shape::CronJob(_) => false,
+        Shape::DaemonSet(_) | Shape::CronJob(_) | Shape::Rollout => false,
     }
 }
 

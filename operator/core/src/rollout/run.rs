@@ -58,6 +58,8 @@ pub enum Fields {
     DaemonSet(Option<DaemonRolling>),
     /// A CronJob has none.
     CronJob,
+    /// None of a workload that Argo Rollouts or Flagger rolls out is touched.
+    Delegated,
 }
 
 /// What holds a Deployment's canary.
@@ -80,6 +82,8 @@ pub enum Hold {
     DaemonSet(Option<DaemonRolling>),
     /// A CronJob is not held.
     CronJob,
+    /// Argo Rollouts or Flagger rolls it out: what their verdict stood on before the first write.
+    Delegated(String),
 }
 
 /// Where a run is, as people read it.
@@ -222,6 +226,12 @@ pub struct Run {
 }
 
 impl Run {
+    /// Whether Argo Rollouts or Flagger rolls the workload out.
+    #[must_use]
+    pub fn is_delegated(&self) -> bool {
+        matches!(self.hold, Hold::Delegated(_))
+    }
+
     /// Whether a CronJob's run has seen its first success: the update is done, and only the watch over its runs goes on.
     #[must_use]
     pub fn is_provisional(&self) -> bool {

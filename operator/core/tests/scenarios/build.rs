@@ -243,6 +243,7 @@ pub fn workload(name: &str, replicas: i32, image: &str) -> Workload {
         }],
         annotated_run: None,
         keeper: None,
+        delegate: None,
         image_writer: None,
         shape: Shape::Deployment(Deployment {
             paused: false,

@@ -211,6 +211,9 @@ impl Deployment {
 
     /// Lets kubelets and controllers work until nothing moves; tells whether anything changed.
     pub fn step(&mut self, now: Timestamp, pull: Pull<'_>) -> bool {
+        if self.object.delegate.is_some() {
+            return crate::delegates::step(self);
+        }
         if self.object.cron_job().is_some() {
             self.object.observed_generation = self.object.generation;
             return crate::cron::step(self, now, pull);

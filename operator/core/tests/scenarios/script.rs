@@ -94,7 +94,14 @@ pub fn command(world: &mut World, line: &str) -> String {
                 deployment.quota_full = *state == "full";
             }
         }
-        ["deploy" | "deploy-set" | "deploy-cron", name, rest @ ..] => deploy(world, words[0], name, rest),
+        ["deploy" | "deploy-set" | "deploy-cron" | "deploy-argo" | "deploy-flagger", name, rest @ ..] => {
+            deploy(world, words[0], name, rest)
+        }
+        ["told", name, phase, rest @ ..] => {
+            let found = world.deployments.iter_mut().find(|one| one.object.id.name == *name);
+            crate::delegates::told(found.unwrap(), phase, rest, world.now);
+            world.operator.next_look = world.now;
+        }
         [verb, name, rest @ ..] => return person(world, verb, name, rest),
         _ => panic!("unknown command: {line}"),
     }
@@ -123,6 +130,9 @@ fn deploy(world: &mut World, kind: &str, name: &str, words: &[&str]) {
             Deployment::of(build::stateful_set(name, replicas, &image, own), &image)
         }
         "deploy-cron" => Deployment::of(build::cron_job(name, &image, rest.contains(&"suspended")), &image),
+        "deploy-argo" | "deploy-flagger" => {
+            Deployment::of(crate::delegates::workload(kind, name, replicas, &image, world.now), &image)
+        }
         _ => Deployment::new(name, replicas, &image),
     };
     if kind == "deploy-cron" {
@@ -282,6 +292,9 @@ fn show(world: &mut World) -> String {
 
 /// The pods by version: `web: 4 of 1.0.0 (4 Ready), 1 of 1.0.1 (0 Ready); maxSurge ...`.
 fn pods(deployment: &Deployment) -> String {
+    if deployment.object.delegate.is_some() {
+        return crate::delegates::shown(deployment);
+    }
     if let Some(cron) = deployment.object.cron_job() {
         let template = ImageRef::parse(deployment.image()).unwrap();
         let runs: Vec<String> = cron
