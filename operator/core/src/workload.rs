@@ -94,6 +94,15 @@ pub enum IntOrPercent {
     Percent(i32),
 }
 
+impl fmt::Display for IntOrPercent {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            IntOrPercent::Int(pods) => write!(formatter, "{pods}"),
+            IntOrPercent::Percent(percent) => write!(formatter, "{percent}%"),
+        }
+    }
+}
+
 /// How the native controller replaces pods.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Strategy {
@@ -184,10 +193,18 @@ pub struct Job {
     pub created_at: Timestamp,
     /// Image by container name, of its template.
     pub images: BTreeMap<String, String>,
-    /// Whether we have already asked for its end: `activeDeadlineSeconds: 1`.
-    pub is_ending: bool,
+    /// Its `spec.activeDeadlineSeconds`.
+    pub active_deadline_seconds: Option<i64>,
     /// How it ended.
     pub end: JobEnd,
+}
+
+impl Job {
+    /// Whether we have already asked for its end: `activeDeadlineSeconds: 1`.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.active_deadline_seconds == Some(1)
+    }
 }
 
 /// How a Job ended.

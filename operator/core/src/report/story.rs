@@ -86,7 +86,7 @@ pub fn lines(run: &Run, stable: &str) -> Vec<String> {
             .writes
             .iter()
             .skip(shown)
-            .map(|(at, what)| format!("{} {what}.", text::instant_seconds(*at))),
+            .map(|write| format!("{} {}.", text::instant_seconds(write.at), write.what)),
     );
     if let Some(cause) = &run.status.cause {
         let place = match (&cause.pod, &cause.node) {

@@ -21,7 +21,9 @@ use crate::workload::{Pod, Shape, Workload};
 
 use super::due::{finish, note, phase_now, wait, write};
 use super::observation::judged;
-use super::{Errand, Images, Intent, OpenRun, Phase, Run, RunCause, RunPlan, cronjob, patch, statefulset};
+use super::{
+    Errand, Images, Intent, OpenRun, Phase, Run, RunCause, RunPlan, cronjob, patch, record, statefulset,
+};
 
 /// How long after a rollback the old version is asked whether it fails too.
 pub(super) const AFTERMATH: SignedDuration = SignedDuration::from_mins(10);
@@ -60,15 +62,22 @@ pub(super) fn aftermath(
     }
     match &workload.shape {
         Shape::StatefulSet(own) => statefulset::aftermath(facts, open, (workload, own), intent),
-        Shape::CronJob(own) => cronjob::aftermath(facts, open, own, intent),
+        Shape::CronJob(own) => cronjob::aftermath(facts, open, (workload, own), intent),
         Shape::Deployment(_) | Shape::DaemonSet(_) => None,
     }
 }
 
 /// A write to one pod or Job, noted like one to the workload.
-pub(super) fn errand(facts: &Facts, run: &Run, intent: &Intent, what: (Errand, Reason, String)) -> RunPlan {
+pub(super) fn errand(
+    facts: &Facts,
+    (run, workload): (&Run, &Workload),
+    intent: &Intent,
+    what: (Errand, Reason, String),
+) -> RunPlan {
     let mut plan = wait(facts, run, phase_now(run));
-    note(&mut plan.after, facts.now, what.2.clone());
+    let image = run.containers.first().map_or("", |container| container.to.as_str());
+    let change = record::of_errand(&what.0, image, workload);
+    note(&mut plan.after, record::written(facts, what.2.clone(), vec![change]));
     plan.before.intent = Some(intent.clone());
     plan.errand = Some(what);
     plan
@@ -173,7 +182,7 @@ pub(super) fn reverting(facts: &Facts, run: &Run, workload: &Workload, intent: &
         intent.reason,
         run.from_tag.as_ref().map_or("the old image", Tag::as_str)
     );
-    let mut plan = write(facts, run, phase_now(run), patch::revert(run, workload), what);
+    let mut plan = write(facts, (run, workload), phase_now(run), patch::revert(run, workload), what);
     plan.before.intent = Some(intent.clone());
     plan.after.intent = Some(intent.clone());
     note_abort(run, &mut plan);
@@ -190,7 +199,8 @@ pub(super) fn note_abort(run: &Run, plan: &mut RunPlan) {
 
 pub(super) fn restoring(facts: &Facts, run: &Run, workload: &Workload, intent: Intent) -> RunPlan {
     let patch = patch::restore_ours(run, workload);
-    let mut plan = write(facts, run, phase_now(run), patch, "restored the rollout settings".to_owned());
+    let mut plan =
+        write(facts, (run, workload), phase_now(run), patch, "restored the rollout settings".to_owned());
     plan.before.intent = Some(intent.clone());
     plan.after.intent = Some(intent);
     plan

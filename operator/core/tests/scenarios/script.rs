@@ -1,7 +1,7 @@
 //! The commands of a script, and the transcript that running one leaves.
 //!
 //! A line is a command or a comment; the transcript repeats each and adds what `show` shows: conditions, tracks, `why`, Events
-//! since the last look, pods. That is what a user would read at that moment.
+//! since the last look, pods. That is what a user would read at that moment. `record` adds the record of the newest run.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -41,6 +41,7 @@ pub fn command(world: &mut World, line: &str) -> String {
     match words.as_slice() {
         ["advance", by] => world.advance(build::duration(by)),
         ["show"] => return show(world),
+        ["record"] => return record(world),
         ["policy", fields @ ..] => policy(world, fields),
         ["suspend"] => policy(world, &["suspend=true"]),
         ["unsuspend"] => policy(world, &["suspend=false"]),
@@ -276,6 +277,25 @@ fn show(world: &mut World) -> String {
     if 0 < world.operator.killed {
         writeln!(out, "Operator killed: {}", world.operator.killed).unwrap();
         world.operator.killed = 0;
+    }
+    out
+}
+
+/// The record of the newest run: every write field by field, and what comes next.
+fn record(world: &mut World) -> String {
+    world.settle();
+    let Some(run) = world.operator.runs.last() else { return "no run".to_owned() };
+    let mut out = format!("{} of generation {}\n", run.name, run.policy_generation);
+    let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "(nothing)".to_owned());
+    for write in &run.status.writes {
+        writeln!(out, "{} {}", text::instant_seconds(write.at), write.what).unwrap();
+        for one in &write.changes {
+            writeln!(out, "  {}: {} -> {}", one.field, shown(&one.before), shown(&one.after)).unwrap();
+        }
+    }
+    if let Some(next) = &run.status.next {
+        let at = next.at.map_or(String::new(), |at| format!(" at {}", text::instant_seconds(at)));
+        writeln!(out, "Next: {}{at}: {}", next.action.name(), next.message).unwrap();
     }
     out
 }
