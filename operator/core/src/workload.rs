@@ -94,6 +94,21 @@ pub enum IntOrPercent {
     Percent(i32),
 }
 
+impl IntOrPercent {
+    /// How many of so many pods: the native controllers round a surge up and what may be missing down.
+    #[must_use]
+    pub fn of(&self, replicas: i32, up: bool) -> i32 {
+        match self {
+            IntOrPercent::Int(pods) => *pods,
+            IntOrPercent::Percent(percent) => {
+                let share = i64::from(replicas).saturating_mul(i64::from(*percent));
+                let share = share.saturating_add(if up { 99 } else { 0 }).checked_div(100).unwrap_or(0);
+                i32::try_from(share).unwrap_or(i32::MAX)
+            }
+        }
+    }
+}
+
 impl fmt::Display for IntOrPercent {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

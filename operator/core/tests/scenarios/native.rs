@@ -44,8 +44,8 @@ pub struct Deployment {
     pub by_hand: Vec<String>,
     /// Ready pods removed in the last step, by image.
     pub removed: Vec<String>,
-    /// Whether a quota leaves no room for another pod.
-    pub quota_full: bool,
+    /// How many pods a quota allows, where it is full.
+    pub quota: Option<usize>,
     restarts: u32,
     sets: Vec<Set>,
     pub pods: Vec<SimPod>,
@@ -71,7 +71,7 @@ impl Deployment {
             wanted,
             by_hand: vec![image.to_owned()],
             removed: Vec::new(),
-            quota_full: false,
+            quota: None,
             restarts: 0,
             sets: Vec::new(),
             pods: Vec::new(),
@@ -140,12 +140,17 @@ impl Deployment {
         let shown = |set: &Set| {
             let mut shown = build::revision(&set.name, set.revision, &set.template.image, set.replicas);
             let short = self.pods_of(set).count() < usize::try_from(set.replicas).unwrap_or(0);
-            shown.create_failure = (self.quota_full && short).then(|| {
+            shown.create_failure = (self.is_full() && short).then(|| {
                 format!("pods \"{}-x\" is forbidden: exceeded quota: compute, requested: pods=1, used: pods=8, limited: pods=8", set.name)
             });
             shown
         };
         self.sets.iter().map(shown).collect()
+    }
+
+    /// Whether the quota takes no further pod.
+    pub fn is_full(&self) -> bool {
+        self.quota.is_some_and(|most| most <= self.pods.len())
     }
 
     /// A change of the spec by anybody.
@@ -258,7 +263,7 @@ impl Deployment {
         let mut moved = false;
         for set in self.sets.clone() {
             let mut have = i32::try_from(self.pods_of(&set).count()).unwrap();
-            while have < set.replicas && !self.quota_full {
+            while have < set.replicas && !self.is_full() {
                 self.named += 1;
                 let node = if self.named.is_multiple_of(2) { "node-b" } else { "node-a" };
                 let name = format!("{}-{}", set.name, self.named);

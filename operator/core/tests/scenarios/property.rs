@@ -8,8 +8,7 @@ use std::fmt::Write as _;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use rollforward_core::policy::OnDeadline;
-use rollforward_core::rollout::{Phase, Run};
-use rollforward_core::workload::Kind;
+use rollforward_core::rollout::Phase;
 
 use crate::script;
 use crate::world::World;
@@ -133,15 +132,6 @@ fn play(lines: &[String]) -> World {
 }
 
 fn check_rest(world: &World) {
-    // Behind a broken pod of its own an OrderedReady StatefulSet takes no version: each is tried again and again.
-    let is_broken = |run: &&Run| {
-        let workload = world.deployments.iter().find(|one| one.object.id == run.workload);
-        let is_set = run.workload.kind == Kind::StatefulSet;
-        is_set && workload.is_some_and(crate::native::Deployment::has_bad_pods)
-    };
-    if world.open_runs().any(|run| is_broken(&run)) {
-        return;
-    }
     assert!(world.open_runs().next().is_none(), "every run ends: {:?}", world.open_runs().next());
     world.watch.at_rest(&world.deployments);
     for deployment in &world.deployments {

@@ -92,7 +92,7 @@ pub fn command(world: &mut World, line: &str) -> String {
         ["before-next-patch", rest @ ..] => world.before_patch = Some(rest.join(" ")),
         ["quota", state] => {
             for deployment in &mut world.deployments {
-                deployment.quota_full = *state == "full";
+                deployment.quota = (*state == "full").then_some(deployment.pods.len());
             }
         }
         ["deploy" | "deploy-set" | "deploy-cron", name, rest @ ..] => deploy(world, words[0], name, rest),

@@ -14,6 +14,7 @@ use rollforward_core::image::{Digest, ImageRef, Tag};
 use rollforward_core::ledger::Ledger;
 use rollforward_core::levers::{Asked, Pause};
 use rollforward_core::policy::{Facts, Mode, Policy, Track};
+use rollforward_core::preflight::Obstacle;
 use rollforward_core::reason::Reason;
 use rollforward_core::report::{self, ConditionKind, Event, Outcome, Report};
 use rollforward_core::rollout::patch::Annotation;
@@ -102,6 +103,8 @@ pub struct World {
     pub paused: Option<Pause>,
     /// What a person asked of the policy since the last pass.
     pub asked: Vec<Asked>,
+    /// What the preflight found lately.
+    obstacles: Vec<Obstacle>,
 }
 
 impl World {
@@ -137,6 +140,7 @@ impl World {
             watch: Watch::default(),
             paused: None,
             asked: Vec::new(),
+            obstacles: Vec::new(),
         }
     }
 
@@ -196,6 +200,11 @@ impl World {
         let plan = rollout::plan(&facts, decision);
         self.watch.planned(&facts, &plan);
         let outcome = self.act(&facts, &plan)?;
+        if outcome.crowded {
+            // What was in the way is told by the next pass, which follows at once.
+            self.operator.next_look = self.now + SignedDuration::from_secs(1);
+            return Ok(());
+        }
         let report = report::report(&facts, &plan, &outcome);
         self.watch.reported(&report);
         self.operator.next_look = self.now + report.look_again;
@@ -231,6 +240,9 @@ impl World {
         let mut facts = build::facts(policy, tracks, (scan, ledger), runs, self.now);
         facts.seen.paused.clone_from(&self.paused);
         facts.seen.asked.clone_from(&self.asked);
+        let now = self.now;
+        self.obstacles.retain(|one| now < one.at + SignedDuration::from_secs(30));
+        facts.seen.obstacles.clone_from(&self.obstacles);
         for run in &self.operator.runs {
             let ended = run.status.finished_at.is_some();
             if ended && run.status.started_at.is_none() {
@@ -351,7 +363,8 @@ impl World {
         for run in &plan.runs {
             self.act_on_run(run, &mut outcome)?;
         }
-        if let Some(run) = &plan.opening {
+        outcome.crowded = plan.opening.as_ref().is_some_and(|run| self.is_crowded(run));
+        if let Some(run) = plan.opening.as_ref().filter(|_| !outcome.crowded) {
             self.write("run")?;
             // As the apiserver's 409 is read: the run is there already.
             if self.operator.runs.iter().all(|known| known.name != run.name) {
@@ -360,6 +373,27 @@ impl World {
             outcome.opened = Some(run.name.clone());
         }
         Ok(outcome)
+    }
+
+    /// What the controller's preflight asks of the quota, just before a canary is opened.
+    fn is_crowded(&mut self, run: &Run) -> bool {
+        let found = self.deployments.iter().find(|one| one.object.id == run.workload);
+        let full = found.filter(|one| run.canary && one.object.deployment().is_some() && one.is_full());
+        self.obstacles.retain(|known| known.track != run.track);
+        self.obstacles.extend(full.map(|_| {
+            Obstacle {
+                track: run.track.clone(),
+                workload: (run.workload.uid.clone(), run.generation),
+                digest: run.to_digest.clone(),
+                reason: Reason::QuotaExceeded,
+                observed:
+                    "quota compute allows pods 8, 8 used; 1 more pod cannot be created beside the old ones"
+                        .to_owned(),
+                no_room: true,
+                at: self.now,
+            }
+        }));
+        full.is_some()
     }
 
     fn act_on_run(&mut self, plan: &RunPlan, outcome: &mut Outcome) -> Result<(), Died> {
