@@ -117,6 +117,16 @@ impl Deployment {
         matches!(self.object.shape, Shape::StatefulSet(_))
     }
 
+    fn is_daemon(&self) -> bool {
+        matches!(self.object.shape, Shape::DaemonSet(_))
+    }
+
+    /// A number that no pod of it had before.
+    pub fn number(&mut self) -> u32 {
+        self.named += 1;
+        self.named
+    }
+
     pub fn image(&self) -> &str {
         &self.object.containers[0].image
     }
@@ -229,7 +239,10 @@ impl Deployment {
         while self.is_set() && crate::ordinal::sync(self, now, pull) {
             moved = true;
         }
-        if self.is_set() {
+        while self.is_daemon() && crate::daemon::sync(self, now, pull) {
+            moved = true;
+        }
+        if self.is_set() || self.is_daemon() {
             self.status(now);
             return moved || before != (self.object.clone(), self.sets.len());
         }
@@ -253,7 +266,8 @@ impl Deployment {
         let count = |pods: usize| i32::try_from(pods).unwrap();
         let newest = self.sets.iter().find(|set| set.template == template);
         self.object.updated_replicas = newest.map_or(0, |set| count(self.pods_of(set).count()));
-        self.object.total_replicas = count(self.pods.len());
+        let all = if self.is_daemon() { crate::daemon::scheduled(self) } else { self.pods.len() };
+        self.object.total_replicas = count(all);
         self.object.available_replicas = self.sets.iter().map(|set| self.available(set, now)).sum();
         self.object.observed_generation = self.object.generation;
     }

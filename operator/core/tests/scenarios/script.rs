@@ -10,7 +10,7 @@ use rollforward_core::image::{ImageRef, Tag};
 use rollforward_core::levers::{Asked, Lever, Pause, Request};
 use rollforward_core::rollout::run::Fields;
 use rollforward_core::text;
-use rollforward_core::workload::{Pod, Shape, StatefulSet, Strategy};
+use rollforward_core::workload::{DaemonRolling, Pod, Shape, StatefulSet, Strategy};
 
 use crate::build;
 use crate::kubelet::Behaviour;
@@ -95,14 +95,16 @@ pub fn command(world: &mut World, line: &str) -> String {
                 deployment.quota = (*state == "full").then_some(deployment.pods.len());
             }
         }
-        ["deploy" | "deploy-set" | "deploy-cron", name, rest @ ..] => deploy(world, words[0], name, rest),
+        ["deploy" | "deploy-set" | "deploy-daemon" | "deploy-cron", name, rest @ ..] => {
+            deploy(world, words[0], name, rest)
+        }
         [verb, name, rest @ ..] => return person(world, verb, name, rest),
         _ => panic!("unknown command: {line}"),
     }
     String::new()
 }
 
-/// `deploy web 4 1.0.0`, `deploy-set db 4 1.0.0 partition=1 Parallel`, `deploy-cron job 1.0.0 suspended`.
+/// `deploy web 4 1.0.0`, `deploy-set db 4 1.0.0 partition=1 Parallel`, `deploy-daemon agent 4 1.0.0 unavailable=0 surge=1`, `deploy-cron job 1.0.0 suspended`.
 fn deploy(world: &mut World, kind: &str, name: &str, words: &[&str]) {
     let (replicas, tag, rest) = match (kind, words) {
         ("deploy-cron", [tag, rest @ ..]) => (0, *tag, rest),
@@ -122,6 +124,14 @@ fn deploy(world: &mut World, kind: &str, name: &str, words: &[&str]) {
                 is_ordered: !rest.contains(&"Parallel"),
             };
             Deployment::of(build::stateful_set(name, replicas, &image, own), &image)
+        }
+        "deploy-daemon" => {
+            let of = |field: &str| rest.iter().find_map(|word| word.strip_prefix(field));
+            let rolling = DaemonRolling {
+                max_unavailable: build::share(of("unavailable=").unwrap_or("1")),
+                max_surge: build::share(of("surge=").unwrap_or("0")),
+            };
+            Deployment::of(build::daemon_set(name, replicas, &image, rolling), &image)
         }
         "deploy-cron" => Deployment::of(build::cron_job(name, &image, rest.contains(&"suspended")), &image),
         _ => Deployment::new(name, replicas, &image),
@@ -206,6 +216,7 @@ fn person(world: &mut World, verb: &str, name: &str, rest: &[&str]) -> String {
         ("set-image", [tag]) => {
             deployment.set_image(format!("{}:{tag}", build::REPOSITORY), "kubectl-set", now);
         }
+        ("scale", _) if matches!(deployment.object.shape, Shape::DaemonSet(_) | Shape::CronJob(_)) => {}
         ("scale", [replicas]) => {
             deployment.object.replicas = replicas.parse().unwrap();
             deployment.change();

@@ -553,6 +553,7 @@ fn write_field(object: &mut Workload, field: &FieldWrite) -> Result<(), (Reason,
             own.strategy = Strategy::RollingUpdate { max_surge, max_unavailable };
         }
         (Shape::StatefulSet(own), FieldWrite::Partition(partition)) => own.partition = *partition,
+        (Shape::DaemonSet(own), FieldWrite::DaemonRolling(rolling)) => own.rolling = Some(rolling.clone()),
         (shape, field) => panic!("{field:?} is not of {shape:?}"),
     }
     Ok(())
