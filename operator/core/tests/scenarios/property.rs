@@ -103,7 +103,8 @@ fn history() -> impl Strategy<Value = Vec<String>> {
             format!("deploy-daemon agent {agent} 1.0.0 {rolling}"),
             format!("deploy-cron report 1.0.0 {suspended}"),
         ];
-        ["policy bake=2m deadline=12m retryAfter=15m deferFor=5m".to_owned()].into_iter().chain(deploys)
+        let policy = "policy bake=2m deadline=12m retryAfter=15m deferFor=5m".to_owned();
+        ["idle-look 15s".to_owned(), policy].into_iter().chain(deploys)
     });
     let lines = prop::collection::vec(line(), 5..40);
     (start, lines).prop_map(|(start, lines)| start.chain(lines).collect())

@@ -90,6 +90,7 @@ pub fn command(world: &mut World, line: &str) -> String {
         ["kill-before", kind] => world.operator.dies_before = Some((*kind).to_owned()),
         ["dead-for", time] => world.operator.dead_for = build::duration(time),
         ["before-next-patch", rest @ ..] => world.before_patch = Some(rest.join(" ")),
+        ["idle-look", time] => world.idle_look = build::duration(time),
         ["quota", state] => {
             for deployment in &mut world.deployments {
                 deployment.quota = (*state == "full").then_some(deployment.pods.len());

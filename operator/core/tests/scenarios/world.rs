@@ -103,6 +103,8 @@ pub struct World {
     pub paused: Option<Pause>,
     /// What a person asked of the policy since the last pass.
     pub asked: Vec<Asked>,
+    /// How long the operator sleeps at least where nothing is due and nothing happens. What happens wakes it.
+    pub idle_look: SignedDuration,
     /// What the preflight found lately.
     obstacles: Vec<Obstacle>,
 }
@@ -140,6 +142,7 @@ impl World {
             watch: Watch::default(),
             paused: None,
             asked: Vec::new(),
+            idle_look: SignedDuration::ZERO,
             obstacles: Vec::new(),
         }
     }
@@ -208,6 +211,10 @@ impl World {
         let report = report::report(&facts, &plan, &outcome);
         self.watch.reported(&report);
         self.operator.next_look = self.now + report.look_again;
+        let idles = plan.runs.iter().all(|run| run.patch.is_none() && run.after == run.run.status);
+        if idles && plan.opening.is_none() && report.look_again != SignedDuration::ZERO {
+            self.operator.next_look = self.now + report.look_again.max(self.idle_look);
+        }
         self.publish(report)?;
         let quiet = plan.runs.is_empty() && plan.opening.is_none();
         if quiet && plan.strays.is_empty() && facts.policy.mode == Mode::Enforce {
