@@ -251,7 +251,9 @@ fn plan_run(
 /// The first write of a run; where the old pods are not well before it, the record says so.
 fn first_write(facts: &Facts, open: &OpenRun, workload: &Workload) -> RunPlan {
     let mut plan = preparing(facts, &open.run, workload);
-    let baseline = judge::attribute::unhealthy(&open.pods, facts.now);
+    // The pods of a CronJob's runs end; how its runs were before is in the ledger.
+    let is_cron = workload.cron_job().is_some();
+    let baseline = judge::attribute::unhealthy(&open.pods, facts.now).filter(|_| !is_cron);
     if let (Some(words), Some((_, what))) = (&baseline, plan.patch.as_mut()) {
         what.push_str(&format!("; {}: {words}", Reason::BaselineUnhealthy));
         if let Some(write) = plan.after.writes.last_mut() {
