@@ -207,7 +207,9 @@ fn decide_at_rest(
         let held = selection.left_out_for(Reason::HumanRollback);
         return match left {
             Some(left) if held => Course::Hold(human_rollback(facts, chosen, left)),
-            Some(_) | None => rebuilt(facts, chosen, named).map_or(Course::Nothing, Course::Hold),
+            Some(_) | None => rebuilt(facts, chosen, named)
+                .or_else(|| refusal::kept(facts, track))
+                .map_or(Course::Nothing, Course::Hold),
         };
     };
     let passing = candidates.iter().enumerate().find(|(_, candidate)| candidate.blocking().is_none());

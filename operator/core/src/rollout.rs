@@ -10,6 +10,7 @@ pub mod daemonset;
 pub mod deployment;
 mod due;
 mod ending;
+mod kept;
 mod next;
 mod observation;
 mod opening;
@@ -223,6 +224,12 @@ fn plan_run(
         // Our first patch holds fields and writes the image at once: this image is somebody else's.
         (None, Images::New) if run.canary && held.is_empty() && run.status.started_at.is_none() => {
             human_edit(facts, run, workload, images, ledgers)
+        }
+        (None, Images::New)
+            if abort_cause(facts, run).is_none()
+                && let Some(cause) = kept::cause(run, ledgers) =>
+        {
+            kept::still(facts, open, workload, cause)
         }
         (None, Images::New) if let Some(cron) = workload.cron_job() => {
             cronjob::watching(facts, open, (workload, cron), is_superseded, ledgers)

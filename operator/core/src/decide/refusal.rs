@@ -5,8 +5,9 @@
 use super::{Hold, Standing};
 use crate::image::ImageRef;
 use crate::judge::classify;
-use crate::policy::{Facts, Mode, Track};
+use crate::policy::{Facts, Mode, Rollback, Track};
 use crate::reason::Reason;
+use crate::rollout::run::RunContainer;
 use crate::text;
 use crate::workload::{Pod, Revision, Shape};
 
@@ -139,4 +140,29 @@ fn waits_for_a_broken_pod(track: &Track) -> Option<Hold> {
                 pod.name
             )),
     )
+}
+
+/// The hold of a version that failed and runs all the same, for `rollback.mode: Never` undid nothing.
+pub(super) fn kept(facts: &Facts, track: &Track) -> Option<Hold> {
+    let run = facts.seen.last_runs.iter().find(|run| run.track == track.key)?;
+    let failure = facts.seen.repositories.get(&track.repository)?.ledger.failures.get(&run.to_digest)?;
+    let runs = |own: &RunContainer| {
+        track.containers.iter().any(|(one, _)| one.name == own.name && one.image == own.to)
+    };
+    let own = run.containers.first().filter(|own| runs(own))?;
+    let id = &track.workload.id;
+    (run.settings.rollback == Rollback::Never && failure.run == run.name).then(|| {
+        Hold::new(failure.reason, Standing::Blocked)
+            .about(&run.to_tag, Some(&run.to_digest))
+            .expected("a version that works")
+            .observed(format!("{}; it stays, for `rollback.mode: Never` undid nothing", failure.message))
+            .hint(format!(
+                "A newer version goes on by itself; to go back: kubectl set image {}/{} {}={} -n {}",
+                id.kind.name().to_lowercase(),
+                id.name,
+                own.name,
+                own.from,
+                id.namespace
+            ))
+    })
 }

@@ -13,7 +13,7 @@ use crate::image::{Repository, Tag};
 use crate::judge::{self, Blame, Cause};
 use crate::ledger::{Ledger, NewFailure};
 use crate::levers::{self, Verb};
-use crate::policy::{Facts, Mode};
+use crate::policy::{Facts, Mode, Rollback};
 use crate::reason::Reason;
 use crate::text;
 use crate::trust::Effective;
@@ -22,7 +22,7 @@ use crate::workload::{Pod, Shape, Workload};
 use super::due::{finish, note, phase_now, wait, write};
 use super::observation::judged;
 use super::{
-    Errand, Images, Intent, OpenRun, Phase, Run, RunCause, RunPlan, cronjob, patch, record, statefulset,
+    Errand, Images, Intent, OpenRun, Phase, Run, RunCause, RunPlan, cronjob, kept, patch, record, statefulset,
 };
 
 /// How long after a rollback the old version is asked whether it fails too.
@@ -148,7 +148,8 @@ pub(super) fn failed(
     cause: &Cause,
     ledgers: &mut BTreeMap<Repository, Ledger>,
 ) -> RunPlan {
-    if levers::asks(run, cause) {
+    let keeps = run.settings.rollback == Rollback::Never;
+    if levers::asks(run, cause) && !keeps {
         let mut plan = wait(facts, run, phase_now(run));
         plan.before.cause = Some(run_cause(cause));
         plan.after = plan.before.clone();
@@ -167,6 +168,9 @@ pub(super) fn failed(
             retry_after: run.settings.retry_after,
         };
         ledger.failed(&run.to_digest, failure, facts.now);
+    }
+    if keeps {
+        return kept::failed(facts, (run, workload), cause);
     }
     let message = format!("expected {}, observed {}", cause.expected, cause.sentence);
     let intent = Intent { end: Reason::RolledBack, reason: cause.reason, message, at: facts.now };

@@ -123,6 +123,9 @@ fn ended(run: &Run, status: &RunStatus, ledgers: &BTreeMap<Repository, Ledger>) 
         );
     }
     match ledger.and_then(|ledger| ledger.failures.get(&run.to_digest)) {
+        Some(failure) if failure.run == run.name && run.settings.rollback == Rollback::Never => {
+            next(Action::Nothing, None, "nothing was undone; newer versions go on by themselves")
+        }
         Some(failure) if failure.quarantined => next(
             Action::WaitForPerson,
             None,

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rollforward_core::decide::Course;
 use rollforward_core::image::Digest;
 use rollforward_core::ledger::Ledger;
-use rollforward_core::policy::{Facts, Rebuilds};
+use rollforward_core::policy::{Facts, Rebuilds, Rollback};
 use rollforward_core::reason::Reason;
 use rollforward_core::report::{MAX_MESSAGE, MAX_WHY, Report};
 use rollforward_core::rollout::{Patch, Plan, Run, patch};
@@ -58,6 +58,10 @@ impl Watch {
                     "no pod below the partition is replaced while it is held: {}",
                     run.name
                 );
+                continue;
+            }
+            // Where a failure is left as it is the timed hold may end, and the native controller goes on.
+            if run.settings.rollback == Rollback::Never && run.status.cause.is_some() {
                 continue;
             }
             let lost = deployment.removed.contains(&container.from);

@@ -11,6 +11,7 @@ use rollforward_core::policy::OnDeadline;
 use rollforward_core::rollout::{Phase, Run};
 use rollforward_core::workload::Kind;
 
+use crate::kubelet::Behaviour;
 use crate::script;
 use crate::world::World;
 
@@ -148,7 +149,18 @@ fn waiting(world: &World) -> impl Iterator<Item = &Run> {
     world.open_runs().filter(|run| run.workload.kind != Kind::CronJob)
 }
 
+/// Where the old version fails in the same way nothing is held against the new one: it is tried again and again, each time
+/// until its deadline at most.
+fn is_retried(world: &World, run: &Run) -> bool {
+    let (_, old) = world.registry.pull(&run.containers[0].from);
+    let is_in_time = run.status.deadline.is_none_or(|deadline| world.now <= deadline);
+    !matches!(old, Behaviour::Good(_)) && is_in_time
+}
+
 fn check_rest(world: &World) {
+    if waiting(world).any(|run| is_retried(world, run)) {
+        return;
+    }
     assert!(waiting(world).next().is_none(), "every run ends: {:?}", waiting(world).next());
     world.watch.at_rest(&world.deployments);
     let watched: Vec<&str> = world.open_runs().map(|run| run.track.as_str()).collect();

@@ -51,7 +51,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    fn pull(&self, image: &str) -> (Digest, Behaviour) {
+    pub fn pull(&self, image: &str) -> (Digest, Behaviour) {
         let image = ImageRef::parse(image).unwrap();
         let digest = image.digest.or_else(|| self.tags.get(&image.tag?).cloned());
         match digest.and_then(|digest| Some((digest.clone(), self.behaviours.get(&digest)?.clone()))) {
