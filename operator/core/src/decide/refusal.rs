@@ -2,6 +2,8 @@
 //!
 //! Whether a canary has room: `decide/room.rs`. What the layers say of a candidate: `gate.rs`.
 
+use jiff::SignedDuration;
+
 use super::{Hold, Standing};
 use crate::image::ImageRef;
 use crate::judge::classify;
@@ -59,6 +61,9 @@ pub(super) fn refusal(facts: &Facts, track: &Track) -> Option<Hold> {
                 .hint(rolling_hint(track)),
         );
     }
+    if let Some(hold) = still_starts(facts, track) {
+        return Some(hold);
+    }
     if facts.policy.mode == Mode::DryRun {
         return Some(
             Hold::new(Reason::DryRun, Standing::Waits)
@@ -68,6 +73,31 @@ pub(super) fn refusal(facts: &Facts, track: &Track) -> Option<Hold> {
         );
     }
     super::limit(facts.seen.concurrency)
+}
+
+/// How long a pod is given to start before it counts as one that does not.
+const START: SignedDuration = SignedDuration::from_secs(60);
+
+/// The native controller replaces a DaemonSet's pods that are not available without limit: begun while a restart is still
+/// under way, a run would take down more than one node.
+fn still_starts(facts: &Facts, track: &Track) -> Option<Hold> {
+    let workload = &track.workload;
+    let is_daemon = matches!(workload.shape, Shape::DaemonSet(_)) && !workload.is_on_delete();
+    let starts = |pod: &&Pod| {
+        pod.ready_since.is_none() && !pod.deleting && facts.now.duration_since(pod.created_at) < START
+    };
+    let youngest = track.pods.iter().filter(starts).map(|pod| pod.created_at).max().filter(|_| is_daemon)?;
+    Some(
+        Hold::new(Reason::AlreadyRolling, Standing::Waits)
+            .expected("a DaemonSet at rest")
+            .observed(format!(
+                "{} of {} pods Ready, the others start",
+                track.pods.iter().filter(|pod| pod.ready_since.is_some()).count(),
+                workload.replicas
+            ))
+            .hint("Nothing to do; starts by itself when they are Ready")
+            .until(youngest.checked_add(START).ok()),
+    )
 }
 
 /// Whether all that is beside the newest template's pods are those of versions that failed here. Beside pods that are not
