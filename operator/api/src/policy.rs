@@ -401,7 +401,7 @@ pub enum RollbackMode {
     Automatic,
     /// The failed canary is kept and a person is asked.
     Ask,
-    /// The failed canary is kept and reported; nothing is undone by itself.
+    /// The failure is told and remembered, and nothing is undone: new pods that are held stay held, else the image stays.
     Never,
     /// Written by a newer version of the schema.
     #[serde(other)]
@@ -455,8 +455,8 @@ pub struct Rollout {
 #[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rollback {
-    /// `Automatic` restores the old image. `Ask` and `Never` keep the failed canary for a person, who aborts or promotes.
-    /// Without it: `Automatic`.
+    /// `Automatic` restores the old image. `Ask` keeps the failed canary for a person, who aborts or promotes. `Never` tells
+    /// and remembers the failure, and undoes nothing. Without it: `Automatic`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<RollbackMode>,
     /// Whether the operator deletes the broken pods of a failed version that a StatefulSet's controller would wait for under

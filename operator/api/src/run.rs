@@ -27,6 +27,7 @@ use crate::schema::{self, IntOrShare};
     printcolumn = r#"{"name":"To","type":"string","jsonPath":".spec.toTag"}"#,
     printcolumn = r#"{"name":"Phase","type":"string","jsonPath":".status.phase"}"#,
     printcolumn = r#"{"name":"Result","type":"string","jsonPath":".status.result.reason"}"#,
+    printcolumn = r#"{"name":"Next","type":"string","jsonPath":".status.next.action"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[x_kube(
@@ -334,6 +335,9 @@ pub struct UpdateRunStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 24))]
     pub writes: Option<Vec<Write>>,
+    /// What the operator does next with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Next>,
     /// What people did to it; at most 8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8))]
@@ -429,9 +433,43 @@ pub struct Cause {
 pub struct Write {
     /// When.
     pub at: Time,
-    /// What.
+    /// What, in words.
     #[schemars(schema_with = "schema::line")]
     pub what: String,
+    /// Field by field, with what stood there before; at most 20.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 20))]
+    pub changes: Option<Vec<Change>>,
+}
+
+/// One field of a write.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The field's path in the workload, a container by its name; or the pod or Job.
+    #[schemars(schema_with = "schema::line")]
+    pub field: String,
+    /// What stood there; absent where there was nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::line")]
+    pub before: Option<String>,
+    /// What was put there; absent where it was taken away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::line")]
+    pub after: Option<String>,
+}
+
+/// What the operator does next with a run.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Next {
+    /// `Begin`, `Step`, `Promote`, `Complete`, `RollBack`, `Retry`, `WaitForPerson`, `Wait` or `Nothing`.
+    #[schemars(schema_with = "schema::code_text")]
+    pub action: String,
+    /// When, where time alone brings it about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Time>,
+    /// On what it depends, in words.
+    #[schemars(schema_with = "schema::line")]
+    pub message: String,
 }
 
 /// How a run ended.

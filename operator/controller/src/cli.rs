@@ -15,6 +15,7 @@ mod restore;
 mod run;
 mod verify;
 mod verify_bundle;
+mod written;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,20 +1,23 @@
 //! Move, hold, or nothing to do: for each track, from what the layers said.
 //!
 //! The best candidate that passes now is moved to. A better one that passes soon defers a lesser one; a better one that
-//! only waits long, or is refused, does not stop a lesser one. How a move is made: `rollout.rs`.
+//! only waits long, or is refused, does not stop a lesser one. What stops every start on a workload: `decide/refusal.rs`; whether a
+//! canary has room: `decide/room.rs`. How a move is made: `rollout.rs`.
+
+mod refusal;
+mod room;
 
 use jiff::Timestamp;
 
 use crate::breaker;
 use crate::current::{self, Choice, Chosen};
 use crate::gate::{Assessed, Assessment, Verdict, Word};
-use crate::image::{Digest, ImageRef, Tag};
+use crate::image::{Digest, Tag};
 use crate::levers;
 use crate::ownership;
-use crate::policy::{Concurrency, Facts, Mode, Rebuilds, Track, WhenImpossible};
+use crate::policy::{Concurrency, Facts, Rebuilds, Track};
 use crate::reason::Reason;
-use crate::rollout::delegated;
-use crate::workload::{Kind, Revision, Shape, Strategy};
+use crate::workload::Kind;
 
 /// How a hold stands with the conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -204,7 +207,9 @@ fn decide_at_rest(
         let held = selection.left_out_for(Reason::HumanRollback);
         return match left {
             Some(left) if held => Course::Hold(human_rollback(facts, chosen, left)),
-            Some(_) | None => rebuilt(facts, chosen, named).map_or(Course::Nothing, Course::Hold),
+            Some(_) | None => rebuilt(facts, chosen, named)
+                .or_else(|| refusal::kept(facts, track))
+                .map_or(Course::Nothing, Course::Hold),
         };
     };
     let passing = candidates.iter().enumerate().find(|(_, candidate)| candidate.blocking().is_none());
@@ -300,12 +305,12 @@ fn start(facts: &Facts, track: &Track, tag: &Tag, digest: &Digest) -> Course {
         return Course::Hold(hold);
     }
     let many = || breaker::frozen(facts).or_else(|| breaker::tried_elsewhere(facts, track, digest));
-    let hold = match refusal(facts, track).or_else(many) {
+    let hold = match refusal::refusal(facts, track).or_else(many) {
         Some(hold) => hold,
-        None => match canary(facts, track) {
+        None => match room::canary(facts, track) {
             Err(hold) => *hold,
             Ok(canary) => {
-                let canary = match obstacle(facts, track, digest, canary) {
+                let canary = match room::obstacle(facts, track, digest, canary) {
                     Err(hold) => return Course::Hold(hold.about(tag, Some(digest))),
                     Ok(canary) => canary,
                 };
@@ -314,108 +319,6 @@ fn start(facts: &Facts, track: &Track, tag: &Tag, digest: &Digest) -> Course {
         },
     };
     Course::Hold(hold.about(tag, Some(digest)))
-}
-
-fn refusal(facts: &Facts, track: &Track) -> Option<Hold> {
-    let workload = &track.workload;
-    if workload.deleting || facts.seen.namespace_deleting || facts.policy.deleting {
-        return Some(
-            Hold::new(Reason::TargetDeleting, Standing::Waits)
-                .expected("a workload that stays")
-                .observed("it, its namespace or the policy is being deleted"),
-        );
-    }
-    if let Some(hold) = delegated::refusal(track) {
-        return Some(hold);
-    }
-    if workload.is_paused() {
-        return Some(
-            Hold::new(Reason::TargetPaused, Standing::Blocked)
-                .expected("a Deployment that rolls")
-                .observed("`spec.paused: true`")
-                .hint(format!("kubectl rollout resume deployment/{}", workload.id.name)),
-        );
-    }
-    if let Some(other) = &track.busy {
-        return Some(
-            Hold::new(Reason::WorkloadBusy, Standing::Waits)
-                .expected("no open run on the workload")
-                .observed(format!("run {other} of another policy"))
-                .hint("Nothing to do; starts by itself when it ends."),
-        );
-    }
-    if let Some(why) = &track.unreadable {
-        return Some(
-            Hold::new(Reason::PodsUnreadable, Standing::NotReady)
-                .expected("pods that can be watched")
-                .observed(crate::text::clean(why, 200))
-                .hint("Correct the operator's rights, or the apiserver; tried again by itself."),
-        );
-    }
-    if !workload.is_settled() && !workload.is_on_delete() && !only_failures_left(facts, track) {
-        return Some(
-            Hold::new(Reason::AlreadyRolling, Standing::Waits)
-                .expected(format!("a {} at rest", workload.id.kind))
-                .observed(format!(
-                    "{} of {} pods on the newest template, {} in all",
-                    workload.updated_replicas, workload.replicas, workload.total_replicas
-                ))
-                .hint(rolling_hint(track)),
-        );
-    }
-    if facts.policy.mode == Mode::DryRun {
-        return Some(
-            Hold::new(Reason::DryRun, Standing::Waits)
-                .expected("leave to write")
-                .observed("`mode: DryRun`; all gates passed, the run would start now")
-                .hint("Set `mode: Enforce` to go on."),
-        );
-    }
-    limit(facts.seen.concurrency)
-}
-
-/// Whether all that is beside the newest template's pods are those of versions that failed here. Beside pods that are not
-/// available the native controller keeps a failed canary for ever; the next version may go all the same.
-fn only_failures_left(facts: &Facts, track: &Track) -> bool {
-    let workload = &track.workload;
-    let Some(ledger) = facts.seen.repositories.get(&track.repository).map(|seen| &seen.ledger) else {
-        return false;
-    };
-    let newest = track.revisions.iter().map(|revision| revision.revision).max();
-    let has_failed = |revision: &Revision| {
-        let images = track.containers.iter().filter_map(|(one, _)| revision.images.get(&one.name));
-        let digests = images.filter_map(|image| ImageRef::parse(image).ok()?.digest);
-        digests.into_iter().any(|digest| ledger.failures.contains_key(&digest))
-    };
-    let mut others = track.revisions.iter().filter(|one| 0 < one.replicas && Some(one.revision) != newest);
-    workload.deployment().is_some()
-        && workload.generation <= workload.observed_generation
-        && workload.updated_replicas == workload.replicas
-        && others.all(has_failed)
-}
-
-/// What ends the rollout that is under way. Where the newest template's own pods are not available, the native controller
-/// keeps what is left of the one before, a failed canary too, for as long as that lasts.
-fn rolling_hint(track: &Track) -> String {
-    let workload = &track.workload;
-    let newest = track.revisions.iter().map(|set| set.revision).max();
-    let left: Vec<&str> = track
-        .revisions
-        .iter()
-        .filter(|set| 0 < set.replicas && Some(set.revision) != newest)
-        .map(|set| set.name.as_str())
-        .collect();
-    let waits = workload.updated_replicas == workload.replicas
-        && workload.available_replicas < workload.replicas
-        && !left.is_empty();
-    if waits {
-        format!(
-            "Ends by itself when the pods of the newest template are available; where they cannot be: kubectl scale replicaset {} --replicas=0",
-            left.join(" ")
-        )
-    } else {
-        "Nothing to do; starts by itself when that has ended.".to_owned()
-    }
 }
 
 /// The hold of a start for which there is no place.
@@ -436,68 +339,4 @@ pub fn limit(concurrency: Concurrency) -> Option<Hold> {
             .observed(observed)
             .hint("Nothing to do; starts by itself when a run ends."),
     )
-}
-
-/// Whether a canary can run beside the old pods; an error where it cannot and the policy wants one.
-fn canary(facts: &Facts, track: &Track) -> Result<bool, Box<Hold>> {
-    // Where somebody else rolls it out, the canary is theirs.
-    if track.workload.replicas == 0 || track.workload.delegate.is_some() {
-        return Ok(false);
-    }
-    let observed = match &track.workload.shape {
-        Shape::Deployment(own) => match own.strategy {
-            Strategy::RollingUpdate { .. } => return Ok(true),
-            Strategy::Recreate => "strategy Recreate, which ends all old pods first",
-        },
-        Shape::StatefulSet(_) | Shape::DaemonSet(_) if track.workload.is_on_delete() => {
-            "updateStrategy OnDelete, which replaces a pod only when its owner deletes it"
-        }
-        Shape::StatefulSet(_) => return Ok(true),
-        // Watched node by node, or run by run: its own way of going carefully.
-        Shape::DaemonSet(_) | Shape::CronJob(_) | Shape::Rollout => return Ok(false),
-    };
-    match facts.policy.rollout.when_impossible {
-        WhenImpossible::RollWithoutCanary => Ok(false),
-        WhenImpossible::Hold => {
-            let field = if track.workload.deployment().is_some() { "strategy" } else { "updateStrategy" };
-            let hold = Hold::new(Reason::CanaryImpossible, Standing::Blocked)
-                .expected("room for a canary beside the old pods")
-                .observed(observed)
-                .hint(format!(
-                    "Change the {field} to RollingUpdate, or set `rollout.whenImpossible: RollWithoutCanary`."
-                ));
-            Err(Box::new(hold))
-        }
-    }
-}
-
-/// What was found to stop the new pods, just before the run was to be opened; where only room is missing, the policy may go
-/// without a canary.
-fn obstacle(facts: &Facts, track: &Track, digest: &Digest, canary: bool) -> Result<bool, Box<Hold>> {
-    let asked = (track.workload.id.uid.clone(), track.workload.generation);
-    let found = facts.seen.obstacles.iter().find(|obstacle| {
-        obstacle.track == track.key && obstacle.digest == *digest && obstacle.workload == asked
-    });
-    let Some(found) = found else { return Ok(canary) };
-    match (found.no_room, facts.policy.rollout.when_impossible) {
-        (true, WhenImpossible::RollWithoutCanary) => Ok(false),
-        (true, WhenImpossible::Hold) => Err(Box::new(
-            Hold::new(found.reason, Standing::Blocked)
-                .expected("room for a canary beside the old pods")
-                .observed(found.observed.clone())
-                .hint("No pod was started. Make room, or set `rollout.whenImpossible: RollWithoutCanary`; asked again at every look"),
-        )),
-        (false, _) if found.reason == Reason::WriteForbidden => Err(Box::new(
-            Hold::new(found.reason, Standing::NotReady)
-                .expected("the right to change the workload")
-                .observed(found.observed.clone())
-                .hint("Grant `patch` on deployments.apps to the operator's ServiceAccount"),
-        )),
-        (false, _) => Err(Box::new(
-            Hold::new(found.reason, Standing::Blocked)
-                .expected("the new pods to be let in")
-                .observed(found.observed.clone())
-                .hint("No pod was started. Correct the workload, the namespace or its policies; asked again at every look"),
-        )),
-    }
 }

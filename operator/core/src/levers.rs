@@ -158,10 +158,17 @@ pub fn asks(run: &Run, cause: &Cause) -> bool {
 #[must_use]
 pub fn answer(run: &Run) -> String {
     let (name, space) = (&run.name, &run.workload.namespace);
+    if run.settings.rollback == Rollback::Never {
+        return format!(
+            "`rollback.mode: Never` undoes nothing: what is held stays held, for giving it back would roll {} on. By hand: kubectl rollforward abort {name} -n {space} goes back, promote goes on.",
+            run.to_tag
+        );
+    }
     let why = match run.settings.rollback {
-        Rollback::Automatic => "The deadline has passed and `onDeadline: Hold` waits for a person",
+        Rollback::Automatic | Rollback::Never => {
+            "The deadline has passed and `onDeadline: Hold` waits for a person"
+        }
         Rollback::Ask => "`rollback.mode: Ask` waits for a person",
-        Rollback::Never => "`rollback.mode: Never` undoes nothing by itself",
     };
     format!("{why}: kubectl rollforward abort {name} -n {space} goes back, promote goes on.")
 }

@@ -268,6 +268,8 @@ reasons! {
         TargetPaused,
         /// The Deployment is in the middle of another rollout. Starts by itself when that has ended.
         AlreadyRolling,
+        /// A pod of the StatefulSet is not Ready, and under `OrderedReady` the native controller replaces no pod before it is: a new version would be written and never run. Mend what the pod lacks, or go back and delete it; starts by itself when it is Ready.
+        BrokenPodBlocks,
         /// No container of the workload runs a repository that the policy names.
         NoContainerMatches,
         /// A DaemonSet that the nodes cannot do without (class `system-node-critical` or `system-cluster-critical`) is moved only where a target names it, never by labels. Name it in `targets`.

@@ -11,9 +11,12 @@ pub mod delegated;
 pub mod deployment;
 mod due;
 mod ending;
+mod kept;
+mod next;
 mod observation;
 mod opening;
 pub mod patch;
+mod record;
 pub mod run;
 pub mod statefulset;
 
@@ -39,7 +42,9 @@ use ending::{abort_cause, aftermath, errand, excuse, failed, human_edit, restori
 use observation::{Split, judged, observation, paused, split, tell_signals};
 use opening::open;
 
+pub use next::{Action, Next};
 pub use patch::{Errand, FieldWrite, Patch};
+pub use record::{Change, Written};
 pub use run::{Hold, Intent, OpenRun, Phase, Run, RunCause, RunStatus};
 
 /// What is due after a pass.
@@ -97,7 +102,8 @@ pub fn plan(facts: &Facts, decision: Decision) -> Plan {
         .iter()
         .map(|open| {
             let is_superseded = superseded.contains(&open.run.track);
-            plan_run(facts, open, (&decision, is_superseded), &mut ledgers)
+            let plan = plan_run(facts, open, (&decision, is_superseded), &mut ledgers);
+            next::told(facts, open, plan, &ledgers)
         })
         .collect();
     let opening = decision.tracks.iter().zip(&decision.assessment.chosen).enumerate().find_map(
@@ -220,6 +226,12 @@ fn plan_run(
         (None, Images::New) if run.canary && held.is_empty() && run.status.started_at.is_none() => {
             human_edit(facts, run, workload, images, ledgers)
         }
+        (None, Images::New)
+            if abort_cause(facts, run).is_none()
+                && let Some(cause) = kept::cause(run, ledgers) =>
+        {
+            kept::still(facts, open, workload, cause)
+        }
         (None, Images::New) if let Hold::Delegated(mark) = &run.hold => {
             delegated::watching(facts, open, (workload, mark), ledgers)
         }
@@ -234,7 +246,13 @@ fn plan_run(
             None if patch::is_held(run, workload) => canary(facts, open, workload, ledgers),
             None if !held.is_empty() && workload.deployment().is_some() => {
                 let patch = patch::restore_ours(run, workload);
-                write(facts, run, Phase::Promoting, patch, "restored the rollout settings".to_owned())
+                write(
+                    facts,
+                    (run, workload),
+                    Phase::Promoting,
+                    patch,
+                    "restored the rollout settings".to_owned(),
+                )
             }
             None => promoting(facts, open, workload, ledgers),
         },
@@ -244,11 +262,14 @@ fn plan_run(
 /// The first write of a run; where the old pods are not well before it, the record says so.
 fn first_write(facts: &Facts, open: &OpenRun, workload: &Workload) -> RunPlan {
     let mut plan = preparing(facts, &open.run, workload);
-    let baseline = judge::attribute::unhealthy(&open.pods, facts.now);
+    // The pods of a CronJob's runs end; how its runs were before is in the ledger.
+    let is_cron = workload.cron_job().is_some();
+    let baseline = judge::attribute::unhealthy(&open.pods, facts.now).filter(|_| !is_cron);
     if let (Some(words), Some((_, what))) = (&baseline, plan.patch.as_mut()) {
         what.push_str(&format!("; {}: {words}", Reason::BaselineUnhealthy));
-        plan.after.writes.pop();
-        plan.after.writes.push((facts.now, what.clone()));
+        if let Some(write) = plan.after.writes.last_mut() {
+            write.what.clone_from(what);
+        }
         plan.after.baseline = baseline;
     }
     plan
@@ -286,7 +307,7 @@ fn preparing(facts: &Facts, run: &Run, workload: &Workload) -> RunPlan {
     let watched = workload.cron_job().is_some() || run.is_delegated();
     let phase = if watched { Phase::Canary } else { phase };
     let first = Patch { generation: Some(workload.generation), ..patch::start(run, pods) };
-    let mut plan = write(facts, run, phase, first, what);
+    let mut plan = write(facts, (run, workload), phase, first, what);
     if let Some(lever) = &run.levers.approval {
         levers::note(&mut plan.after.levers, Verb::Approve, lever);
     }
@@ -381,7 +402,7 @@ fn canary(
 fn promoted(facts: &Facts, run: &Run, workload: &Workload, lever: Option<&Lever>) -> RunPlan {
     let by = lever.map_or_else(String::new, |lever| format!(" by {lever}"));
     let what = format!("promoted{by}; the rest of the observation skipped, rollout settings restored");
-    let mut plan = write(facts, run, Phase::Promoting, patch::promote(run, workload), what);
+    let mut plan = write(facts, (run, workload), Phase::Promoting, patch::promote(run, workload), what);
     plan.after.step_started_at = Some(facts.now);
     if let Some(lever) = lever {
         levers::note(&mut plan.after.levers, Verb::Promote, lever);
@@ -406,7 +427,8 @@ fn passed(facts: &Facts, run: &Run, workload: &Workload, judgement: &Judgement) 
                     format!("{words}; {pods} new pods beside {} old, held", workload.replicas)
                 }
             };
-            let mut plan = write(facts, run, Phase::Canary, patch::widen(run, workload, field), what);
+            let mut plan =
+                write(facts, (run, workload), Phase::Canary, patch::widen(run, workload, field), what);
             plan.after.step = step;
             plan.after.step_pods = pods;
             plan.after.step_started_at = Some(facts.now);
@@ -414,7 +436,8 @@ fn passed(facts: &Facts, run: &Run, workload: &Workload, judgement: &Judgement) 
         }
         None => {
             let what = format!("{words}; promoted, rollout settings restored");
-            let mut plan = write(facts, run, Phase::Promoting, patch::promote(run, workload), what);
+            let mut plan =
+                write(facts, (run, workload), Phase::Promoting, patch::promote(run, workload), what);
             plan.after.step_started_at = Some(facts.now);
             plan
         }
@@ -466,7 +489,7 @@ fn given_back_or_completed(
         return completed(facts, run, workload, ledgers);
     }
     let what = format!("all {} new Ready; rollout settings restored", workload.replicas);
-    write(facts, run, Phase::Promoting, patch::promote(run, workload), what)
+    write(facts, (run, workload), Phase::Promoting, patch::promote(run, workload), what)
 }
 
 /// The ledger learns that the version is done.

@@ -28,12 +28,13 @@ pub fn clean(text: &str, most: usize) -> String {
     kept
 }
 
+/// No message of a kubelet is longer; what is longer is cut first, so that the work is bounded.
+const LONGEST: usize = 8_192;
+
 /// As [`clean`], for the messages of runtimes: what a long one means stands at its end, behind the layers that passed it on.
 /// Keeps the first quarter and as much of the end as fits.
 #[must_use]
 pub fn clean_ends(text: &str, most: usize) -> String {
-    /// No message of a kubelet is longer; what is longer is cut first, so that the work is bounded.
-    const LONGEST: usize = 8_192;
     let whole = clean(text, LONGEST);
     let length = whole.chars().count();
     if length <= most {
@@ -44,6 +45,29 @@ pub fn clean_ends(text: &str, most: usize) -> String {
     let first: String = whole.chars().take(head).collect();
     let last: String = whole.chars().skip(length.saturating_sub(tail)).collect();
     format!("{} … {}", first.trim_end(), last.trim_start())
+}
+
+/// As [`clean_ends`], and what the decision was made by stays too where it stood in the middle: from `decisive` on, as far as
+/// there is room.
+#[must_use]
+pub fn clean_around(text: &str, decisive: &str, most: usize) -> String {
+    let short = clean_ends(text, most);
+    let whole = clean(text, LONGEST);
+    let length = whole.chars().count();
+    // What passed a message on repeats what it says: the last time counts.
+    let Some((before, after)) = whole.rsplit_once(decisive).filter(|_| !decisive.is_empty()) else {
+        return short;
+    };
+    let from_end = length.saturating_sub(before.chars().count());
+    if length <= most || from_end.saturating_mul(2) <= most {
+        return short;
+    }
+    let part = |share: usize| most.saturating_mul(share).checked_div(10).unwrap_or(0);
+    let take = |text: &str, most: usize| text.chars().take(most).collect::<String>();
+    let middle = take(&format!("{decisive}{after}"), part(5));
+    let length = after.chars().count();
+    let tail: String = after.chars().skip(length.saturating_sub(part(2))).collect();
+    format!("{} … {} … {}", take(before, part(2)).trim_end(), middle.trim(), tail.trim_start())
 }
 
 /// Makes a line safe for a terminal without touching its spaces: for text that is laid out in columns.
@@ -241,6 +265,22 @@ mod tests {
         assert_eq!(clean("five!", 5), "five!");
         assert_eq!(printable("  Ready   True\u{1b}[2J\u{202e}\n", 40), "  Ready   True[2J ");
         assert_eq!(printable("12345", 3), "123");
+    }
+
+    #[test]
+    fn what_decided_stays_in_a_text_that_is_cut_wherever_it_stood() {
+        let long =
+            |middle: &str| format!("{}{middle}{}", "layer on layer: ".repeat(40), " and so forth".repeat(40));
+        let cut = clean_around(&long("exec format error"), "exec format error", 200);
+        assert!(cut.contains(" … exec format error and so forth"), "{cut}");
+        assert!(cut.starts_with("layer on layer: ") && cut.ends_with("and so forth"), "{cut}");
+        assert!(cut.chars().count() <= 200, "{cut}");
+        assert_eq!(clean_around("exec format error", "exec format error", 200), "exec format error");
+        assert_eq!(clean_around(&long("x"), "not there", 200), clean_ends(&long("x"), 200));
+        for hostile in ["", "\u{202e}", "…"] {
+            assert!(clean_around(&long(hostile), hostile, 200).chars().count() <= 200, "{hostile}");
+            assert!(clean_around(hostile, "", 0).chars().count() <= 3, "{hostile}");
+        }
     }
 
     #[test]

@@ -101,6 +101,30 @@ pub enum IntOrPercent {
     Percent(i32),
 }
 
+impl IntOrPercent {
+    /// How many of so many pods: the native controllers round a surge up and what may be missing down.
+    #[must_use]
+    pub fn of(&self, replicas: i32, up: bool) -> i32 {
+        match self {
+            IntOrPercent::Int(pods) => *pods,
+            IntOrPercent::Percent(percent) => {
+                let share = i64::from(replicas).saturating_mul(i64::from(*percent));
+                let share = share.saturating_add(if up { 99 } else { 0 }).checked_div(100).unwrap_or(0);
+                i32::try_from(share).unwrap_or(i32::MAX)
+            }
+        }
+    }
+}
+
+impl fmt::Display for IntOrPercent {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            IntOrPercent::Int(pods) => write!(formatter, "{pods}"),
+            IntOrPercent::Percent(percent) => write!(formatter, "{percent}%"),
+        }
+    }
+}
+
 /// How the native controller replaces pods.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Strategy {
@@ -191,10 +215,18 @@ pub struct Job {
     pub created_at: Timestamp,
     /// Image by container name, of its template.
     pub images: BTreeMap<String, String>,
-    /// Whether we have already asked for its end: `activeDeadlineSeconds: 1`.
-    pub is_ending: bool,
+    /// Its `spec.activeDeadlineSeconds`.
+    pub active_deadline_seconds: Option<i64>,
     /// How it ended.
     pub end: JobEnd,
+}
+
+impl Job {
+    /// Whether we have already asked for its end: `activeDeadlineSeconds: 1`.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.active_deadline_seconds == Some(1)
+    }
 }
 
 /// How a Job ended.

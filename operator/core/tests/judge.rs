@@ -210,6 +210,25 @@ fn a_message_says_what_is_decisive_and_stays_short() {
     assert_eq!(finding.message, "exec: \"serve\": executable file not found in $PATH");
 }
 
+#[test]
+fn only_the_last_word_names_the_platform_and_what_decided_is_told_however_long_the_text() {
+    let finding = shows(&["ended", "1", "Error"], "plugin x: exec format error\nfatal: no plugin").unwrap();
+    assert_eq!(finding.reason, Reason::CrashExit, "{}", finding.message);
+    let finding = shows(&["ended", "255", "Error"], "exec /app/serve: exec format error\n").unwrap();
+    assert_eq!(
+        finding.message,
+        "exit code 255, and the program is of another platform than the image claims: \"exec /app/serve: exec format error\""
+    );
+    let list = "container \"sidecar\" must set securityContext.capabilities.drop, ".repeat(20);
+    let denied = format!(
+        "admission webhook chain: {list} admission webhook \"guard.acme.io\" denied the request: not signed; {list}see the handbook"
+    );
+    let finding = classify_create_failure(&denied);
+    assert_eq!(finding.reason, Reason::WebhookDenied);
+    assert!(finding.message.contains("denied the request: not signed;"), "{}", finding.message);
+    assert!(finding.message.ends_with("see the handbook"), "{}", finding.message);
+}
+
 fn at(clock: &str) -> Timestamp {
     build::at(&format!("2026-11-02T{clock}Z"))
 }

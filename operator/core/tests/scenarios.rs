@@ -16,6 +16,8 @@
 mod build;
 #[path = "scenarios/cron.rs"]
 mod cron;
+#[path = "scenarios/daemon.rs"]
+mod daemon;
 #[path = "scenarios/delegates.rs"]
 mod delegates;
 #[path = "scenarios/invariants.rs"]

@@ -11,6 +11,7 @@ use rollforward_core::policy::{Policy, StepSize};
 use rollforward_core::text;
 use rollforward_core::workload::Kind;
 
+use super::written::{coming, written};
 use crate::config::Config;
 use crate::convert;
 use crate::kubernetes::store;
@@ -142,13 +143,7 @@ fn story(run: &UpdateRun, lines: &mut Vec<String>) {
     ));
     lines.push(format!("  trigger  {}", spec.trigger.reason));
     lines.extend(spec.evidence.iter().flatten().map(|(layer, words)| format!("  evidence {layer}: {words}")));
-    lines.extend(
-        status
-            .writes
-            .iter()
-            .flatten()
-            .map(|write| format!("  write    {} {}", text::instant_seconds(write.at.0), write.what)),
-    );
+    lines.extend(status.writes.iter().flatten().flat_map(|write| written("  write    ", write)));
     lines.extend(status.levers.iter().flatten().map(|lever| {
         let at = lever.at.as_ref().map_or(String::new(), |at| format!("{} ", text::instant_seconds(at.0)));
         format!("  lever    {at}{} by {}", lever.verb, lever.by)
@@ -166,6 +161,7 @@ fn story(run: &UpdateRun, lines: &mut Vec<String>) {
     if let Some(result) = &status.result {
         lines.push(format!("  ended    {}: {}", result.reason, result.message));
     }
+    lines.extend(status.next.iter().map(|next| format!("  next     {}", coming(next))));
 }
 
 /// `1 pod, 25%, 100%`.

@@ -7,10 +7,11 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
-use rollforward_api::run::UpdateRun;
+use rollforward_api::run::{Next, UpdateRun, Write};
 use rollforward_core::text;
 use serde::Serialize;
 
+use super::written::{coming, written};
 use crate::clock;
 use crate::kubernetes::store;
 
@@ -24,6 +25,9 @@ pub(crate) struct Arguments {
     /// How it is printed.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
+    /// Under each run of the table also every write with what stood there before, and what comes next.
+    #[arg(long)]
+    writes: bool,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -51,6 +55,9 @@ struct Row {
     cause: Option<String>,
     opened_at: String,
     duration_seconds: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<Next>,
+    writes: Vec<Write>,
     /// Each as `abort alice`.
     who: Vec<String>,
 }
@@ -74,7 +81,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Output::Table if rows.is_empty() => {
             super::tell_error(&format!("no runs in namespace {namespace}\n"));
         }
-        Output::Table => super::tell(&table(&rows)),
+        Output::Table => super::tell(&table(&rows, arguments.writes)),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -98,6 +105,8 @@ fn row(run: &UpdateRun, now: Timestamp) -> Row {
         cause: status.cause.map(|cause| format!("{}: {}", cause.reason, cause.observed)),
         opened_at: convert_instant(opened),
         duration_seconds: ended.duration_since(opened).as_secs().max(0),
+        next: status.next,
+        writes: status.writes.unwrap_or_default(),
         who: who.collect(),
     }
 }
@@ -107,8 +116,9 @@ fn convert_instant(at: Timestamp) -> String {
 }
 
 /// Columns by their longest cell; foreign text is made safe for a terminal and cut.
-fn table(rows: &[Row]) -> String {
-    let header = ["RUN", "WORKLOAD", "FROM", "TO", "PHASE", "VERDICT", "DURATION", "WHO", "OPENED", "CAUSE"];
+fn table(rows: &[Row], with_writes: bool) -> String {
+    let header =
+        ["RUN", "WORKLOAD", "FROM", "TO", "PHASE", "VERDICT", "NEXT", "DURATION", "WHO", "OPENED", "CAUSE"];
     let mut lines: Vec<Vec<String>> = vec![header.iter().map(|cell| (*cell).to_owned()).collect()];
     lines.extend(rows.iter().map(|row| {
         let shown = |text: Option<&str>| text::clean(text.unwrap_or("-"), 120);
@@ -120,6 +130,7 @@ fn table(rows: &[Row]) -> String {
             shown(Some(&row.to)),
             shown(Some(&row.phase)),
             shown(row.verdict.as_deref()),
+            shown(row.next.as_ref().map(|next| next.action.as_str())),
             text::span(jiff::SignedDuration::from_secs(row.duration_seconds)),
             shown(Some(who.as_str()).filter(|who| !who.is_empty())),
             row.opened_at.clone(),
@@ -134,5 +145,12 @@ fn table(rows: &[Row]) -> String {
         let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
         cells.collect::<Vec<_>>().join("   ").trim_end().to_owned() + "\n"
     };
-    lines.iter().map(print).collect()
+    let told = |row: &Row| -> Vec<String> {
+        let writes = row.writes.iter().flat_map(|write| written("  write ", write));
+        let next = row.next.iter().map(|next| format!("  next  {}", coming(next)));
+        let lines = writes.chain(next).filter(|_| with_writes);
+        lines.map(|line| text::printable(&line, 1200) + "\n").collect()
+    };
+    let below = std::iter::once(Vec::new()).chain(rows.iter().map(told));
+    lines.iter().zip(below).flat_map(|(line, below)| std::iter::once(print(line)).chain(below)).collect()
 }

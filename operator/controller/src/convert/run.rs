@@ -3,9 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use rollforward_api::run::{
-    Cause, Hold, Intent, LeverRecord, Originals, Outcome, PolicyRef, RollingUpdate, RunContainer, Settings,
-    SignalStatus, Strategy as ApiStrategy, Trigger, UpdateRun, UpdateRunSpec, UpdateRunStatus, WorkloadRef,
-    Write,
+    Cause, Change, Hold, Intent, LeverRecord, Next, Originals, Outcome, PolicyRef, RollingUpdate,
+    RunContainer, Settings, SignalStatus, Strategy as ApiStrategy, Trigger, UpdateRun, UpdateRunSpec,
+    UpdateRunStatus, WorkloadRef, Write,
 };
 use rollforward_api::schema::IntOrShare;
 use rollforward_core::image::{Digest, Repository, Tag};
@@ -15,7 +15,7 @@ use rollforward_core::policy::{
     Approval, OnDeadline, PolicyId, Rollback, RolloutSettings, StepSize, WhenImpossible,
 };
 use rollforward_core::rollout::run::{self, DeploymentFields, DeploymentHold, Fields};
-use rollforward_core::rollout::{Phase, Run, RunCause, RunStatus};
+use rollforward_core::rollout::{self, Action, Phase, Run, RunCause, RunStatus};
 use rollforward_core::text::clean;
 use rollforward_core::workload::{DaemonRolling, IntOrPercent, Kind, Strategy, WorkloadId};
 
@@ -305,7 +305,7 @@ pub fn from_api(object: &UpdateRun) -> Option<Run> {
 }
 
 fn status(status: &UpdateRunStatus) -> RunStatus {
-    let writes = status.writes.iter().flatten().map(|write| (write.at.0, write.what.clone()));
+    let writes = status.writes.iter().flatten().map(written);
     RunStatus {
         phase: phase(status.phase.as_deref().unwrap_or_default()),
         started_at: status.started_at.as_ref().map(|at| at.0),
@@ -332,10 +332,50 @@ fn status(status: &UpdateRunStatus) -> RunStatus {
         baseline: status.baseline.clone(),
         signals: status.signals.iter().flatten().map(signal).collect(),
         writes: writes.collect(),
+        next: status.next.as_ref().and_then(next),
         levers: status.levers.iter().flatten().filter_map(pulled).collect(),
         result: status.result.as_ref().map(|result| (reason(&result.reason), result.message.clone())),
         finished_at: status.finished_at.as_ref().map(|at| at.0),
     }
+}
+
+fn written(write: &Write) -> rollout::Written {
+    let changes = write.changes.iter().flatten().map(|change| rollout::Change {
+        field: change.field.clone(),
+        before: change.before.clone(),
+        after: change.after.clone(),
+    });
+    rollout::Written { at: write.at.0, what: write.what.clone(), changes: changes.collect() }
+}
+
+fn written_to_api(write: &rollout::Written) -> Write {
+    let changes: Vec<Change> = write
+        .changes
+        .iter()
+        .map(|change| Change {
+            field: clean(&change.field, 500),
+            before: change.before.clone(),
+            after: change.after.clone(),
+        })
+        .collect();
+    Write {
+        at: time(write.at),
+        what: clean(&write.what, 500),
+        changes: Some(changes).filter(|changes| !changes.is_empty()),
+    }
+}
+
+fn next(next: &Next) -> Option<rollout::Next> {
+    let action = Action::ALL.iter().find(|action| action.name() == next.action)?;
+    Some(rollout::Next {
+        action: *action,
+        at: next.at.as_ref().map(|at| at.0),
+        message: next.message.clone(),
+    })
+}
+
+fn next_to_api(next: &rollout::Next) -> Next {
+    Next { action: next.action.name().to_owned(), at: next.at.map(time), message: clean(&next.message, 500) }
 }
 
 fn signal(signal: &SignalStatus) -> SignalVerdict {
@@ -409,6 +449,7 @@ pub fn to_status(status: &RunStatus) -> UpdateRunStatus {
         baseline,
         signals,
         writes,
+        next,
         levers,
         result,
         finished_at,
@@ -438,9 +479,8 @@ pub fn to_status(status: &RunStatus) -> UpdateRunStatus {
         }),
         signals: (!signals.is_empty()).then(|| signals.iter().map(signal_to_api).collect()),
         baseline: baseline.as_ref().map(|words| clean(words, 500)),
-        writes: Some(
-            writes.iter().map(|(at, what)| Write { at: time(*at), what: clean(what, 500) }).collect(),
-        ),
+        writes: Some(writes.iter().map(written_to_api).collect()),
+        next: next.as_ref().map(next_to_api),
         levers: Some(levers.iter().map(record).collect::<Vec<_>>()).filter(|all| !all.is_empty()),
         result: result.as_ref().map(|(reason, message)| Outcome {
             reason: reason.code().to_owned(),

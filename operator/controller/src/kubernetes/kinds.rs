@@ -149,7 +149,7 @@ fn job(object: &Job) -> workload::Job {
         uid: object.uid().unwrap_or_default(),
         created_at: object.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
         images: images(&spec.template),
-        is_ending: spec.active_deadline_seconds == Some(1),
+        active_deadline_seconds: spec.active_deadline_seconds,
         end,
     }
 }

@@ -56,7 +56,7 @@ pub fn classify_create_failure(message: &str) -> Finding {
         });
     Finding {
         reason,
-        message: text::clean_ends(message, 200),
+        message: text::clean_around(message, table::decisive(Place::Create, message), 200),
         pod: String::new(),
         node: None,
         blame,
@@ -190,7 +190,7 @@ fn text_finding(pod: &Pod, container: &ContainerStatus, place: Place, words: &st
         .map_or((Reason::Unclassified, Blame::Image, false), |rule| (rule.reason, rule.blame, rule.certain));
     Finding {
         reason,
-        message: text::clean_ends(words, 200),
+        message: text::clean_around(words, table::decisive(place, words), 200),
         pod: pod.name.clone(),
         node: pod.node.clone(),
         blame,

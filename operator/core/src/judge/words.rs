@@ -2,7 +2,7 @@
 //!
 //! What the cause is, and whether it decides, is chosen in `judge.rs`.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::reason::Reason;
 use crate::text;
@@ -96,6 +96,16 @@ fn verdict(observation: &Observation<'_>, blame: Blame, both: bool) -> String {
         }
         (Blame::Image, Some(before)) => {
             format!("The image is at fault by what it did; {before}, but not in this way.")
+        }
+        // The pods of runs are over and not Ready: that none of them shows this is what counts.
+        (Blame::Image, None) if observation.deadline == Timestamp::MAX => {
+            let runs = stable.iter().filter(|pod| !pod.deleting).count();
+            let what = if runs == 1 {
+                "the last run of the old image does not show this".to_owned()
+            } else {
+                format!("none of the last {runs} runs of the old image shows this")
+            };
+            format!("The image is at fault, not the cluster: {what}.")
         }
         (Blame::Image, None) => match attribute::unrest(stable, observation.now) {
             Some((_, words)) => {

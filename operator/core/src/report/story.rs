@@ -50,7 +50,11 @@ pub fn events(plan: &RunPlan, whole: &Plan) -> Vec<Event> {
             Phase::RolledBack => events
                 .extend(quarantined(plan, whole).map(|note| event(true, Reason::DigestQuarantined, note))),
             Phase::Aborted if plan.run.status.intent.is_none() => {
-                events.push(event(false, *reason, format!("{subject}: {message}")));
+                // A failure that `rollback.mode: Never` left as it is.
+                let failed = plan.after.cause.as_ref().is_some_and(|cause| cause.reason == *reason);
+                events.push(event(failed, *reason, format!("{subject}: {message}")));
+                let note = quarantined(plan, whole).filter(|_| failed);
+                events.extend(note.map(|note| event(true, Reason::DigestQuarantined, note)));
             }
             Phase::Aborted
             | Phase::Preparing
@@ -86,7 +90,7 @@ pub fn lines(run: &Run, stable: &str) -> Vec<String> {
             .writes
             .iter()
             .skip(shown)
-            .map(|(at, what)| format!("{} {what}.", text::instant_seconds(*at))),
+            .map(|write| format!("{} {}.", text::instant_seconds(write.at), write.what)),
     );
     if let Some(cause) = &run.status.cause {
         let place = match (&cause.pod, &cause.node) {

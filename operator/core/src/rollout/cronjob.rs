@@ -174,12 +174,17 @@ pub(super) fn watching(
 }
 
 /// After a revert: a Job of our digest that cannot start its container would stop the schedule for ever, and is ended.
-pub(super) fn aftermath(facts: &Facts, open: &OpenRun, cron: &CronJob, intent: &Intent) -> Option<RunPlan> {
+pub(super) fn aftermath(
+    facts: &Facts,
+    open: &OpenRun,
+    (workload, cron): (&Workload, &CronJob),
+    intent: &Intent,
+) -> Option<RunPlan> {
     let Split { new, .. } = split(open);
     let judged = judged(&open.run);
     let is_stuck = |job: &&Job| {
         job.end == JobEnd::Active
-            && !job.is_ending
+            && !job.is_ending()
             && new.iter().filter(|pod| pod.owner == job.name && pod.phase == "Pending").any(|pod| {
                 classify::classify_pod(pod, &judged).is_some_and(|finding| jobs::is_stuck(finding.reason))
             })
@@ -188,5 +193,5 @@ pub(super) fn aftermath(facts: &Facts, open: &OpenRun, cron: &CronJob, intent: &
     let errand = Errand::EndJob { name: job.name.clone(), uid: job.uid.clone() };
     let what =
         format!("ended job {}, which {} cannot start: activeDeadlineSeconds 1", job.name, open.run.to_tag);
-    Some(super::errand(facts, &open.run, intent, (errand, Reason::StuckJobEnded, what)))
+    Some(super::errand(facts, (&open.run, workload), intent, (errand, Reason::StuckJobEnded, what)))
 }

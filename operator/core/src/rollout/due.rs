@@ -1,11 +1,13 @@
 //! The forms of what is due for a run: nothing yet, one write, or its end. What to do is chosen in `rollout.rs`.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use crate::levers::{self, Verb};
 use crate::policy::Facts;
 use crate::reason::Reason;
+use crate::workload::Workload;
 
+use super::record::{self, Written};
 use super::{Patch, Phase, Run, RunPlan, RunStatus};
 
 /// How long an open run waits for the next look when nothing else wakes it.
@@ -50,15 +52,21 @@ pub(super) fn wait_unstarted(run: &Run, phase: Phase) -> RunPlan {
     RunPlan { look_again: UNSTARTED_AGAIN, ..told(run, status) }
 }
 
-pub(super) fn write(facts: &Facts, run: &Run, phase: Phase, patch: Patch, what: String) -> RunPlan {
+pub(super) fn write(
+    facts: &Facts,
+    (run, workload): (&Run, &Workload),
+    phase: Phase,
+    patch: Patch,
+    what: String,
+) -> RunPlan {
     let mut after = run.status.clone();
     after.phase = phase;
-    note(&mut after, facts.now, what.clone());
+    note(&mut after, record::written(facts, what.clone(), record::changes(&patch, workload)));
     RunPlan { before: run.status.clone(), patch: Some((patch, what)), ..told(run, after) }
 }
 
-pub(super) fn note(status: &mut RunStatus, now: Timestamp, what: String) {
-    status.writes.push((now, what));
+pub(super) fn note(status: &mut RunStatus, written: Written) {
+    status.writes.push(written);
     let surplus = status.writes.len().saturating_sub(MAX_NOTES);
     status.writes.drain(..surplus);
 }

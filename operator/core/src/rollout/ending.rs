@@ -13,7 +13,7 @@ use crate::image::{Repository, Tag};
 use crate::judge::{self, Blame, Cause};
 use crate::ledger::{Ledger, NewFailure};
 use crate::levers::{self, Verb};
-use crate::policy::{Facts, Mode};
+use crate::policy::{Facts, Mode, Rollback};
 use crate::reason::Reason;
 use crate::text;
 use crate::trust::Effective;
@@ -21,7 +21,9 @@ use crate::workload::{Pod, Shape, Workload};
 
 use super::due::{finish, note, phase_now, wait, write};
 use super::observation::judged;
-use super::{Errand, Images, Intent, OpenRun, Phase, Run, RunCause, RunPlan, cronjob, patch, statefulset};
+use super::{
+    Errand, Images, Intent, OpenRun, Phase, Run, RunCause, RunPlan, cronjob, kept, patch, record, statefulset,
+};
 
 /// How long after a rollback the old version is asked whether it fails too.
 pub(super) const AFTERMATH: SignedDuration = SignedDuration::from_mins(10);
@@ -60,15 +62,22 @@ pub(super) fn aftermath(
     }
     match &workload.shape {
         Shape::StatefulSet(own) => statefulset::aftermath(facts, open, (workload, own), intent),
-        Shape::CronJob(own) => cronjob::aftermath(facts, open, own, intent),
+        Shape::CronJob(own) => cronjob::aftermath(facts, open, (workload, own), intent),
         Shape::Deployment(_) | Shape::DaemonSet(_) | Shape::Rollout => None,
     }
 }
 
 /// A write to one pod or Job, noted like one to the workload.
-pub(super) fn errand(facts: &Facts, run: &Run, intent: &Intent, what: (Errand, Reason, String)) -> RunPlan {
+pub(super) fn errand(
+    facts: &Facts,
+    (run, workload): (&Run, &Workload),
+    intent: &Intent,
+    what: (Errand, Reason, String),
+) -> RunPlan {
     let mut plan = wait(facts, run, phase_now(run));
-    note(&mut plan.after, facts.now, what.2.clone());
+    let image = run.containers.first().map_or("", |container| container.to.as_str());
+    let change = record::of_errand(&what.0, image, workload);
+    note(&mut plan.after, record::written(facts, what.2.clone(), vec![change]));
     plan.before.intent = Some(intent.clone());
     plan.errand = Some(what);
     plan
@@ -139,7 +148,8 @@ pub(super) fn failed(
     cause: &Cause,
     ledgers: &mut BTreeMap<Repository, Ledger>,
 ) -> RunPlan {
-    if levers::asks(run, cause) {
+    let keeps = run.settings.rollback == Rollback::Never;
+    if levers::asks(run, cause) && !keeps {
         let mut plan = wait(facts, run, phase_now(run));
         plan.before.cause = Some(run_cause(cause));
         plan.after = plan.before.clone();
@@ -159,6 +169,9 @@ pub(super) fn failed(
         };
         ledger.failed(&run.to_digest, failure, facts.now);
     }
+    if keeps {
+        return kept::failed(facts, (run, workload), cause);
+    }
     let message = format!("expected {}, observed {}", cause.expected, cause.sentence);
     let intent = Intent { end: Reason::RolledBack, reason: cause.reason, message, at: facts.now };
     let mut plan = reverting(facts, run, workload, &intent);
@@ -174,7 +187,7 @@ pub(super) fn reverting(facts: &Facts, run: &Run, workload: &Workload, intent: &
         intent.reason,
         run.from_tag.as_ref().map_or("the old image", Tag::as_str)
     );
-    let mut plan = write(facts, run, phase_now(run), patch::revert(run, workload), what);
+    let mut plan = write(facts, (run, workload), phase_now(run), patch::revert(run, workload), what);
     plan.before.intent = Some(intent.clone());
     plan.after.intent = Some(intent.clone());
     note_abort(run, &mut plan);
@@ -191,7 +204,8 @@ pub(super) fn note_abort(run: &Run, plan: &mut RunPlan) {
 
 pub(super) fn restoring(facts: &Facts, run: &Run, workload: &Workload, intent: Intent) -> RunPlan {
     let patch = patch::restore_ours(run, workload);
-    let mut plan = write(facts, run, phase_now(run), patch, "restored the rollout settings".to_owned());
+    let mut plan =
+        write(facts, (run, workload), phase_now(run), patch, "restored the rollout settings".to_owned());
     plan.before.intent = Some(intent.clone());
     plan.after.intent = Some(intent);
     plan

@@ -12,6 +12,7 @@ use crate::judge::signals::{SignalSeen, SignalVerdict};
 use crate::levers::{Lever, RunLevers, Verb};
 use crate::policy::{PolicyId, RolloutSettings};
 use crate::reason::Reason;
+use crate::rollout::{Next, Written};
 use crate::workload::{DaemonRolling, Deployment, Kind, Pod, Revision, Strategy, Workload, WorkloadId};
 
 /// One container that a run moves.
@@ -141,8 +142,10 @@ pub struct RunStatus {
     pub baseline: Option<String>,
     /// What the signals say.
     pub signals: Vec<SignalVerdict>,
-    /// Every write, as (when, what).
-    pub writes: Vec<(Timestamp, String)>,
+    /// Every write, with what stood there before.
+    pub writes: Vec<Written>,
+    /// What the operator does next.
+    pub next: Option<Next>,
     /// What people did to it.
     pub levers: Vec<(Verb, Lever)>,
     /// How it ended: code and sentence.
@@ -274,6 +277,7 @@ impl RunStatus {
             baseline: None,
             signals: Vec::new(),
             writes: Vec::new(),
+            next: None,
             levers: Vec::new(),
             result: None,
             finished_at: None,

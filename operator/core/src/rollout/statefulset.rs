@@ -57,7 +57,7 @@ pub(super) fn aftermath(
     if run.settings.delete_broken_pods && workload.generation <= workload.observed_generation {
         let what = format!("deleted pod {}, which would stay on {} for ever", first.name, run.to_tag);
         let write = Errand::DeletePod { name: first.name.clone(), uid: first.uid.clone() };
-        return Some(errand(facts, run, intent, (write, Reason::BrokenPodDeleted, what)));
+        return Some(errand(facts, (run, workload), intent, (write, Reason::BrokenPodDeleted, what)));
     }
     let mut plan = wait(facts, run, phase_now(run));
     let names: Vec<&str> = broken.iter().map(|pod| pod.name.as_str()).collect();

@@ -22,8 +22,9 @@ use rollforward_core::select::{Level, Rule, TagFilter, VariantMode};
 use rollforward_core::trust::{Authority, Decision, Means, Origin, Soak, Unsigned};
 use rollforward_core::version::range::Range;
 use rollforward_core::workload::{
-    Container, ContainerState, ContainerStatus, CronJob, Deployment, IntOrPercent, Kind, LastWords, Pod,
-    Restrictions, Revision, Shape, StatefulSet, Strategy, Termination, Workload, WorkloadId,
+    Container, ContainerState, ContainerStatus, CronJob, DaemonRolling, DaemonSet, Deployment, IntOrPercent,
+    Kind, LastWords, Pod, Restrictions, Revision, Shape, StatefulSet, Strategy, Termination, Workload,
+    WorkloadId,
 };
 
 /// The repository of every scenario.
@@ -259,6 +260,14 @@ pub fn stateful_set(name: &str, replicas: i32, image: &str, own: StatefulSet) ->
     let mut workload = workload(name, replicas, image);
     workload.id.kind = Kind::StatefulSet;
     workload.shape = Shape::StatefulSet(own);
+    workload
+}
+
+/// A DaemonSet on so many nodes.
+pub fn daemon_set(name: &str, nodes: i32, image: &str, rolling: DaemonRolling) -> Workload {
+    let mut workload = workload(name, nodes, image);
+    workload.id.kind = Kind::DaemonSet;
+    workload.shape = Shape::DaemonSet(DaemonSet { rolling: Some(rolling), is_critical: false });
     workload
 }
 

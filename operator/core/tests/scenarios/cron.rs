@@ -64,7 +64,7 @@ pub fn step(workload: &mut Deployment, now: Timestamp, pull: Pull<'_>) -> bool {
     for job in own_mut(workload).jobs.iter_mut().filter(|job| job.end == JobEnd::Active) {
         let code = codes.get(&job.name).copied().flatten();
         let end = match code {
-            _ if job.is_ending => JobEnd::Failed("DeadlineExceeded".to_owned()),
+            _ if job.is_ending() => JobEnd::Failed("DeadlineExceeded".to_owned()),
             Some(0) if job.created_at + RUN <= now => JobEnd::Complete,
             Some(_) if job.created_at + RUN <= now => JobEnd::Failed("BackoffLimitExceeded".to_owned()),
             Some(_) | None => continue,
@@ -95,7 +95,7 @@ fn begin(workload: &mut Deployment, now: Timestamp, pull: Pull<'_>) {
         name,
         created_at: now,
         images: BTreeMap::from([(build::CONTAINER.to_owned(), image)]),
-        is_ending: false,
+        active_deadline_seconds: None,
         end: JobEnd::Active,
     });
 }
@@ -140,5 +140,7 @@ pub fn exit_code(behaviour: &Behaviour) -> Option<i32> {
 /// `activeDeadlineSeconds: 1`.
 pub fn end(workload: &mut Deployment, name: &str, uid: &str) {
     let jobs = &mut own_mut(workload).jobs;
-    jobs.iter_mut().filter(|job| job.name == name && job.uid == uid).for_each(|job| job.is_ending = true);
+    jobs.iter_mut()
+        .filter(|job| job.name == name && job.uid == uid)
+        .for_each(|job| job.active_deadline_seconds = Some(1));
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rollforward_core::decide::Course;
 use rollforward_core::image::Digest;
 use rollforward_core::ledger::Ledger;
-use rollforward_core::policy::{Facts, Rebuilds};
+use rollforward_core::policy::{Facts, Rebuilds, Rollback};
 use rollforward_core::reason::Reason;
 use rollforward_core::report::{MAX_MESSAGE, MAX_WHY, Report};
 use rollforward_core::rollout::{Patch, Plan, Run, patch};
@@ -42,6 +42,7 @@ impl Watch {
     }
 
     pub fn after_step(&self, deployments: &[Deployment], runs: &[Run]) {
+        self.after_step_of_daemons(deployments, runs);
         for run in runs.iter().filter(|run| run.status.finished_at.is_none() && run.canary) {
             let Some(deployment) = deployments.iter().find(|one| one.object.id == run.workload) else {
                 continue;
@@ -59,10 +60,34 @@ impl Watch {
                 );
                 continue;
             }
+            // Where a failure is left as it is the timed hold may end, and the native controller goes on.
+            if run.settings.rollback == Rollback::Never && run.status.cause.is_some() {
+                continue;
+            }
             let lost = deployment.removed.contains(&container.from);
             assert!(
                 !(is_held && lost) || self.excused.contains(&run.name),
                 "no Ready pod of the old version is removed while the canary is held: {}",
+                run.name
+            );
+        }
+    }
+
+    /// While a DaemonSet's run is open at most one node is without a Ready pod for it.
+    fn after_step_of_daemons(&self, deployments: &[Deployment], runs: &[Run]) {
+        for run in runs.iter().filter(|run| run.status.finished_at.is_none()) {
+            let found = deployments.iter().find(|one| one.object.id == run.workload);
+            let own = found.filter(|one| matches!(one.object.shape, Shape::DaemonSet(_)));
+            let Some(own) = own.filter(|one| one.image() == run.containers[0].to) else { continue };
+            let (new, old): (Vec<_>, Vec<_>) =
+                own.pods.iter().partition(|pod| pod.image == run.containers[0].to);
+            // Old pods that are not available themselves are replaced without limit.
+            let calm = !old.is_empty() && old.iter().all(|pod| pod.is_good() && pod.ready_since.is_some());
+            let down = new.iter().filter(|pod| pod.ready_since.is_none()).count();
+            let is_held = !patch::restores(run, &own.object).is_empty();
+            assert!(
+                !calm || !is_held || down <= 1 || self.excused.contains(&run.name),
+                "one node at a time: {}",
                 run.name
             );
         }

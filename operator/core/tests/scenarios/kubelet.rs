@@ -80,7 +80,7 @@ pub struct SimPod {
     pub owner: String,
     pub image: String,
     pub ready_since: Option<Timestamp>,
-    node: String,
+    pub node: String,
     created_at: Timestamp,
     digest: Digest,
     behaviour: Behaviour,

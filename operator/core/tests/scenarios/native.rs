@@ -44,8 +44,8 @@ pub struct Deployment {
     pub by_hand: Vec<String>,
     /// Ready pods removed in the last step, by image.
     pub removed: Vec<String>,
-    /// Whether a quota leaves no room for another pod.
-    pub quota_full: bool,
+    /// How many pods a quota allows, where it is full.
+    pub quota: Option<usize>,
     restarts: u32,
     sets: Vec<Set>,
     pub pods: Vec<SimPod>,
@@ -71,7 +71,7 @@ impl Deployment {
             wanted,
             by_hand: vec![image.to_owned()],
             removed: Vec::new(),
-            quota_full: false,
+            quota: None,
             restarts: 0,
             sets: Vec::new(),
             pods: Vec::new(),
@@ -117,6 +117,16 @@ impl Deployment {
         matches!(self.object.shape, Shape::StatefulSet(_))
     }
 
+    fn is_daemon(&self) -> bool {
+        matches!(self.object.shape, Shape::DaemonSet(_))
+    }
+
+    /// A number that no pod of it had before.
+    pub fn number(&mut self) -> u32 {
+        self.named += 1;
+        self.named
+    }
+
     pub fn image(&self) -> &str {
         &self.object.containers[0].image
     }
@@ -140,12 +150,17 @@ impl Deployment {
         let shown = |set: &Set| {
             let mut shown = build::revision(&set.name, set.revision, &set.template.image, set.replicas);
             let short = self.pods_of(set).count() < usize::try_from(set.replicas).unwrap_or(0);
-            shown.create_failure = (self.quota_full && short).then(|| {
+            shown.create_failure = (self.is_full() && short).then(|| {
                 format!("pods \"{}-x\" is forbidden: exceeded quota: compute, requested: pods=1, used: pods=8, limited: pods=8", set.name)
             });
             shown
         };
         self.sets.iter().map(shown).collect()
+    }
+
+    /// Whether the quota takes no further pod.
+    pub fn is_full(&self) -> bool {
+        self.quota.is_some_and(|most| most <= self.pods.len())
     }
 
     /// A change of the spec by anybody.
@@ -227,7 +242,10 @@ impl Deployment {
         while self.is_set() && crate::ordinal::sync(self, now, pull) {
             moved = true;
         }
-        if self.is_set() {
+        while self.is_daemon() && crate::daemon::sync(self, now, pull) {
+            moved = true;
+        }
+        if self.is_set() || self.is_daemon() {
             self.status(now);
             return moved || before != (self.object.clone(), self.sets.len());
         }
@@ -251,7 +269,8 @@ impl Deployment {
         let count = |pods: usize| i32::try_from(pods).unwrap();
         let newest = self.sets.iter().find(|set| set.template == template);
         self.object.updated_replicas = newest.map_or(0, |set| count(self.pods_of(set).count()));
-        self.object.total_replicas = count(self.pods.len());
+        let all = if self.is_daemon() { crate::daemon::scheduled(self) } else { self.pods.len() };
+        self.object.total_replicas = count(all);
         self.object.available_replicas = self.sets.iter().map(|set| self.available(set, now)).sum();
         self.object.observed_generation = self.object.generation;
     }
@@ -261,7 +280,7 @@ impl Deployment {
         let mut moved = false;
         for set in self.sets.clone() {
             let mut have = i32::try_from(self.pods_of(&set).count()).unwrap();
-            while have < set.replicas && !self.quota_full {
+            while have < set.replicas && !self.is_full() {
                 self.named += 1;
                 let node = if self.named.is_multiple_of(2) { "node-b" } else { "node-a" };
                 let name = format!("{}-{}", set.name, self.named);

@@ -26,7 +26,7 @@ pub fn sync(workload: &mut Deployment, now: Timestamp, pull: Pull<'_>) -> bool {
     for ordinal in 0..replicas {
         let name = name(ordinal, workload);
         match workload.pods.iter().find(|pod| pod.name == name) {
-            None if workload.quota_full => return false,
+            None if workload.is_full() => return false,
             None => {
                 let old = ordinal < own.partition;
                 let set =

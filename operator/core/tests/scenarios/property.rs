@@ -11,6 +11,7 @@ use rollforward_core::policy::OnDeadline;
 use rollforward_core::rollout::{Phase, Run};
 use rollforward_core::workload::Kind;
 
+use crate::kubelet::Behaviour;
 use crate::script;
 use crate::world::World;
 
@@ -28,7 +29,7 @@ fn one_of(words: &'static [&'static str]) -> impl Strategy<Value = &'static str>
     prop::sample::select(words)
 }
 
-const WORKLOADS: &[&str] = &["web", "web", "web", "api", "db", "db"];
+const WORKLOADS: &[&str] = &["web", "web", "web", "api", "db", "db", "agent", "agent", "report"];
 const TAGS: &[&str] = &["1.0.1", "1.0.2", "1.0.3", "1.0.4", "1.0.5", "1.0.6", "1.1.0"];
 const BEHAVIOURS: &[&str] =
     &["good", "good", "good 30s", "crash 1", "crash 78 after 90s", "never-ready", "oom", "missing"];
@@ -90,11 +91,21 @@ fn line() -> impl Strategy<Value = String> {
 }
 
 fn history() -> impl Strategy<Value = Vec<String>> {
-    let start = (0..7, 0..4, 0..5, one_of(&["0", "0", "0", "1"]), one_of(&["OrderedReady", "Parallel"]));
-    let start = start.prop_map(|(web, api, db, partition, management)| {
-        let set = format!("deploy-set db {db} 1.0.0 partition={partition} {management}");
-        let deploys = [format!("deploy web {web} 1.0.0"), format!("deploy api {api} 1.0.0"), set];
-        ["policy bake=2m deadline=12m retryAfter=15m deferFor=5m".to_owned()].into_iter().chain(deploys)
+    let rolling =
+        one_of(&["", "unavailable=2", "unavailable=50%", "unavailable=0 surge=1", "unavailable=0 surge=3"]);
+    let sets = (0..5, one_of(&["0", "0", "0", "1"]), one_of(&["OrderedReady", "Parallel"]));
+    let others = (0..5, rolling, one_of(&["", "", "suspended"]));
+    let start = (0..7, 0..4, sets, others);
+    let start = start.prop_map(|(web, api, (db, partition, management), (agent, rolling, suspended))| {
+        let deploys = [
+            format!("deploy web {web} 1.0.0"),
+            format!("deploy api {api} 1.0.0"),
+            format!("deploy-set db {db} 1.0.0 partition={partition} {management}"),
+            format!("deploy-daemon agent {agent} 1.0.0 {rolling}"),
+            format!("deploy-cron report 1.0.0 {suspended}"),
+        ];
+        let policy = "policy bake=2m deadline=12m retryAfter=15m deferFor=5m".to_owned();
+        ["idle-look 15s".to_owned(), policy].into_iter().chain(deploys)
     });
     let lines = prop::collection::vec(line(), 5..40);
     (start, lines).prop_map(|(start, lines)| start.chain(lines).collect())
@@ -124,28 +135,40 @@ fn play(lines: &[String]) -> World {
     all(&mut lines.iter().map(String::as_str), &mut world);
     world.before_patch = None;
     all(&mut CALM.iter().copied(), &mut world);
-    if world.open_runs().any(|run| run.settings.on_deadline == OnDeadline::Hold) {
-        let others = world.open_runs().find(|run| run.settings.on_deadline != OnDeadline::Hold);
+    if waiting(&world).any(|run| run.settings.on_deadline == OnDeadline::Hold) {
+        let others = waiting(&world).find(|run| run.settings.on_deadline != OnDeadline::Hold);
         assert!(others.is_none(), "a run waits for nobody: {others:?}");
         all(&mut PERSON.iter().copied(), &mut world);
     }
     world
 }
 
+/// The open runs that nothing but time ends. A CronJob's is watched for as many runs as its test needs, and for as long as one
+/// of them hangs.
+fn waiting(world: &World) -> impl Iterator<Item = &Run> {
+    world.open_runs().filter(|run| run.workload.kind != Kind::CronJob)
+}
+
+/// Where the old version fails in the same way nothing is held against the new one: it is tried again and again, each time
+/// until its deadline at most.
+fn is_retried(world: &World, run: &Run) -> bool {
+    let (_, old) = world.registry.pull(&run.containers[0].from);
+    let is_in_time = run.status.deadline.is_none_or(|deadline| world.now <= deadline);
+    !matches!(old, Behaviour::Good(_)) && is_in_time
+}
+
 fn check_rest(world: &World) {
-    // Behind a broken pod of its own an OrderedReady StatefulSet takes no version: each is tried again and again.
-    let is_broken = |run: &&Run| {
-        let workload = world.deployments.iter().find(|one| one.object.id == run.workload);
-        let is_set = run.workload.kind == Kind::StatefulSet;
-        is_set && workload.is_some_and(crate::native::Deployment::has_bad_pods)
-    };
-    if world.open_runs().any(|run| is_broken(&run)) {
+    if waiting(world).any(|run| is_retried(world, run)) {
         return;
     }
-    assert!(world.open_runs().next().is_none(), "every run ends: {:?}", world.open_runs().next());
+    assert!(waiting(world).next().is_none(), "every run ends: {:?}", waiting(world).next());
     world.watch.at_rest(&world.deployments);
+    let watched: Vec<&str> = world.open_runs().map(|run| run.track.as_str()).collect();
     for deployment in &world.deployments {
         let object = &deployment.object;
+        if world.open_runs().any(|run| run.workload == object.id) {
+            continue;
+        }
         let runs = [object.updated_replicas, object.total_replicas, object.available_replicas];
         let bad = deployment.has_bad_pods();
         let rests = object.is_settled() && object.available_replicas == object.replicas;
@@ -160,7 +183,7 @@ fn check_rest(world: &World) {
         );
     }
     let status = world.operator.status.as_ref().unwrap();
-    for track in &status.tracks {
+    for track in status.tracks.iter().filter(|track| !watched.contains(&track.key.as_str())) {
         let moving = ["Preparing", "Canary", "Promoting", "RollingBack", "Aborted"].contains(&track.state);
         assert!(!moving, "{}: {}", track.key, track.state);
     }

@@ -1,7 +1,7 @@
 //! The commands of a script, and the transcript that running one leaves.
 //!
 //! A line is a command or a comment; the transcript repeats each and adds what `show` shows: conditions, tracks, `why`, Events
-//! since the last look, pods. That is what a user would read at that moment.
+//! since the last look, pods. That is what a user would read at that moment. `record` adds the record of the newest run.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,7 +10,7 @@ use rollforward_core::image::{ImageRef, Tag};
 use rollforward_core::levers::{Asked, Lever, Pause, Request};
 use rollforward_core::rollout::run::Fields;
 use rollforward_core::text;
-use rollforward_core::workload::{Pod, Shape, StatefulSet, Strategy};
+use rollforward_core::workload::{DaemonRolling, Pod, Shape, StatefulSet, Strategy};
 
 use crate::build;
 use crate::kubelet::Behaviour;
@@ -41,6 +41,7 @@ pub fn command(world: &mut World, line: &str) -> String {
     match words.as_slice() {
         ["advance", by] => world.advance(build::duration(by)),
         ["show"] => return show(world),
+        ["record"] => return record(world),
         ["policy", fields @ ..] => policy(world, fields),
         ["suspend"] => policy(world, &["suspend=true"]),
         ["unsuspend"] => policy(world, &["suspend=false"]),
@@ -89,14 +90,17 @@ pub fn command(world: &mut World, line: &str) -> String {
         ["kill-before", kind] => world.operator.dies_before = Some((*kind).to_owned()),
         ["dead-for", time] => world.operator.dead_for = build::duration(time),
         ["before-next-patch", rest @ ..] => world.before_patch = Some(rest.join(" ")),
+        ["idle-look", time] => world.idle_look = build::duration(time),
         ["quota", state] => {
             for deployment in &mut world.deployments {
-                deployment.quota_full = *state == "full";
+                deployment.quota = (*state == "full").then_some(deployment.pods.len());
             }
         }
-        ["deploy" | "deploy-set" | "deploy-cron" | "deploy-argo" | "deploy-flagger", name, rest @ ..] => {
-            deploy(world, words[0], name, rest)
-        }
+        [
+            "deploy" | "deploy-set" | "deploy-daemon" | "deploy-cron" | "deploy-argo" | "deploy-flagger",
+            name,
+            rest @ ..,
+        ] => deploy(world, words[0], name, rest),
         ["told", name, phase, rest @ ..] => {
             let found = world.deployments.iter_mut().find(|one| one.object.id.name == *name);
             crate::delegates::told(found.unwrap(), phase, rest, world.now);
@@ -108,7 +112,7 @@ pub fn command(world: &mut World, line: &str) -> String {
     String::new()
 }
 
-/// `deploy web 4 1.0.0`, `deploy-set db 4 1.0.0 partition=1 Parallel`, `deploy-cron job 1.0.0 suspended`.
+/// `deploy web 4 1.0.0`, `deploy-set db 4 1.0.0 partition=1 Parallel`, `deploy-daemon agent 4 1.0.0 unavailable=0 surge=1`, `deploy-cron job 1.0.0 suspended`.
 fn deploy(world: &mut World, kind: &str, name: &str, words: &[&str]) {
     let (replicas, tag, rest) = match (kind, words) {
         ("deploy-cron", [tag, rest @ ..]) => (0, *tag, rest),
@@ -128,6 +132,14 @@ fn deploy(world: &mut World, kind: &str, name: &str, words: &[&str]) {
                 is_ordered: !rest.contains(&"Parallel"),
             };
             Deployment::of(build::stateful_set(name, replicas, &image, own), &image)
+        }
+        "deploy-daemon" => {
+            let of = |field: &str| rest.iter().find_map(|word| word.strip_prefix(field));
+            let rolling = DaemonRolling {
+                max_unavailable: build::share(of("unavailable=").unwrap_or("1")),
+                max_surge: build::share(of("surge=").unwrap_or("0")),
+            };
+            Deployment::of(build::daemon_set(name, replicas, &image, rolling), &image)
         }
         "deploy-cron" => Deployment::of(build::cron_job(name, &image, rest.contains(&"suspended")), &image),
         "deploy-argo" | "deploy-flagger" => {
@@ -215,6 +227,7 @@ fn person(world: &mut World, verb: &str, name: &str, rest: &[&str]) -> String {
         ("set-image", [tag]) => {
             deployment.set_image(format!("{}:{tag}", build::REPOSITORY), "kubectl-set", now);
         }
+        ("scale", _) if matches!(deployment.object.shape, Shape::DaemonSet(_) | Shape::CronJob(_)) => {}
         ("scale", [replicas]) => {
             deployment.object.replicas = replicas.parse().unwrap();
             deployment.change();
@@ -286,6 +299,25 @@ fn show(world: &mut World) -> String {
     if 0 < world.operator.killed {
         writeln!(out, "Operator killed: {}", world.operator.killed).unwrap();
         world.operator.killed = 0;
+    }
+    out
+}
+
+/// The record of the newest run: every write field by field, and what comes next.
+fn record(world: &mut World) -> String {
+    world.settle();
+    let Some(run) = world.operator.runs.last() else { return "no run".to_owned() };
+    let mut out = format!("{} of generation {}\n", run.name, run.policy_generation);
+    let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "(nothing)".to_owned());
+    for write in &run.status.writes {
+        writeln!(out, "{} {}", text::instant_seconds(write.at), write.what).unwrap();
+        for one in &write.changes {
+            writeln!(out, "  {}: {} -> {}", one.field, shown(&one.before), shown(&one.after)).unwrap();
+        }
+    }
+    if let Some(next) = &run.status.next {
+        let at = next.at.map_or(String::new(), |at| format!(" at {}", text::instant_seconds(at)));
+        writeln!(out, "Next: {}{at}: {}", next.action.name(), next.message).unwrap();
     }
     out
 }

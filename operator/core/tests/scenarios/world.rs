@@ -14,6 +14,7 @@ use rollforward_core::image::{Digest, ImageRef, Tag};
 use rollforward_core::ledger::Ledger;
 use rollforward_core::levers::{Asked, Pause};
 use rollforward_core::policy::{Facts, Mode, Policy, Track};
+use rollforward_core::preflight::Obstacle;
 use rollforward_core::reason::Reason;
 use rollforward_core::report::{self, ConditionKind, Event, Outcome, Report};
 use rollforward_core::rollout::patch::Annotation;
@@ -50,7 +51,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    fn pull(&self, image: &str) -> (Digest, Behaviour) {
+    pub fn pull(&self, image: &str) -> (Digest, Behaviour) {
         let image = ImageRef::parse(image).unwrap();
         let digest = image.digest.or_else(|| self.tags.get(&image.tag?).cloned());
         match digest.and_then(|digest| Some((digest.clone(), self.behaviours.get(&digest)?.clone()))) {
@@ -102,6 +103,10 @@ pub struct World {
     pub paused: Option<Pause>,
     /// What a person asked of the policy since the last pass.
     pub asked: Vec<Asked>,
+    /// How long the operator sleeps at least where nothing is due and nothing happens. What happens wakes it.
+    pub idle_look: SignedDuration,
+    /// What the preflight found lately.
+    obstacles: Vec<Obstacle>,
 }
 
 impl World {
@@ -137,6 +142,8 @@ impl World {
             watch: Watch::default(),
             paused: None,
             asked: Vec::new(),
+            idle_look: SignedDuration::ZERO,
+            obstacles: Vec::new(),
         }
     }
 
@@ -196,9 +203,18 @@ impl World {
         let plan = rollout::plan(&facts, decision);
         self.watch.planned(&facts, &plan);
         let outcome = self.act(&facts, &plan)?;
+        if outcome.crowded {
+            // What was in the way is told by the next pass, which follows at once.
+            self.operator.next_look = self.now + SignedDuration::from_secs(1);
+            return Ok(());
+        }
         let report = report::report(&facts, &plan, &outcome);
         self.watch.reported(&report);
         self.operator.next_look = self.now + report.look_again;
+        let idles = plan.runs.iter().all(|run| run.patch.is_none() && run.after == run.run.status);
+        if idles && plan.opening.is_none() && report.look_again != SignedDuration::ZERO {
+            self.operator.next_look = self.now + report.look_again.max(self.idle_look);
+        }
         self.publish(report)?;
         let quiet = plan.runs.is_empty() && plan.opening.is_none();
         if quiet && plan.strays.is_empty() && facts.policy.mode == Mode::Enforce {
@@ -231,6 +247,9 @@ impl World {
         let mut facts = build::facts(policy, tracks, (scan, ledger), runs, self.now);
         facts.seen.paused.clone_from(&self.paused);
         facts.seen.asked.clone_from(&self.asked);
+        let now = self.now;
+        self.obstacles.retain(|one| now < one.at + SignedDuration::from_secs(30));
+        facts.seen.obstacles.clone_from(&self.obstacles);
         for run in &self.operator.runs {
             let ended = run.status.finished_at.is_some();
             if ended && run.status.started_at.is_none() {
@@ -351,7 +370,8 @@ impl World {
         for run in &plan.runs {
             self.act_on_run(run, &mut outcome)?;
         }
-        if let Some(run) = &plan.opening {
+        outcome.crowded = plan.opening.as_ref().is_some_and(|run| self.is_crowded(run));
+        if let Some(run) = plan.opening.as_ref().filter(|_| !outcome.crowded) {
             self.write("run")?;
             // As the apiserver's 409 is read: the run is there already.
             if self.operator.runs.iter().all(|known| known.name != run.name) {
@@ -360,6 +380,27 @@ impl World {
             outcome.opened = Some(run.name.clone());
         }
         Ok(outcome)
+    }
+
+    /// What the controller's preflight asks of the quota, just before a canary is opened.
+    fn is_crowded(&mut self, run: &Run) -> bool {
+        let found = self.deployments.iter().find(|one| one.object.id == run.workload);
+        let full = found.filter(|one| run.canary && one.object.deployment().is_some() && one.is_full());
+        self.obstacles.retain(|known| known.track != run.track);
+        self.obstacles.extend(full.map(|_| {
+            Obstacle {
+                track: run.track.clone(),
+                workload: (run.workload.uid.clone(), run.generation),
+                digest: run.to_digest.clone(),
+                reason: Reason::QuotaExceeded,
+                observed:
+                    "quota compute allows pods 8, 8 used; 1 more pod cannot be created beside the old ones"
+                        .to_owned(),
+                no_room: true,
+                at: self.now,
+            }
+        }));
+        full.is_some()
     }
 
     fn act_on_run(&mut self, plan: &RunPlan, outcome: &mut Outcome) -> Result<(), Died> {
@@ -519,6 +560,7 @@ fn write_field(object: &mut Workload, field: &FieldWrite) -> Result<(), (Reason,
             own.strategy = Strategy::RollingUpdate { max_surge, max_unavailable };
         }
         (Shape::StatefulSet(own), FieldWrite::Partition(partition)) => own.partition = *partition,
+        (Shape::DaemonSet(own), FieldWrite::DaemonRolling(rolling)) => own.rolling = Some(rolling.clone()),
         (shape, field) => panic!("{field:?} is not of {shape:?}"),
     }
     Ok(())

@@ -22,8 +22,13 @@ pub(super) fn finding(pod: &Pod, container: &ContainerStatus, ended: &Terminatio
     let by_words = (reason == Reason::StartFailed).then(|| lookup(Place::Start, &ended.message)).flatten();
     let (reason, blame, certain) =
         by_words.map_or((reason, blame, certain), |rule| (rule.reason, rule.blame, rule.certain));
+    // A shell or a launcher inside the image says the same of the binary that it cannot start.
+    let foreign = (reason == Reason::CrashExit).then(|| foreign_binary(container, ended)).flatten();
+    let (reason, blame, certain) =
+        if foreign.is_some() { (Reason::PullPlatform, Blame::Image, true) } else { (reason, blame, certain) };
     // The program's own last words may name a setting of the pod that stopped it.
     let blocked = (reason == Reason::CrashExit).then(|| silent::suspect(pod, container, ended)).flatten();
+    let blocked = foreign.map(|words| (reason, words)).or(blocked);
     let (reason, message) = blocked.unwrap_or_else(|| (reason, words(pod, container, ended, reason)));
     Some(Finding {
         reason,
@@ -38,6 +43,22 @@ pub(super) fn finding(pod: &Pod, container: &ContainerStatus, ended: &Terminatio
             Some(words) => LastWords::Known(text::clean(silent::decisive_line(words), 100)),
             None => container.last_words.clone(),
         },
+    })
+}
+
+/// The last word of an image whose binary is of another platform than it claims: of the runtime, of a shell or of a launcher.
+/// Said earlier, and then something else, it was of another program.
+fn foreign_binary(container: &ContainerStatus, ended: &Termination) -> Option<String> {
+    let words = silent::last_words(container, ended)?;
+    let line = words.lines().map(str::trim).rfind(|line| !line.is_empty())?;
+    let lower = line.to_lowercase();
+    let says = ["exec format error", "cannot execute binary file"].iter().any(|text| lower.contains(text));
+    says.then(|| {
+        format!(
+            "exit code {}, and the program is of another platform than the image claims: \"{}\"",
+            ended.exit_code,
+            text::clean_ends(line, 120)
+        )
     })
 }
 

@@ -201,6 +201,13 @@ pub fn lookup(place: Place, text: &str) -> Option<&'static Rule> {
         .find(|rule| rule.texts.iter().any(|one| text.contains(one)))
 }
 
+/// The text of the row that decided at a place; nothing where none did.
+#[must_use]
+pub fn decisive(place: Place, text: &str) -> &'static str {
+    let texts = lookup(place, text).map_or(&[][..], |rule| rule.texts);
+    texts.iter().find(|one| text.contains(**one)).copied().unwrap_or_default()
+}
+
 /// What else must be true of a container's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
