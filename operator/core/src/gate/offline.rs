@@ -6,14 +6,20 @@
 use jiff::Timestamp;
 
 use crate::gate::{
-    Layer, Subject, Verdict, Word, binding, log, provenance, reference, resolved, signature, trust,
+    Layer, Subject, Verdict, Word, binding, lift, log, provenance, reference, resolved, signature, trust,
 };
-use crate::trust::{Demand, Effective};
+use crate::trust::{Demand, Effective, Exception};
+
+/// The layers that need a cluster: its memory, its nodes, what runs there.
+pub const ELSEWHERE: [Layer; 6] =
+    [Layer::Platform, Layer::Ledger, Layer::Drift, Layer::Quarantine, Layer::Soak, Layer::Score];
 
 /// What the layers say, in their order. Without a tag nothing can contradict a version: `has_tag` is false.
+#[must_use]
 pub fn judge(
     subject: &Subject<'_>,
     effective: &Effective<'_>,
+    exceptions: &[Exception],
     has_tag: bool,
     now: Timestamp,
 ) -> Vec<(Layer, Verdict)> {
@@ -28,7 +34,9 @@ pub fn judge(
         (Layer::Sbom, provenance::sbom(subject, effective, now)),
     ];
     let said = all.into_iter().filter_map(|(layer, verdict)| Some((layer, verdict?)));
-    said.filter(|(_, verdict)| verdict.demand != Demand::Off).collect()
+    let mut verdicts: Vec<_> = said.filter(|(_, verdict)| verdict.demand != Demand::Off).collect();
+    lift(exceptions, subject.digest, &mut verdicts, now);
+    verdicts
 }
 
 /// What they say together.
