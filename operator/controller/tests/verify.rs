@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use rcgen::KeyPair;
 use rollforward_core::image::Digest;
 use rollforward_testkit::image::{attachment, image};
-use rollforward_testkit::registry::{Fault, HostileRegistry};
+use rollforward_testkit::registry::{Auth, Fault, HostileRegistry};
 use rollforward_testkit::sigstore::{
     BUNDLE, Defect, MiniSigstore, Order, bundle_by_key, public_pem, simple_signing_by_key,
 };
@@ -52,6 +52,12 @@ impl World {
         std::fs::write(self.path(name), text).unwrap();
     }
 
+    /// As `docker login` leaves it.
+    fn log_in(&self, user: &str, password: &str) {
+        let entry = json!({"username": user, "password": password});
+        self.write("config.json", &json!({"auths": {self.fake.host(): entry}}).to_string());
+    }
+
     fn attach_bundle(&self, bundle: &Value) {
         let bytes = bundle.to_string().into_bytes();
         let manifest = attachment(Some(&self.digest), &[(BUNDLE, &bytes, &BTreeMap::new())]);
@@ -78,7 +84,7 @@ impl World {
             .arg(format!("{}/acme/web{tag}", self.fake.host()))
             .arg("--plain-http")
             .args(arguments)
-            .env("DOCKER_CONFIG", "/nonexistent")
+            .env("DOCKER_CONFIG", self.folder.path())
             .output()
             .await
             .unwrap();
@@ -164,12 +170,98 @@ async fn t2_a_genuinely_signed_old_image_under_a_new_tag_is_refused() {
 /// Threat T4: forged or borrowed evidence of log and time.
 #[tokio::test]
 async fn t4_a_forged_log_entry_is_refused() {
-    for defect in [Defect::BadPromise, Defect::WrongRootHash, Defect::ForeignCheckpoint, Defect::OtherEntry] {
+    let forged = [Defect::BadPromise, Defect::WrongRootHash, Defect::ForeignCheckpoint, Defect::OtherEntry];
+    let untimely = [Defect::EarlyTime, Defect::NoTime, Defect::ExpiredCertificate];
+    let rows = forged.map(|defect| (defect, "LogProofInvalid: ", "refresh the trust root."));
+    let rows = rows
+        .into_iter()
+        .chain(untimely.map(|defect| (defect, "SigningTimeUntrusted: ", "with a log or a timestamp.")));
+    for (defect, code, hint) in rows {
         let world = World::new().await;
         let order = Order::signature(&world.digest).with(defect);
         world.attach_bundle(&world.mini.bundle(&order));
         let refused = world.by_identity(":1.4.3", order.who.subject).await;
-        assert_eq!(refused.code, 1, "{defect:?}: {}", refused.text);
+        expect(&refused, 1, &[code, "observed 1 found: ", hint]);
+    }
+}
+
+/// Threat T6: a registry that sends callers elsewhere, for their credential or to reach what it cannot reach itself.
+#[tokio::test]
+async fn t6_a_credential_follows_neither_realm_nor_redirect_and_the_sentence_says_so() {
+    let (world, thief) = (World::new().await, HostileRegistry::start().await);
+    world.attach_bundle(&bundle_by_key(&world.key, &Order::signature(&world.digest)));
+    world.log_in("alice", "alice-secret");
+    let realm = format!("http://{}/token", thief.host());
+    world.fake.switch(|switches| {
+        switches.auth = Auth::Bearer { realm: Some(realm.clone()), expires_in: None };
+        switches.users = [("alice".to_owned(), "alice-secret".to_owned())].into();
+    });
+    let said = world.by_key(":1.4.3").await;
+    expect(&said, 2, &["RegistryUnauthorized: ", "no credential was sent", &realm]);
+    assert!(thief.received().is_empty(), "{:?}", thief.lines());
+    // What is attached lies elsewhere, by the registry's word, and without TLS: nobody goes there.
+    world.fake.switch(|switches| switches.auth = Auth::Basic);
+    world.fake.fault("/blobs/", Fault::redirect(&format!("http://{}/elsewhere", thief.host())));
+    let said = world.by_key(":1.4.3").await;
+    expect(
+        &said,
+        2,
+        &["RegistryUnavailable: ", "a redirect to http://", "Nothing is concluded from silence"],
+    );
+    assert!(thief.received().is_empty(), "{:?}", thief.received());
+    assert!(world.fake.received().iter().any(|one| one.authorization.is_some()), "it was let in with it");
+    assert!(!format!("{}{}", said.text, said.errors).contains("alice-secret"));
+}
+
+/// Threat T7: bodies without an end, lists of millions, JSON that is deep.
+#[tokio::test]
+async fn t7_endless_and_deep_answers_end_the_check_in_seconds_with_a_word_for_each() {
+    let started = std::time::Instant::now();
+    for (part, code) in [("/manifests/1.4.3", "ManifestInvalid: "), ("/referrers/", "SignatureUnknown: ")] {
+        let world = World::new().await;
+        world.fake.fault(part, Fault::Endless);
+        expect(&world.by_key(":1.4.3").await, 2, &[code]);
+    }
+    let world = World::new().await;
+    let deep = format!("{}{}", "[".repeat(400_000), "]".repeat(400_000)).into_bytes();
+    let manifest = attachment(Some(&world.digest), &[(BUNDLE, &deep, &BTreeMap::new())]);
+    world.fake.store("acme/web", &manifest, &[deep]);
+    expect(&world.by_key(":1.4.3").await, 1, &["SignatureAbsent: ", "1 unreadable"]);
+    world.attach_bundle(&bundle_by_key(&world.key, &Order::signature(&world.digest)));
+    expect(&world.by_key(":1.4.3").await, 0, &["Verified: "]);
+    assert!(started.elapsed() < std::time::Duration::from_secs(60), "{:?}", started.elapsed());
+}
+
+/// Each threat that the documentation names has the tests that it names, and none of the design's is left out.
+#[test]
+fn every_threat_of_the_documentation_has_the_tests_that_it_names() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let page = std::fs::read_to_string(root.join("../docs/verification.md")).unwrap();
+    let files = [
+        "core/tests/verify/threats.rs",
+        "controller/tests/verify.rs",
+        "controller/tests/papers.rs",
+        "controller/tests/registry/attached.rs",
+    ];
+    let code: String = files.map(|file| std::fs::read_to_string(root.join(file)).unwrap()).concat();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| T")?.split_once(" | "));
+    let rows = rows.filter_map(|(number, rest)| Some((number.parse::<u32>().ok()?, rest)));
+    let mut named = Vec::new();
+    for (number, rest) in rows {
+        named.push(number);
+        let tests: Vec<&str> =
+            rest.split('`').filter(|word| word.starts_with(&format!("t{number}_"))).collect();
+        assert!(!tests.is_empty(), "T{number} names no test");
+        for test in tests {
+            assert!(code.contains(&format!("fn {test}(")), "T{number}: there is no test {test}");
+        }
+    }
+    assert_eq!(named, [1, 2, 3, 4, 5, 6, 7, 8, 13, 16]);
+    let is_told = |line: &str| page.contains(line.trim().split(['(', ' ']).next().unwrap_or_default());
+    let tests =
+        code.split("fn t").skip(1).filter(|rest| rest.starts_with(|letter: char| letter.is_ascii_digit()));
+    for rest in tests {
+        assert!(is_told(&format!("t{rest}")), "docs/verification.md does not name t{}", &rest[..30]);
     }
 }
 
