@@ -125,7 +125,15 @@ fn of_decision(
     let held: Vec<&str> =
         words.iter().filter(|(_, word)| word.is_ok()).map(|(authority, _)| authority.name.as_str()).collect();
     if decision.require <= n_held {
-        return Verdict::new(Word::Pass, Reason::SignatureVerified, expected(decision), held.join(", "));
+        let n_bad = words.iter().filter_map(|(_, word)| word.as_ref().ok()).flatten();
+        let n_bad = n_bad.filter(|vouch| vouch.signer.log_fault.is_some()).count();
+        let mut observed = held.join(", ");
+        if 0 < n_bad {
+            observed.push_str(&format!(
+                "; {n_bad} with a log entry that does not hold, which counts for nothing"
+            ));
+        }
+        return Verdict::new(Word::Pass, Reason::SignatureVerified, expected(decision), observed);
     }
     if let Some((place, unknown)) = attached.silent() {
         return Verdict::new(

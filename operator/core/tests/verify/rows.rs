@@ -13,8 +13,8 @@ use rollforward_core::trust::{
 
 use crate::build;
 use crate::papers::{
-    DEV, ISSUER, RELEASE, RULE, SLSA, World, attached, attested, decision, faulty, key, keyless, shape,
-    signed, signed_by_key, signed_for, signer, unreadable, with_claim, world,
+    DEV, ISSUER, RELEASE, RULE, SLSA, World, attached, attested, badly_logged, decision, faulty, key,
+    keyless, shape, signed, signed_by_key, signed_for, signer, unreadable, with_claim, world,
 };
 
 /// Everything in order: signed by release.yml, logged, bound, with provenance and an SBOM.
@@ -228,6 +228,22 @@ fn a_log_is_wanted_of_keyless_signers_and_of_keys_only_where_somebody_asks() {
     undated.timestamped_at = Some(build::at("2026-11-02T09:00:00Z"));
     world.attach("1.0.1", attached(vec![signed(undated.clone())]));
     assert_eq!(world.decided(), "move", "a timestamp says as well when it was signed");
+    // An entry that does not hold is its own refusal where a log is asked for, and is counted where none is.
+    let mut world = keyed(true);
+    world.attach("1.0.1", attached(vec![badly_logged("ci")]));
+    holds(
+        &world,
+        "LogProofInvalid",
+        "observed an entry in a log that does not hold: the engine's words. No pod was started. Sign it anew with a log entry",
+    );
+    world.attach("1.0.1", attached(vec![badly_logged("ci"), signed_by_key("ci", true)]));
+    assert_eq!(world.decided(), "move", "one good one suffices");
+    let mut world = keyed(false);
+    world.attach("1.0.1", attached(vec![badly_logged("ci")]));
+    assert_eq!(world.decided(), "move");
+    let said = world.candidate();
+    let signature = said.verdicts.iter().find(|(layer, _)| *layer == Layer::Signature).unwrap();
+    assert_eq!(signature.1.observed, "ci; 1 with a log entry that does not hold, which counts for nothing");
     let logged = rollforward_core::trust::Authority { require_log: true, ..keyless("ci") };
     let mut world = in_order(vec![decision(vec![logged])]);
     world.attach("1.0.1", attached(vec![signed(undated)]));

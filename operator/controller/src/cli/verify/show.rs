@@ -195,7 +195,11 @@ fn judged(item: &Item) -> String {
 fn by(signer: &Signer) -> String {
     let who = signer.subject.as_deref().unwrap_or("the key");
     let issuer = signer.issuer.as_ref().map_or(String::new(), |issuer| format!(" ({issuer})"));
-    let log = if signer.in_log { ", in the log" } else { ", in no log" };
+    let log = match &signer.log_fault {
+        Some(fault) => format!(", with a log entry that does not hold ({fault})"),
+        None if signer.in_log => ", in the log".to_owned(),
+        None => ", in no log".to_owned(),
+    };
     let time = signer.logged_at.or(signer.timestamped_at);
     let time = time.map_or(String::new(), |at| format!(", at {}", instant(at)));
     format!("by {who}{issuer}{log}{time}")
@@ -208,6 +212,7 @@ fn item_as_json(item: &Item) -> Value {
         "place": item.place.to_string(), "kind": kind(item), "holds": held.is_some(),
         "signer": held.map(|signer| json!({
             "subject": signer.subject, "issuer": signer.issuer, "claims": signer.claims, "inLog": signer.in_log,
+            "logFault": signer.log_fault,
             "loggedAt": signer.logged_at.map(|at| at.to_string()),
             "timestampedAt": signer.timestamped_at.map(|at| at.to_string()),
         })),
