@@ -473,6 +473,10 @@ async fn a_wrong_document_is_named_with_its_number_its_field_and_what_was_expect
             json!({"layers": {"signature": "Off"}}),
             "spec.layers.signature: expected `unsigned: Allow` to be written",
         ),
+        (
+            json!({"sourceRepository": {"exact": "https://github.com/acme/web"}}),
+            "spec.sourceRepository: expected authorities with it",
+        ),
         (json!({"deny": {"digests": ["sha256:1"]}}), "spec.deny.digests[0]: expected"),
     ];
     for (spec, says) in rows {

@@ -17,6 +17,7 @@ pub mod resolved;
 pub mod running;
 pub mod signature;
 pub mod soak;
+pub mod source;
 pub mod trust;
 
 use std::collections::BTreeMap;
@@ -623,7 +624,7 @@ fn assessed(facts: &Facts, effective: &Effective<'_>, subject: &Subject<'_>) -> 
         (Layer::Platform, Some(platform::judge(subject, &facts.seen.platforms))),
         (Layer::Ledger, Some(ledger::judge(subject, effective, policy.rebuilds, now))),
         (Layer::Signature, signature::judge(subject, effective, now)),
-        (Layer::Binding, binding::judge(subject, effective, now)),
+        (Layer::Binding, binding::judge(subject, effective, true, now)),
         (Layer::Log, log::judge(subject, effective, now)),
         (Layer::Provenance, provenance::judge(subject, effective, now)),
         (Layer::Sbom, provenance::sbom(subject, effective, now)),

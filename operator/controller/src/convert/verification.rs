@@ -14,6 +14,7 @@ use rollforward_api::verification::{
     VersionBinding,
 };
 use rollforward_core::gate::Layer;
+use rollforward_core::gate::source::plain;
 use rollforward_core::image::Digest;
 use rollforward_core::text;
 use rollforward_core::trust::{
@@ -51,6 +52,7 @@ pub fn decision(
         attestations,
         layers,
         version_binding,
+        source_repository,
         soak,
         deny,
         allow,
@@ -89,6 +91,15 @@ pub fn decision(
                 Binding::Required
             }
         },
+        source: source_repository.as_ref().and_then(|source| {
+            let field = "verification.sourceRepository";
+            if authorities.is_empty() {
+                faults
+                    .invalid(field, "expected authorities with it: a source that nobody signed says nothing");
+            }
+            let exact = source.exact.as_deref().map(plain);
+            pattern(field, exact.as_ref(), source.reg_exp.as_ref(), faults)
+        }),
         soak: Soak {
             routine: duration("verification.soak.routine", soak.routine.as_ref(), faults),
             unsigned: duration("verification.soak.unsigned", soak.unsigned.as_ref(), faults),

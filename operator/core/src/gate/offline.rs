@@ -28,7 +28,7 @@ pub fn judge(
         (Layer::Trust, Some(trust::judge(effective))),
         (Layer::Digest, Some(resolved::judge(subject))),
         (Layer::Signature, signature::judge(subject, effective, now)),
-        (Layer::Binding, binding::judge(subject, effective, now).filter(|_| has_tag)),
+        (Layer::Binding, binding::judge(subject, effective, has_tag, now)),
         (Layer::Log, log::judge(subject, effective, now)),
         (Layer::Provenance, provenance::judge(subject, effective, now)),
         (Layer::Sbom, provenance::sbom(subject, effective, now)),

@@ -49,7 +49,7 @@ pub fn judge(
             Layer::Signature,
             signature::judge(&subject, &effective, now).filter(|_| effective.has_authorities()),
         ),
-        (Layer::Binding, binding::judge(&subject, &effective, now)),
+        (Layer::Binding, binding::judge(&subject, &effective, true, now)),
         (Layer::Log, log::judge(&subject, &effective, now)),
         (Layer::Provenance, provenance::judge(&subject, &effective, now)),
     ];

@@ -56,6 +56,11 @@ fn listed(repositories: &[&str], digests: &[&str]) -> Listed {
     }
 }
 
+fn from_source() -> Decision {
+    let source = rollforward_core::trust::Pattern::Exact("https://github.com/acme/web".to_owned());
+    Decision { source: Some(source), ..own() }
+}
+
 fn logged_key() -> rollforward_core::trust::Authority {
     rollforward_core::trust::Authority { require_log: true, ..key("ci") }
 }
@@ -132,6 +137,8 @@ fn bindings_and_logs() -> Vec<World> {
         with(repository, claiming("sourceRepositoryURI", "https://github.com/acme/api")),
         with(own(), vec![signed_for(signer(RELEASE), "ghcr.io/acme/api")]),
         with(Decision { binding: Binding::Required, ..own() }, vec![good()]),
+        with(from_source(), claiming("sourceRepositoryURI", "https://github.com/acme/api")),
+        with(from_source(), vec![good()]),
         with(own(), vec![signed(undated)]),
         with(decision(vec![logged_key()]), vec![badly_logged("ci")]),
     ]

@@ -213,6 +213,8 @@ fn item(kind: u8) -> rollforward_core::evidence::Item {
         7 => unreadable(),
         8 => answered(RuleAnswer::Holds),
         9 => answered(RuleAnswer::Fails { observed: "x".to_owned() }),
+        11 => signed(with_claim(signer(RELEASE), "sourceRepositoryURI", "https://github.com/acme/api")),
+        12 => signed(with_claim(signer(RELEASE), "sourceRepositoryURI", "https://github.com/acme/web")),
         10 => answered(RuleAnswer::Error { why: "x".to_owned() }),
         _ => attested(signer(RELEASE), "https://spdx.dev/Document", None, None),
     }
@@ -220,9 +222,9 @@ fn item(kind: u8) -> rollforward_core::evidence::Item {
 
 prop_compose! {
     fn decisions()(
-        require in 1_usize..3, binding in 0..3, wants in any::<[bool; 5]>(),
+        require in 1_usize..3, binding in 0..3, wants in any::<[bool; 6]>(),
     ) -> Decision {
-        let [both, provenance, sbom, gates, log] = wants;
+        let [both, provenance, sbom, gates, log, source] = wants;
         let mut authorities = vec![keyless("ci")];
         if both || require == 2 {
             authorities.push(rollforward_core::trust::Authority { require_log: log, ..key("security") });
@@ -231,6 +233,8 @@ prop_compose! {
         let binding = match binding { 0 => Binding::Off, 1 => Binding::Auto, _ => Binding::Required };
         let mut own = Decision { require, binding, score_gates: gates, ..decision(authorities) };
         own.attestations.extend(provenance.then_some(rule));
+        let web = || rollforward_core::trust::Pattern::Exact("https://github.com/acme/web".to_owned());
+        own.source = source.then(web);
         if sbom {
             own.layers.insert(Layer::Sbom, Demand::Required);
         }
@@ -245,7 +249,7 @@ proptest! {
     /// lets something through is a contradiction that `versionBinding: Auto` would have refused: there, silence is allowed by name.
     #[test]
     fn removing_evidence_never_turns_a_block_into_a_pass(
-        own in decisions(), kinds in prop::collection::vec(0_u8..12, 0..6), gone in any::<prop::sample::Index>(), how in 0..3,
+        own in decisions(), kinds in prop::collection::vec(0_u8..14, 0..6), gone in any::<prop::sample::Index>(), how in 0..3,
     ) {
         let items: Vec<_> = kinds.iter().map(|kind| item(*kind)).collect();
         let mut before = world(vec![own.clone()], None);
@@ -268,7 +272,7 @@ proptest! {
 
     /// The trust ledger on its own lets nothing through: where it gates, what passes passes without it too, and no sooner.
     #[test]
-    fn the_trust_ledger_can_only_add_delay(own in decisions(), kinds in prop::collection::vec(0_u8..12, 0..6)) {
+    fn the_trust_ledger_can_only_add_delay(own in decisions(), kinds in prop::collection::vec(0_u8..14, 0..6)) {
         let items: Vec<_> = kinds.iter().map(|kind| item(*kind)).collect();
         let judged = |score_gates: bool| {
             let mut world = world(vec![Decision { score_gates, ..own.clone() }], None);
