@@ -628,7 +628,7 @@ fn assessed(facts: &Facts, effective: &Effective<'_>, subject: &Subject<'_>) -> 
         (Layer::Log, log::judge(subject, effective, now)),
         (Layer::Provenance, provenance::judge(subject, effective, now)),
         (Layer::Sbom, provenance::sbom(subject, effective, now)),
-        (Layer::Drift, drift::judge(subject, effective.demand(Layer::Drift))),
+        (Layer::Drift, drift::judge(subject, effective)),
         (Layer::Quarantine, Some(quarantine::judge(subject, &policy.id.name, now))),
         (Layer::Soak, Some(soak::judge(subject, effective, signed, now))),
     ];

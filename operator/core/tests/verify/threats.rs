@@ -376,3 +376,53 @@ fn a_digest_that_is_denied_in_mid_rollout_ends_the_run() {
     let told = format!("{intent:?} {result:?}");
     assert!(told.contains("DigestDenied") && told.contains("on the deny list"), "{told}");
 }
+
+#[test]
+fn a_missing_signature_is_looked_for_again_soon_while_the_image_is_new_and_every_ten_minutes_later() {
+    let mut world = world(vec![decision(vec![keyless("ci")])], None);
+    world.attach("1.0.1", attached(Vec::new()));
+    world.facts.policy.interval = build::duration("1h");
+    let look_again = |world: &World| {
+        let plan = rollout::plan(&world.facts, decide(&world.facts, world.assessment()));
+        report::report(&world.facts, &plan, &Outcome::default()).look_again
+    };
+    // First seen at ten; each wait is as long as it has been known for.
+    for (now, after) in [
+        ("10:00:00", "30s"),
+        ("10:00:30", "30s"),
+        ("10:01:00", "1m"),
+        ("10:04:00", "4m"),
+        ("12:00:00", "10m"),
+    ] {
+        world.facts.now = build::at(&format!("2026-11-02T{now}Z"));
+        assert_eq!(look_again(&world), build::duration(after), "{now}");
+    }
+    holds(
+        &world,
+        "SignatureAbsent",
+        "Sign the digest. A signature is looked for again within 10 min, sooner while the image is new.",
+    );
+    // Somebody else's, or one that does not hold, is no other case; a silent registry is asked at each look.
+    world.attach("1.0.1", attached(vec![signed(signer(DEV))]));
+    assert_eq!(look_again(&world), build::duration("10m"));
+    world.attach("1.0.1", build::unknown(Reason::RegistryUnavailable, "connection refused"));
+    assert_eq!(look_again(&world), build::duration("1h"));
+}
+
+#[test]
+fn what_only_the_policy_itself_asks_is_changed_there_and_no_exception_is_spoken_of() {
+    let told = |decisions: Vec<Decision>, own: Option<Decision>| {
+        let mut world = world(decisions, own);
+        world.attach("1.0.1", attached(Vec::new()));
+        report(&world).join("\n")
+    };
+    let own = || Decision {
+        origin: rollforward_core::trust::Origin::UpdatePolicy,
+        ..decision(vec![keyless("ci")])
+    };
+    let alone = told(Vec::new(), Some(own()));
+    assert!(alone.contains("Only this policy's own `verification` asks for it."), "{alone}");
+    assert!(!alone.contains("VerificationException"), "{alone}");
+    let team = told(vec![decision(vec![keyless("ci")])], Some(own()));
+    assert!(team.contains("the security team may create a VerificationException"), "{team}");
+}
