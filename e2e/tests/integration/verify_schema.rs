@@ -70,6 +70,15 @@ fn policies() -> Vec<(String, &'static str)> {
             "unknown field \"spec.authorities[0].key.configMap.namespace\"",
         ),
         (with("require: 2"), "expected require to be at most the number of authorities"),
+        (with("sourceRepository: {}"), "expected exactly one of exact and regExp"),
+        (
+            with("sourceRepository: {regExp: \".*\"}"),
+            "expected an expression that does not match the empty text",
+        ),
+        (
+            "{sourceRepository: {exact: x}}".to_owned(),
+            "expected authorities with sourceRepository: a source that nobody signed says nothing",
+        ),
         (with("require: 0"), "should be greater than or equal to 1"),
         (
             with("layers: {signature: Advisory}"),

@@ -32,6 +32,8 @@ use crate::schema;
         .message("expected require to be at most the number of authorities"),
     validation = Rule::new("!has(self.attestations) || has(self.authorities)")
         .message("expected authorities with attestations: a statement that nobody signed says nothing"),
+    validation = Rule::new("!has(self.sourceRepository) || has(self.authorities)")
+        .message("expected authorities with sourceRepository: a source that nobody signed says nothing"),
     validation = Rule::new("!has(self.layers) || !has(self.layers.signature) || self.layers.signature == 'Required' || (has(self.unsigned) && self.unsigned == 'Allow')")
         .message("expected `unsigned: Allow` to be written where layers.signature is not Required")
 )]
@@ -59,6 +61,9 @@ pub struct VerificationPolicySpec {
     /// Whether what is signed must name the version. Without it: `Auto`, where a contradiction is refused and silence is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version_binding: Option<VersionBinding>,
+    /// The source that a certificate or provenance must name. A contradiction is refused, and so is silence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_repository: Option<SourceRepository>,
     /// How long a digest must have been known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub soak: Option<Soak>,
@@ -83,12 +88,14 @@ pub struct VerificationPolicySpec {
 /// What to trust, as a part of an `UpdatePolicy`: in addition to every matching VerificationPolicy, never instead.
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[x_kube(
-    validation = Rule::new("has(self.unsigned) || has(self.authorities) || has(self.soak) || has(self.layers) || has(self.versionBinding) || has(self.deny) || has(self.allow) || has(self.recheck) || has(self.trustLedger)")
+    validation = Rule::new("has(self.unsigned) || has(self.authorities) || has(self.soak) || has(self.layers) || has(self.versionBinding) || has(self.sourceRepository) || has(self.deny) || has(self.allow) || has(self.recheck) || has(self.trustLedger)")
         .message("expected a decision: unsigned, authorities, or what makes those of the namespace stricter"),
     validation = Rule::new("!has(self.require) || !has(self.authorities) || self.require <= self.authorities.size()")
         .message("expected require to be at most the number of authorities"),
     validation = Rule::new("!has(self.attestations) || has(self.authorities)")
         .message("expected authorities with attestations: a statement that nobody signed says nothing"),
+    validation = Rule::new("!has(self.sourceRepository) || has(self.authorities)")
+        .message("expected authorities with sourceRepository: a source that nobody signed says nothing"),
     validation = Rule::new("!has(self.layers) || !has(self.layers.signature) || self.layers.signature == 'Required' || (has(self.unsigned) && self.unsigned == 'Allow')")
         .message("expected `unsigned: Allow` to be written where layers.signature is not Required")
 )]
@@ -115,6 +122,9 @@ pub struct Verification {
     /// Whether what is signed must name the version. Without it: `Auto`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version_binding: Option<VersionBinding>,
+    /// The source that a certificate or provenance must name. A contradiction is refused, and so is silence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_repository: Option<SourceRepository>,
     /// How long a digest must have been known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub soak: Option<Soak>,
@@ -144,6 +154,7 @@ impl VerificationPolicySpec {
             attestations,
             layers,
             version_binding,
+            source_repository,
             soak,
             unsigned,
             deny,
@@ -158,6 +169,7 @@ impl VerificationPolicySpec {
             attestations,
             layers,
             version_binding,
+            source_repository,
             soak,
             deny,
             allow,
@@ -246,6 +258,22 @@ pub struct Keyless {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "claims")]
     pub claims: Option<BTreeMap<String, String>>,
+}
+
+/// Where an image must have been built from, as a certificate (1.3.6.1.4.1.57264.1.12) and provenance name it, without `git+` and
+/// `.git`.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("has(self.exact) != has(self.regExp)").message("expected exactly one of exact and regExp"))]
+#[serde(rename_all = "camelCase")]
+pub struct SourceRepository {
+    /// Exactly this: `https://github.com/acme/web`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub exact: Option<String>,
+    /// An expression that must match from beginning to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "anchored")]
+    pub reg_exp: Option<String>,
 }
 
 /// A statement about the digest that is looked for. Its type is compared before its content.

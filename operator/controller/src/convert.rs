@@ -10,6 +10,7 @@ pub mod policy;
 pub mod run;
 pub mod selection;
 pub mod status;
+pub mod strict;
 pub mod verification;
 
 use jiff::Timestamp;

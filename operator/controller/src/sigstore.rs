@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use rollforward_core::evidence::{Content, Fault, FaultKind, RuleAnswer, Signer};
 use rollforward_core::image::Digest;
-use sigstore_verify::VerificationPolicy;
 use sigstore_verify::types::bundle::VerificationMaterialContent;
 use sigstore_verify::types::{Artifact, Bundle, Sha256Hash, SignatureContent, TransparencyLogEntry};
+use sigstore_verify::{Error, VerificationPolicy};
 
 mod claims;
 mod fault;
@@ -173,6 +173,7 @@ impl Document {
             subject: result.identity().map(|identity| identity.as_str().to_owned()),
             claims: certificate.map(|certificate| claims::named(&certificate.ci_claims)).unwrap_or_default(),
             in_log,
+            log_fault: None,
             logged_at: result.integrated_time(),
             timestamped_at: earliest(result.verified_timestamps().iter().take(n_timestamps)),
         })
@@ -200,24 +201,42 @@ impl Document {
             }
         }
         self.names(subject)?;
-        Ok(logs.iter().find_map(|root| self.key_in_log(subject, key, root)).unwrap_or_default())
+        let log = match &self.log {
+            Ok(log) if log.is_empty() => return Ok(Signer::default()),
+            Ok(log) => log,
+            Err(fault) => return Ok(Signer { log_fault: Some(fault.message.clone()), ..Signer::default() }),
+        };
+        let mut log_fault = "no trust root knows its log".to_owned();
+        for root in logs {
+            match self.key_in_log(subject, key, log, root) {
+                Ok(signer) => return Ok(signer),
+                // Only a root that knows the log can say what is wrong with its entry.
+                Err(error) if log.iter().any(|entry| root.knows(entry)) => {
+                    log_fault = of_engine(&error).message;
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(Signer { log_fault: Some(log_fault), ..Signer::default() })
     }
 
     /// The word of a trust root's logs and timestamp authorities on a signature by a key.
-    fn key_in_log(&self, subject: Subject<'_>, key: &Key, root: &Root) -> Option<Signer> {
-        let log = self.log.as_ref().ok()?;
-        if log.is_empty() {
-            return None;
-        }
-        let bundle = self.whole(log.clone());
+    fn key_in_log(
+        &self,
+        subject: Subject<'_>,
+        key: &Key,
+        log: &[TransparencyLogEntry],
+        root: &Root,
+    ) -> Result<Signer, Error> {
+        let bundle = self.whole(log.to_vec());
         let artifact = match &self.payload {
             Some((payload, _)) => Artifact::from(payload.as_slice()),
-            None => subject.artifact().ok()?,
+            None => subject.artifact().map_err(|fault| Error::InvalidBundle(fault.message))?,
         };
-        let result = root.engine().verify(artifact, &bundle, &key.policy()).ok()?;
+        let result = root.engine().verify(artifact, &bundle, &key.policy())?;
         // Here the engine lists the times of the log first.
         let n_timestamps = bundle.verification_material.timestamp_verification_data.rfc3161_timestamps.len();
-        Some(Signer {
+        Ok(Signer {
             in_log: true,
             logged_at: result.integrated_time(),
             timestamped_at: earliest(result.verified_timestamps().iter().rev().take(n_timestamps)),

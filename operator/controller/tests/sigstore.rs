@@ -179,6 +179,48 @@ fn a_key_of_each_algorithm_holds_without_log_and_time_in_both_layouts_and_anothe
 }
 
 #[test]
+fn a_keys_log_entry_that_does_not_hold_is_told_apart_from_none_and_takes_nothing_from_the_signature() {
+    let (mini, other) = (MiniSigstore::default(), MiniSigstore::default());
+    let (root, stranger) = (root_of(&mini), root_of(&other));
+    let (digest, signing) = (digest(), KeyPair::generate().unwrap());
+    let key = Key::from_pem(&public_pem(&signing)).unwrap();
+    let check = |bundle: &Value, roots: &[&Root]| {
+        let document = Document::bundle(bundle.to_string().as_bytes()).unwrap();
+        document.check_key(Subject::Digest(&digest), &key, roots).unwrap()
+    };
+    let order = Order::signature(&digest);
+    let good = check(&mini.bundle_by_logged_key(&signing, &order), &[&stranger, &root]);
+    assert!(good.in_log && good.logged_at.is_some() && good.log_fault.is_none(), "{good:?}");
+    let rows = [
+        (Defect::BadPromise, "inclusion promise"),
+        (Defect::WrongRootHash, "oot"),
+        (Defect::ForeignCheckpoint, "checkpoint"),
+        (Defect::OtherEntry, "does not match the bundle"),
+    ];
+    for (defect, words) in rows {
+        let order = Order::signature(&digest).with(defect);
+        let found = check(&mini.bundle_by_logged_key(&signing, &order), &[&stranger, &root, &stranger]);
+        assert!(!found.in_log && found.logged_at.is_none(), "{defect:?}: {found:?}");
+        let fault = found.log_fault.unwrap();
+        assert!(fault.contains(words), "{defect:?}: {fault} lacks {words}");
+    }
+    // The entry of another artifact, borrowed.
+    let mut borrowed = mini.bundle_by_logged_key(&signing, &order);
+    let elsewhere = digest_of(b"other");
+    let of_other = mini.bundle_by_logged_key(&signing, &Order::signature(&elsewhere));
+    borrowed["verificationMaterial"] = of_other["verificationMaterial"].clone();
+    let found = check(&borrowed, &[&root]);
+    assert!(found.log_fault.as_ref().is_some_and(|fault| fault.contains("does not match")), "{found:?}");
+    let found = check(&mini.bundle_by_logged_key(&signing, &order), &[&stranger]);
+    assert!(
+        found.log_fault.as_ref().is_some_and(|fault| fault.contains("no trust root knows its log")),
+        "{found:?}"
+    );
+    let none = check(&bundle_by_key(&signing, &order), &[&root]);
+    assert_eq!(none, Signer::default(), "no entry is no bad entry");
+}
+
+#[test]
 fn what_cannot_be_read_is_said_and_no_key_is_one_that_is_too_weak() {
     let kind = |bytes: &[u8]| Document::bundle(bytes).unwrap_err().kind;
     assert_eq!(kind(b""), FaultKind::Malformed);

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use rcgen::KeyPair;
 use rollforward_core::image::Digest;
 use rollforward_testkit::image::{attachment, image};
-use rollforward_testkit::registry::{Fault, HostileRegistry};
+use rollforward_testkit::registry::{Auth, Fault, HostileRegistry};
 use rollforward_testkit::sigstore::{
     BUNDLE, Defect, MiniSigstore, Order, bundle_by_key, public_pem, simple_signing_by_key,
 };
@@ -52,6 +52,12 @@ impl World {
         std::fs::write(self.path(name), text).unwrap();
     }
 
+    /// As `docker login` leaves it.
+    fn log_in(&self, user: &str, password: &str) {
+        let entry = json!({"username": user, "password": password});
+        self.write("config.json", &json!({"auths": {self.fake.host(): entry}}).to_string());
+    }
+
     fn attach_bundle(&self, bundle: &Value) {
         let bytes = bundle.to_string().into_bytes();
         let manifest = attachment(Some(&self.digest), &[(BUNDLE, &bytes, &BTreeMap::new())]);
@@ -66,13 +72,19 @@ impl World {
     }
 
     async fn verify(&self, tag: &str, arguments: &[&str]) -> Said {
+        let root = self.path("root.json");
+        let arguments: Vec<&str> =
+            ["--trusted-root", root.to_str().unwrap()].iter().chain(arguments).copied().collect();
+        self.run(tag, &arguments).await
+    }
+
+    async fn run(&self, tag: &str, arguments: &[&str]) -> Said {
         let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_rollforward"))
             .arg("verify")
             .arg(format!("{}/acme/web{tag}", self.fake.host()))
-            .args(["--plain-http", "--trusted-root"])
-            .arg(self.path("root.json"))
+            .arg("--plain-http")
             .args(arguments)
-            .env("DOCKER_CONFIG", "/nonexistent")
+            .env("DOCKER_CONFIG", self.folder.path())
             .output()
             .await
             .unwrap();
@@ -81,6 +93,15 @@ impl World {
             text: String::from_utf8(output.stdout).unwrap(),
             errors: String::from_utf8(output.stderr).unwrap(),
         }
+    }
+
+    /// By the documents of a file; `more` are further arguments.
+    async fn by_file(&self, tag: &str, documents: &[Value], more: &[&str]) -> Said {
+        let text: Vec<String> = documents.iter().map(ToString::to_string).collect();
+        self.write("policy.yaml", &text.join("\n---\n"));
+        let path = self.path("policy.yaml");
+        let arguments: Vec<&str> = ["--policy", path.to_str().unwrap()].iter().chain(more).copied().collect();
+        self.run(tag, &arguments).await
     }
 
     async fn by_key(&self, tag: &str) -> Said {
@@ -149,12 +170,98 @@ async fn t2_a_genuinely_signed_old_image_under_a_new_tag_is_refused() {
 /// Threat T4: forged or borrowed evidence of log and time.
 #[tokio::test]
 async fn t4_a_forged_log_entry_is_refused() {
-    for defect in [Defect::BadPromise, Defect::WrongRootHash, Defect::ForeignCheckpoint, Defect::OtherEntry] {
+    let forged = [Defect::BadPromise, Defect::WrongRootHash, Defect::ForeignCheckpoint, Defect::OtherEntry];
+    let untimely = [Defect::EarlyTime, Defect::NoTime, Defect::ExpiredCertificate];
+    let rows = forged.map(|defect| (defect, "LogProofInvalid: ", "refresh the trust root."));
+    let rows = rows
+        .into_iter()
+        .chain(untimely.map(|defect| (defect, "SigningTimeUntrusted: ", "with a log or a timestamp.")));
+    for (defect, code, hint) in rows {
         let world = World::new().await;
         let order = Order::signature(&world.digest).with(defect);
         world.attach_bundle(&world.mini.bundle(&order));
         let refused = world.by_identity(":1.4.3", order.who.subject).await;
-        assert_eq!(refused.code, 1, "{defect:?}: {}", refused.text);
+        expect(&refused, 1, &[code, "observed 1 found: ", hint]);
+    }
+}
+
+/// Threat T6: a registry that sends callers elsewhere, for their credential or to reach what it cannot reach itself.
+#[tokio::test]
+async fn t6_a_credential_follows_neither_realm_nor_redirect_and_the_sentence_says_so() {
+    let (world, thief) = (World::new().await, HostileRegistry::start().await);
+    world.attach_bundle(&bundle_by_key(&world.key, &Order::signature(&world.digest)));
+    world.log_in("alice", "alice-secret");
+    let realm = format!("http://{}/token", thief.host());
+    world.fake.switch(|switches| {
+        switches.auth = Auth::Bearer { realm: Some(realm.clone()), expires_in: None };
+        switches.users = [("alice".to_owned(), "alice-secret".to_owned())].into();
+    });
+    let said = world.by_key(":1.4.3").await;
+    expect(&said, 2, &["RegistryUnauthorized: ", "no credential was sent", &realm]);
+    assert!(thief.received().is_empty(), "{:?}", thief.lines());
+    // What is attached lies elsewhere, by the registry's word, and without TLS: nobody goes there.
+    world.fake.switch(|switches| switches.auth = Auth::Basic);
+    world.fake.fault("/blobs/", Fault::redirect(&format!("http://{}/elsewhere", thief.host())));
+    let said = world.by_key(":1.4.3").await;
+    expect(
+        &said,
+        2,
+        &["RegistryUnavailable: ", "a redirect to http://", "Nothing is concluded from silence"],
+    );
+    assert!(thief.received().is_empty(), "{:?}", thief.received());
+    assert!(world.fake.received().iter().any(|one| one.authorization.is_some()), "it was let in with it");
+    assert!(!format!("{}{}", said.text, said.errors).contains("alice-secret"));
+}
+
+/// Threat T7: bodies without an end, lists of millions, JSON that is deep.
+#[tokio::test]
+async fn t7_endless_and_deep_answers_end_the_check_in_seconds_with_a_word_for_each() {
+    let started = std::time::Instant::now();
+    for (part, code) in [("/manifests/1.4.3", "ManifestInvalid: "), ("/referrers/", "SignatureUnknown: ")] {
+        let world = World::new().await;
+        world.fake.fault(part, Fault::Endless);
+        expect(&world.by_key(":1.4.3").await, 2, &[code]);
+    }
+    let world = World::new().await;
+    let deep = format!("{}{}", "[".repeat(400_000), "]".repeat(400_000)).into_bytes();
+    let manifest = attachment(Some(&world.digest), &[(BUNDLE, &deep, &BTreeMap::new())]);
+    world.fake.store("acme/web", &manifest, &[deep]);
+    expect(&world.by_key(":1.4.3").await, 1, &["SignatureAbsent: ", "1 unreadable"]);
+    world.attach_bundle(&bundle_by_key(&world.key, &Order::signature(&world.digest)));
+    expect(&world.by_key(":1.4.3").await, 0, &["Verified: "]);
+    assert!(started.elapsed() < std::time::Duration::from_secs(60), "{:?}", started.elapsed());
+}
+
+/// Each threat that the documentation names has the tests that it names, and none of the design's is left out.
+#[test]
+fn every_threat_of_the_documentation_has_the_tests_that_it_names() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let page = std::fs::read_to_string(root.join("../docs/verification.md")).unwrap();
+    let files = [
+        "core/tests/verify/threats.rs",
+        "controller/tests/verify.rs",
+        "controller/tests/papers.rs",
+        "controller/tests/registry/attached.rs",
+    ];
+    let code: String = files.map(|file| std::fs::read_to_string(root.join(file)).unwrap()).concat();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| T")?.split_once(" | "));
+    let rows = rows.filter_map(|(number, rest)| Some((number.parse::<u32>().ok()?, rest)));
+    let mut named = Vec::new();
+    for (number, rest) in rows {
+        named.push(number);
+        let tests: Vec<&str> =
+            rest.split('`').filter(|word| word.starts_with(&format!("t{number}_"))).collect();
+        assert!(!tests.is_empty(), "T{number} names no test");
+        for test in tests {
+            assert!(code.contains(&format!("fn {test}(")), "T{number}: there is no test {test}");
+        }
+    }
+    assert_eq!(named, [1, 2, 3, 4, 5, 6, 7, 8, 13, 16]);
+    let is_told = |line: &str| page.contains(line.trim().split(['(', ' ']).next().unwrap_or_default());
+    let tests =
+        code.split("fn t").skip(1).filter(|rest| rest.starts_with(|letter: char| letter.is_ascii_digit()));
+    for rest in tests {
+        assert!(is_told(&format!("t{rest}")), "docs/verification.md does not name t{}", &rest[..30]);
     }
 }
 
@@ -201,4 +308,212 @@ async fn the_answer_as_data_names_every_layer_and_every_signature() {
     let by_digest = format!("@{}", world.digest);
     let said = world.verify(&by_digest, &arguments[..4]).await;
     expect(&said, 0, &["Binding is not judged: the reference names no tag."]);
+}
+
+fn object(kind: &str, name: &str, spec: Value) -> Value {
+    json!({"apiVersion": "rollforward.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})
+}
+
+fn map(name: &str, key: &str, text: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {key: text}})
+}
+
+/// A policy of a key in a ConfigMap, and one of an identity below a trust root in another.
+fn team(world: &World, subject: &str) -> Vec<Value> {
+    let keyless = json!({"trustRoot": "acme", "issuer": "https://token.actions.githubusercontent.com", "subject": subject});
+    let repositories = json!([format!("{}/acme/*", world.fake.host())]);
+    vec![
+        object(
+            "VerificationPolicy",
+            "keys",
+            json!({"repositories": repositories, "authorities":
+            [{"name": "team", "key": {"configMap": {"name": "keys", "key": "team.pub"}}}]}),
+        ),
+        object("VerificationPolicy", "ci", json!({"authorities": [{"name": "ci", "keyless": keyless}]})),
+        object(
+            "VerificationPolicy",
+            "other",
+            json!({"repositories": ["quay.io/*"], "deny": {"repositories": ["*"]}}),
+        ),
+        object(
+            "TrustRoot",
+            "acme",
+            json!({"trustedRoot": {"configMap": {"name": "roots", "key": "root.json"}}}),
+        ),
+        map("keys", "team.pub", &public_pem(&world.key)),
+        map("roots", "root.json", &world.mini.trusted_root(None)),
+    ]
+}
+
+#[tokio::test]
+async fn the_objects_of_a_file_judge_as_the_operator_would_and_all_that_match_must_be_satisfied() {
+    let world = World::new().await;
+    let order = Order::signature(&world.digest);
+    let documents = team(&world, order.who.subject);
+    world.attach_bundle(&world.mini.bundle(&order));
+    // The identity is satisfied, the key is not: one of two is not enough.
+    let refused = world.by_file(":1.4.3", &documents, &[]).await;
+    expect(&refused, 1, &["SignatureInvalid: ", "expected authority team (key)", "with the right key"]);
+    world.attach_bundle(&bundle_by_key(&world.key, &order));
+    let verified = world.by_file(":1.4.3", &documents, &[]).await;
+    expect(
+        &verified,
+        0,
+        &[
+            "Verified: ",
+            "Decided by: VerificationPolicy keys; VerificationPolicy ci.",
+            "Not about this repository: VerificationPolicy other (quay.io/*).",
+            "Not judged without a cluster: Platform, Ledger, Drift, Quarantine, Soak, Score.",
+        ],
+    );
+    // As `kubectl get -o yaml` writes them.
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": documents});
+    let said = world.by_file(":1.4.3", &[list], &["-o", "json"]).await;
+    let answer: Value = serde_json::from_str(&said.text).unwrap();
+    assert_eq!(answer["decidedBy"], json!(["VerificationPolicy keys", "VerificationPolicy ci"]));
+    assert_eq!(answer["outcome"], json!("Verified"));
+    // An UpdatePolicy makes it stricter, an exception lifts what it names and never the deny list.
+    let deny = json!({"targets": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}], "verification": {"deny": {"digests": [world.digest.as_str()]}}});
+    let lifts = |layers: Value| {
+        object(
+            "VerificationException",
+            "fix",
+            json!({"digest": world.digest.as_str(), "layers": layers, "duration": "24h", "reason": "cannot wait"}),
+        )
+    };
+    let mut denied = documents.clone();
+    denied.extend([object("UpdatePolicy", "web", deny), lifts(json!(["Signature"]))]);
+    expect(
+        &world.by_file(":1.4.3", &denied, &[]).await,
+        1,
+        &["DigestDenied: ", "this policy's verification denies"],
+    );
+    let mut lifted = team(&world, "https://github.com/nobody");
+    lifted.push(lifts(json!(["Signature"])));
+    let said = world.by_file(":1.4.3", &lifted, &[]).await;
+    expect(&said, 0, &["SignatureIdentityMismatch", "lifted by VerificationException fix until "]);
+    // Nothing that is about the image: nobody decided.
+    let said = world.by_file(":1.4.3", &documents[2..3], &[]).await;
+    expect(&said, 1, &["NoTrustDecision: ", "Decided by: nobody.", "VerificationPolicy other (quay.io/*)"]);
+}
+
+#[tokio::test]
+async fn what_a_file_lacks_is_not_known_and_the_operators_floor_and_a_trusted_root_fill_in() {
+    let world = World::new().await;
+    let order = Order::signature(&world.digest);
+    let documents = team(&world, order.who.subject);
+    world.attach_bundle(&world.mini.bundle(&order));
+    world.attach_bundle(&bundle_by_key(&world.key, &order));
+    let said = world.by_file(":1.4.3", &documents[..5], &[]).await;
+    assert_eq!(said.code, 2, "{}{}", said.text, said.errors);
+    assert!(said.errors.contains("ConfigMap roots was not read"), "{}", said.errors);
+    let said = world.by_file(":1.4.3", &[documents[1].clone()], &[]).await;
+    expect(
+        &said,
+        2,
+        &[
+            "TrustRootMissing: ",
+            "no TrustRoot acme in the namespace. Create it, or correct VerificationPolicy ci.",
+        ],
+    );
+    let root = world.path("root.json");
+    let with_root = ["--trusted-root", root.to_str().unwrap()];
+    expect(&world.by_file(":1.4.3", &[documents[1].clone()], &with_root).await, 0, &["Verified: "]);
+    let said = world.by_file(":1.4.3", &documents, &with_root).await;
+    assert_eq!(said.code, 2);
+    assert!(
+        said.errors.contains(
+            "--trusted-root: expected a TrustRoot that the policies name and the file does not hold"
+        ),
+        "{}",
+        said.errors
+    );
+    let said = world.by_file(":1.4.3", &[documents[0].clone()], &[]).await;
+    expect(&said, 2, &["AuthorityUnreadable: ", "ConfigMap keys was not read"]);
+    let other = map("keys", "team.pub", "no key");
+    let said = world.by_file(":1.4.3", &[documents[0].clone(), other], &[]).await;
+    expect(&said, 2, &["AuthorityUnreadable: ", "it is no public key in PEM"]);
+    let floor = json!({"verification": {"deny": {"repositories": ["*/acme/*"]}}});
+    world.write("rollforward.yaml", &floor.to_string());
+    let config = world.path("rollforward.yaml");
+    let said = world.by_file(":1.4.3", &documents, &["--config", config.to_str().unwrap()]).await;
+    expect(&said, 1, &["RepositoryDenied: ", "the operator's configuration denies this one"]);
+}
+
+#[tokio::test]
+async fn a_wrong_document_is_named_with_its_number_its_field_and_what_was_expected() {
+    let world = World::new().await;
+    let check = async |documents: &[Value], says: &str| {
+        let said = world.by_file(":1.4.3", documents, &[]).await;
+        assert_eq!((said.code, said.text.as_str()), (2, ""), "{}", said.errors);
+        assert!(said.errors.contains(says), "expected {says} in: {}", said.errors);
+    };
+    let policy = |spec: Value| object("VerificationPolicy", "acme", spec);
+    let good = policy(json!({"unsigned": "Allow"}));
+    let at = "policy.yaml, document 2 (VerificationPolicy acme), ";
+    let rows = [
+        (json!({"unsigned": "Perhaps"}), "spec.unsigned: expected one of Allow, Deny, got \"Perhaps\""),
+        (json!({"soak": {"routin": "1h"}}), "spec.soak.routin: expected one of the fields routine, unsigned"),
+        (json!({"soak": {"routine": "1d"}}), "spec.soak.routine: expected hours, minutes and seconds"),
+        (json!({"require": "two"}), "spec.require: expected a whole number, got \"two\""),
+        (json!({"authorities": [{"key": {}}]}), "spec.authorities[0]: expected the field name, got none"),
+        (
+            json!({"authorities": [{"name": "ci"}]}),
+            "spec.authorities: ci: expected exactly one of key and keyless",
+        ),
+        (
+            json!({"authorities": [{"name": "ci", "key": {"inline": "no key"}}]}),
+            "spec.authorities[0].key.inline: expected a public key in PEM",
+        ),
+        (
+            json!({"authorities": [{"name": "ci", "keyless": {"trustRoot": "a", "issuer": "x", "subjectRegExp": "("}}]}),
+            "spec.authorities.keyless.subject: ci: ",
+        ),
+        (
+            json!({"layers": {"signature": "Off"}}),
+            "spec.layers.signature: expected `unsigned: Allow` to be written",
+        ),
+        (
+            json!({"sourceRepository": {"exact": "https://github.com/acme/web"}}),
+            "spec.sourceRepository: expected authorities with it",
+        ),
+        (json!({"deny": {"digests": ["sha256:1"]}}), "spec.deny.digests[0]: expected"),
+    ];
+    for (spec, says) in rows {
+        check(&[good.clone(), policy(spec)], &format!("{at}{says}")).await;
+    }
+    check(&[good.clone(), json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}})],
+        "document 2 (Deployment web), kind: expected VerificationPolicy, TrustRoot, UpdatePolicy, VerificationException or ConfigMap, got \"Deployment\"").await;
+    let mut older = good.clone();
+    older["apiVersion"] = json!("rollforward.dev/v1");
+    check(&[older], "document 1 (VerificationPolicy acme), apiVersion: expected rollforward.dev/v1alpha1, got \"rollforward.dev/v1\"").await;
+    check(&[map("keys", "a", "b")], "expected at least one VerificationPolicy or UpdatePolicy, got none")
+        .await;
+    let own = || {
+        object(
+            "UpdatePolicy",
+            "web",
+            json!({"targets": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}]}),
+        )
+    };
+    check(
+        &[own(), own()],
+        "document 2 (UpdatePolicy web): expected at most one UpdatePolicy, got another one in",
+    )
+    .await;
+    let mut elsewhere = good.clone();
+    elsewhere["metadata"]["namespace"] = json!("other");
+    let mut here = good.clone();
+    here["metadata"]["namespace"] = json!("shop");
+    check(&[here, elsewhere], "document 2 (VerificationPolicy acme), metadata.namespace: expected shop, as in the documents before it, got other").await;
+    world.write("policy.yaml", "{");
+    let path = world.path("policy.yaml");
+    let said = world.run(":1.4.3", &["--policy", path.to_str().unwrap()]).await;
+    assert!(said.code == 2 && said.errors.contains("policy.yaml is no YAML"), "{}", said.errors);
+    // One question at a time.
+    for other in [["--key", "k.pub"], ["--certificate-identity", "x"]] {
+        let said = world.run(":1.4.3", &["--policy", "p.yaml", other[0], other[1]]).await;
+        assert_eq!(said.code, 2);
+        assert!(said.errors.contains("--policy <FILE>' cannot be used with"), "{}", said.errors);
+    }
 }

@@ -17,6 +17,7 @@ pub mod resolved;
 pub mod running;
 pub mod signature;
 pub mod soak;
+pub mod source;
 pub mod trust;
 
 use std::collections::BTreeMap;
@@ -32,7 +33,7 @@ use crate::reason::Reason;
 use crate::scan::Scan;
 use crate::select::{Order, Rule};
 use crate::trust::score::{self, Score, Witness};
-use crate::trust::{Demand, Effective};
+use crate::trust::{Demand, Effective, Exception};
 
 /// How many candidates of a track are resolved and judged: all that a pass keeps.
 pub const MAX_ASSESSED: usize = crate::select::MAX_SHORTLIST;
@@ -623,11 +624,11 @@ fn assessed(facts: &Facts, effective: &Effective<'_>, subject: &Subject<'_>) -> 
         (Layer::Platform, Some(platform::judge(subject, &facts.seen.platforms))),
         (Layer::Ledger, Some(ledger::judge(subject, effective, policy.rebuilds, now))),
         (Layer::Signature, signature::judge(subject, effective, now)),
-        (Layer::Binding, binding::judge(subject, effective, now)),
+        (Layer::Binding, binding::judge(subject, effective, true, now)),
         (Layer::Log, log::judge(subject, effective, now)),
         (Layer::Provenance, provenance::judge(subject, effective, now)),
         (Layer::Sbom, provenance::sbom(subject, effective, now)),
-        (Layer::Drift, drift::judge(subject, effective.demand(Layer::Drift))),
+        (Layer::Drift, drift::judge(subject, effective)),
         (Layer::Quarantine, Some(quarantine::judge(subject, &policy.id.name, now))),
         (Layer::Soak, Some(soak::judge(subject, effective, signed, now))),
     ];
@@ -648,17 +649,21 @@ fn assessed(facts: &Facts, effective: &Effective<'_>, subject: &Subject<'_>) -> 
     if let Some(score) = score.as_ref().filter(|_| demand != Demand::Off) {
         verdicts.push((Layer::Score, score.verdict(now).demanded(demand)));
     }
-    lift(facts, subject.digest, &mut verdicts);
+    lift(&facts.seen.exceptions, subject.digest, &mut verdicts, now);
     let looked_in = found.map_or_else(String::new, Attached::places);
     Assessed { tag: subject.tag.clone(), digest: subject.digest.cloned(), verdicts, score, looked_in }
 }
 
 /// Lifts what exceptions name, for exactly their digest and until they end.
-fn lift(facts: &Facts, digest: Option<&Digest>, verdicts: &mut [(Layer, Verdict)]) {
+fn lift(
+    exceptions: &[Exception],
+    digest: Option<&Digest>,
+    verdicts: &mut [(Layer, Verdict)],
+    now: Timestamp,
+) {
     let Some(digest) = digest else { return };
     for (layer, verdict) in verdicts.iter_mut().filter(|(_, verdict)| !verdict.lets_through()) {
-        let lifting =
-            facts.seen.exceptions.iter().find(|exception| exception.lifts(*layer, digest, facts.now));
+        let lifting = exceptions.iter().find(|exception| exception.lifts(*layer, digest, now));
         verdict.lifted = lifting.map(|exception| {
             let ends = crate::text::instant(exception.ends);
             format!("VerificationException {} until {ends}", exception.name)

@@ -172,6 +172,10 @@ reasons! {
         VersionBound,
         /// What was signed names no version. With `versionBinding: Required` nothing moves without one.
         VersionUnbound,
+        /// What was signed names the source that was asked for.
+        SourceBound,
+        /// What was signed names no source, and one is asked for. Sign with a certificate or provenance that names it.
+        SourceUnbound,
         /// What was signed names another version: an old or other image under this name. Publish a new build, or delete the tag.
         VersionMismatch,
         /// What was signed is of another repository. Sign it for this one.

@@ -369,7 +369,13 @@ fn look_again(facts: &Facts, plan: &Plan, lines: &[track::Line<'_>], outcome: &O
         Course::Hold(hold) => hold.until.map(|until| until.duration_since(facts.now)),
         Course::Move { .. } | Course::Continue | Course::Nothing => None,
     });
-    let least = runs.chain(holds).chain([facts.policy.interval]).min().unwrap_or(facts.policy.interval);
+    let signatures = lines.iter().filter_map(|line| line.looked_for_again_after(facts));
+    let least = runs
+        .chain(holds)
+        .chain(signatures)
+        .chain([facts.policy.interval])
+        .min()
+        .unwrap_or(facts.policy.interval);
     least.max(SignedDuration::from_millis(100))
 }
 

@@ -66,6 +66,8 @@ pub struct Decision {
     pub layers: BTreeMap<Layer, Demand>,
     /// Whether what is signed must name the version.
     pub binding: Binding,
+    /// The source that certificates and provenance must name, without `git+`, `.git` and a ref.
+    pub source: Option<Pattern>,
     /// How long a digest must have been known.
     pub soak: Soak,
     /// Whether unsigned images may run; `None` where nothing is said.
@@ -92,6 +94,7 @@ impl Decision {
             attestations: Vec::new(),
             layers: BTreeMap::new(),
             binding: Binding::Auto,
+            source: None,
             soak: Soak::default(),
             unsigned: None,
             deny: Listed::default(),
@@ -142,8 +145,10 @@ impl Decision {
             Layer::Signature => of(!self.authorities.is_empty(), Demand::Off),
             Layer::Log => of(self.authorities.iter().any(Authority::wants_log), Demand::Off),
             Layer::Binding => match self.binding {
-                Binding::Off => Demand::Off,
-                Binding::Auto | Binding::Required => of(!self.authorities.is_empty(), Demand::Off),
+                Binding::Off if self.source.is_none() => Demand::Off,
+                Binding::Off | Binding::Auto | Binding::Required => {
+                    of(!self.authorities.is_empty(), Demand::Off)
+                }
             },
             Layer::Provenance => of(!self.attestations.is_empty(), Demand::Off),
             Layer::Sbom if self.authorities.is_empty() => Demand::Off,

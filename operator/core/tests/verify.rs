@@ -2,7 +2,7 @@
 //! where nobody may. Each field of a decision has a row that only it can fail; each threat of the design that these layers answer
 //! has a test of its name.
 //!
-//! Threats answered elsewhere: T4 (forged log entries) and T6, T7 (the wire) by the tests of the engine and of the registry.
+//! Threats answered elsewhere: T4 (forged log entries), T6 and T7 (the wire), in the tests of `rollforward verify`.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -386,6 +386,22 @@ impl MiniSigstore {
     }
 }
 
+impl MiniSigstore {
+    /// Signs with a key, and lets the first kind of log take it, with the defects that a log's entry can have.
+    #[must_use]
+    pub fn bundle_by_logged_key(&self, key: &KeyPair, order: &Order<'_>) -> Value {
+        let mut bundle = bundle_by_key(key, order);
+        let envelope = &bundle["dsseEnvelope"];
+        let read = |value: &Value| STANDARD.decode(value.as_str().unwrap()).unwrap();
+        let (payload, signature) = (read(&envelope["payload"]), read(&envelope["signatures"][0]["sig"]));
+        let other = order.defect == Some(Defect::OtherEntry);
+        let logged = if other { key.sign(b"something else").unwrap() } else { signature };
+        let body = dsse_body_by(&payload, &logged, &public_pem(key));
+        bundle["verificationMaterial"]["tlogEntries"] = json!([self.entry_v1(order, &body, "dsse")]);
+        bundle
+    }
+}
+
 /// Signs with a key alone: a bundle without log and time, as `cosign sign --key` with `--tlog-upload=false` writes it.
 #[must_use]
 pub fn bundle_by_key(key: &KeyPair, order: &Order<'_>) -> Value {
@@ -442,11 +458,14 @@ fn simple_payload(digest: &Digest, repository: &str) -> Vec<u8> {
 }
 
 fn dsse_body(payload: &[u8], signature: &[u8], certificate: &[u8]) -> String {
-    let pem = pem("CERTIFICATE", certificate);
+    dsse_body_by(payload, signature, &pem("CERTIFICATE", certificate))
+}
+
+fn dsse_body_by(payload: &[u8], signature: &[u8], verifier: &str) -> String {
     json!({"apiVersion": "0.0.1", "kind": "dsse", "spec": {
         "envelopeHash": {"algorithm": "sha256", "value": hex(&Sha256::digest(b"not compared"))},
         "payloadHash": {"algorithm": "sha256", "value": hex(&Sha256::digest(payload))},
-        "signatures": [{"signature": encode(signature), "verifier": encode(pem.as_bytes())}]}})
+        "signatures": [{"signature": encode(signature), "verifier": encode(verifier.as_bytes())}]}})
     .to_string()
 }
 

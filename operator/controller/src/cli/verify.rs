@@ -1,23 +1,26 @@
 //! `rollforward verify`: is this image signed by whom I trust? The operator's own layers, without a cluster.
 //!
 //! Exit code 0 where everything that is required passes, 1 where something is refused, 2 where something could not be asked
-//! or the question itself could not be read. What needs a cluster (soak, drift, what failed there) is not judged here. What is
-//! printed, and how: `verify/show.rs`.
+//! or the question itself could not be read. What needs a cluster (soak, drift, what failed there) is not judged here. What the
+//! objects of a file decide: `verify/policy.rs`. What is printed, and how: `verify/show.rs`.
 
+mod policy;
 mod show;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow};
+use jiff::SignedDuration;
 use rollforward_core::evidence::{Answer, Attached, Manifest, Shape};
 use rollforward_core::gate::offline::{self, Outcome};
 use rollforward_core::gate::{Layer, Subject, Verdict};
-use rollforward_core::image::{Digest, ImageRef, Tag};
+use rollforward_core::image::{Digest, ImageRef, Repository, Tag};
 use rollforward_core::ledger::Ledger;
 use rollforward_core::select::Order;
 use rollforward_core::trust::{
-    Authority, Decision, Effective, Means, Origin, Pattern, Root, RootContent, Roots, SOAK_UNSIGNED,
+    Authority, Decision, Effective, Exception, Means, Origin, Pattern, Root, RootContent, Roots,
+    SOAK_UNSIGNED,
 };
 
 use super::resolve::{Output, docker_credential};
@@ -32,11 +35,18 @@ use crate::sigstore;
 const ROOT: &str = "trusted-root";
 
 #[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("who").required(true).args(["key", "certificate_identity"]))]
+#[command(group = clap::ArgGroup::new("who").required(true).args(["policy", "key", "certificate_identity"]))]
 pub(crate) struct Arguments {
     /// The image: `HOST/PATH:TAG`, or with a digest.
     #[arg(value_name = "IMAGE")]
     image: String,
+    /// A file with VerificationPolicies, and what else of a namespace counts with them, as YAML (TrustRoots, an UpdatePolicy,
+    /// VerificationExceptions, ConfigMaps); `-` for standard input. All that match the image must be satisfied.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// The operator's configuration file: its `verification` counts too.
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    config: Option<PathBuf>,
     /// A public key in PEM that must have signed it.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
@@ -46,7 +56,8 @@ pub(crate) struct Arguments {
     /// Who must vouch for the subject: the exact issuer.
     #[arg(long, value_name = "URL", requires = "certificate_identity")]
     certificate_oidc_issuer: Option<String>,
-    /// The trust root, a `trusted_root.json`; without it the public-good instance of Sigstore as it is built in.
+    /// The trust root, a `trusted_root.json`; without it the public-good instance of Sigstore as it is built in. With
+    /// `--policy`: the content of a TrustRoot that the policies name and the file does not hold.
     #[arg(long, value_name = "FILE")]
     trusted_root: Option<PathBuf>,
     /// Speaks plain http with the registry.
@@ -64,6 +75,26 @@ pub(crate) struct Verified {
     attached: Option<Attached>,
     verdicts: Vec<(Layer, Verdict)>,
     outcome: Outcome,
+    /// Who decided, where a file says so.
+    decided: Option<Decided>,
+}
+
+/// Whose word counted.
+pub(crate) struct Decided {
+    /// The decisions that are about the repository.
+    by: Vec<String>,
+    /// Those that are not, with their patterns.
+    not_about: Vec<String>,
+}
+
+/// What is trusted, by options or by a file.
+struct Trusted {
+    decisions: Vec<Decision>,
+    roots: Roots,
+    exceptions: Vec<Exception>,
+    soak_unsigned: SignedDuration,
+    /// The repository where the image is judged, where that is not the one that is written.
+    source: Option<Repository>,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
@@ -91,14 +122,26 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 async fn verify(arguments: &Arguments) -> anyhow::Result<Verified> {
     let image = ImageRef::parse(&arguments.image).with_context(|| format!("image {:?}", arguments.image))?;
-    let (decision, roots) = decision(arguments)?;
-    let effective = Effective { decisions: vec![&decision], roots: &roots, soak_unsigned: SOAK_UNSIGNED };
-    let host = image.repository.registry().to_owned();
-    let plain_http = if arguments.plain_http { vec![host] } else { Vec::new() };
+    let trusted = match &arguments.policy {
+        Some(path) => {
+            let (root, config) = (arguments.trusted_root.as_deref(), arguments.config.as_deref());
+            policy::read(path, root, config, &image.repository)?
+        }
+        None => by_options(arguments)?,
+    };
+    let asked = trusted.source.clone().unwrap_or_else(|| image.repository.clone());
+    let mut names = vec![asked.to_string(), image.repository.to_string()];
+    names.dedup();
+    let image = ImageRef { repository: asked, ..image };
+    let decisions = trusted.decisions.iter();
+    let effective = Effective::among(decisions, &names, &trusted.roots, trusted.soak_unsigned);
+    let plain_http =
+        if arguments.plain_http { vec![image.repository.registry().to_owned()] } else { Vec::new() };
     let registry = Registry::new(Settings { plain_http, ..Settings::default() })?;
     let credential = docker_credential(&image.repository)?;
-    let fetched = fetch(&registry, &image, &effective, &roots, credential.as_ref()).await?;
-    let verdicts = judge(&image, &effective, &fetched);
+    let fetched = fetch(&registry, &image, &effective, &trusted.roots, credential.as_ref()).await?;
+    let verdicts = judge(&image, &names, &effective, &trusted.exceptions, &fetched);
+    let decided = arguments.policy.as_ref().map(|_| decided(&trusted, &effective));
     let outcome = offline::outcome(&verdicts);
     let Fetched { digest, attached, .. } = fetched;
     let found = |answer: Answer<Attached>| match answer {
@@ -109,19 +152,34 @@ async fn verify(arguments: &Arguments) -> anyhow::Result<Verified> {
         Answer::Found(digest) => Some(digest),
         Answer::Absent | Answer::Unknown(_) => None,
     };
-    Ok(Verified { image, digest, attached: attached.and_then(found), verdicts, outcome })
+    Ok(Verified { image, digest, attached: attached.and_then(found), verdicts, outcome, decided })
+}
+
+fn decided(trusted: &Trusted, effective: &Effective<'_>) -> Decided {
+    let counts = |one: &Decision| effective.decisions.iter().any(|other| std::ptr::eq(*other, one));
+    let (by, others): (Vec<_>, Vec<_>) = trusted.decisions.iter().partition(|one| counts(one));
+    let not_about = |one: &&Decision| format!("{} ({})", one.origin, one.repositories.join(", "));
+    Decided {
+        by: by.iter().map(|one| one.origin.to_string()).collect(),
+        not_about: others.iter().map(not_about).collect(),
+    }
+}
+
+/// A trust root of this content.
+fn root(name: &str, content: RootContent) -> anyhow::Result<Root> {
+    let engine = sigstore::Root::of(&content).map_err(|fault| anyhow!("{}", fault.message))?;
+    let (hash, expires) = (engine.hash().to_owned(), engine.expires());
+    Ok(Root { name: name.to_owned(), hash, content, expires })
 }
 
 /// What the options say, as a policy would say it.
-fn decision(arguments: &Arguments) -> anyhow::Result<(Decision, Roots)> {
+fn by_options(arguments: &Arguments) -> anyhow::Result<Trusted> {
     let content = match &arguments.trusted_root {
         Some(path) => RootContent::Json(read(path)?),
         None => RootContent::PublicGood,
     };
     let fault = |fault: rollforward_core::evidence::Fault| anyhow!("{}", fault.message);
-    let engine = sigstore::Root::of(&content).map_err(fault).context("the trust root")?;
-    let (hash, expires) = (engine.hash().to_owned(), engine.expires());
-    let root = Root { name: ROOT.to_owned(), hash, content, expires };
+    let root = root(ROOT, content).context("the trust root")?;
     let (name, means) = match &arguments.key {
         Some(path) => {
             let pem = read(path)?;
@@ -141,7 +199,13 @@ fn decision(arguments: &Arguments) -> anyhow::Result<(Decision, Roots)> {
     };
     let authority = Authority { name: name.to_owned(), means, require_log: false };
     let decision = Decision { authorities: vec![authority], ..Decision::new(Origin::UpdatePolicy) };
-    Ok((decision, [(root.name.clone(), root)].into()))
+    Ok(Trusted {
+        decisions: vec![decision],
+        roots: [(root.name.clone(), root)].into(),
+        exceptions: Vec::new(),
+        soak_unsigned: SOAK_UNSIGNED,
+        source: None,
+    })
 }
 
 /// What a registry said of an image.
@@ -197,7 +261,13 @@ async fn shape(
     }
 }
 
-fn judge(image: &ImageRef, effective: &Effective<'_>, fetched: &Fetched) -> Vec<(Layer, Verdict)> {
+fn judge(
+    image: &ImageRef,
+    names: &[String],
+    effective: &Effective<'_>,
+    exceptions: &[Exception],
+    fetched: &Fetched,
+) -> Vec<(Layer, Verdict)> {
     let mut faults = Faults::default();
     let rule = selection::rule(None, &mut faults).0;
     let filter = selection::filter(None, &mut faults);
@@ -208,7 +278,6 @@ fn judge(image: &ImageRef, effective: &Effective<'_>, fetched: &Fetched) -> Vec<
     // Layers compare it only where there is one: see `has_tag`.
     let latest = Tag::parse("latest").ok();
     let Some(tag) = image.tag.as_ref().or(latest.as_ref()) else { return Vec::new() };
-    let names = [image.repository.to_string()];
     let subject = Subject {
         tag,
         digest,
@@ -219,14 +288,14 @@ fn judge(image: &ImageRef, effective: &Effective<'_>, fetched: &Fetched) -> Vec<
         running: None,
         left: None,
         order: Order { rule: &rule, filter: &filter },
-        repositories: &names,
+        repositories: names,
         attached: fetched.attached.as_ref(),
         running_attached: None,
         shape: fetched.shape.as_ref(),
         running_shape: None,
         scan: None,
     };
-    offline::judge(&subject, effective, image.tag.is_some(), clock::now())
+    offline::judge(&subject, effective, exceptions, image.tag.is_some(), clock::now())
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

@@ -8,16 +8,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::SignedDuration;
 use kube::ResourceExt;
 use rollforward_api::exception::VerificationException;
+use rollforward_api::trust_root::TrustRootSpec;
 use rollforward_api::verification::{
     self as api, Attestation, ConfigMapKey, Keyless, LiftedLayer, Verification, VerificationPolicy,
     VersionBinding,
 };
 use rollforward_core::gate::Layer;
+use rollforward_core::gate::source::plain;
 use rollforward_core::image::Digest;
 use rollforward_core::text;
 use rollforward_core::trust::{
-    AttestationRule, Authority, Binding, Decision, Demand, Exception, Listed, Means, Origin, Pattern, Soak,
-    Unsigned,
+    AttestationRule, Authority, Binding, Decision, Demand, Exception, Listed, Means, Origin, Pattern,
+    RootContent, Soak, Unsigned,
 };
 
 use super::policy::Faults;
@@ -50,6 +52,7 @@ pub fn decision(
         attestations,
         layers,
         version_binding,
+        source_repository,
         soak,
         deny,
         allow,
@@ -61,6 +64,14 @@ pub fn decision(
     let require = usize::try_from(require.unwrap_or(1)).unwrap_or(1).max(1);
     if !authorities.is_empty() && authorities.len() < require {
         faults.invalid("verification.require", "expected at most the number of authorities");
+    }
+    let lessened = layers.as_ref().and_then(|layers| layers.signature).is_some_and(|demand| match demand {
+        api::Demand::Advisory | api::Demand::Off => true,
+        api::Demand::Required | api::Demand::Newer => false,
+    });
+    if lessened && *unsigned != Some(api::Unsigned::Allow) {
+        let expected = "expected `unsigned: Allow` to be written where layers.signature is not Required";
+        faults.invalid("verification.layers.signature", expected);
     }
     let attestations =
         attestations.iter().flatten().map(|one| attestation(one, &authorities, faults)).collect();
@@ -80,6 +91,15 @@ pub fn decision(
                 Binding::Required
             }
         },
+        source: source_repository.as_ref().and_then(|source| {
+            let field = "verification.sourceRepository";
+            if authorities.is_empty() {
+                faults
+                    .invalid(field, "expected authorities with it: a source that nobody signed says nothing");
+            }
+            let exact = source.exact.as_deref().map(plain);
+            pattern(field, exact.as_ref(), source.reg_exp.as_ref(), faults)
+        }),
         soak: Soak {
             routine: duration("verification.soak.routine", soak.routine.as_ref(), faults),
             unsigned: duration("verification.soak.unsigned", soak.unsigned.as_ref(), faults),
@@ -131,6 +151,33 @@ pub fn unreadable(origin: Origin, why: &str) -> Decision {
         require_log: false,
     };
     Decision { authorities: vec![authority], unsigned: Some(Unsigned::Deny), ..Decision::new(origin) }
+}
+
+/// The entry of a ConfigMap that a trust root names.
+#[must_use]
+pub fn wanted_by_root(spec: &TrustRootSpec) -> Option<&ConfigMapKey> {
+    spec.trusted_root.as_ref()?.config_map.as_ref()
+}
+
+/// What is in a trust root.
+///
+/// # Errors
+/// Why nothing is.
+pub fn root_content(spec: &TrustRootSpec, entries: &Entries) -> Result<RootContent, String> {
+    match (&spec.public_good, &spec.git_hub, &spec.trusted_root) {
+        (Some(_), None, None) => Ok(RootContent::PublicGood),
+        (None, Some(_), None) => Ok(RootContent::GitHub),
+        (None, None, Some(trusted)) => match (&trusted.inline, &trusted.config_map) {
+            (Some(text), None) => Ok(RootContent::Json(text.clone())),
+            (None, Some(wanted)) => entry(wanted, entries).map(RootContent::Json),
+            (Some(_), Some(_)) | (None, None) => {
+                Err("expected exactly one of inline and configMap".to_owned())
+            }
+        },
+        (Some(_) | None, _, _) => {
+            Err("expected exactly one of publicGood, gitHub and trustedRoot".to_owned())
+        }
+    }
 }
 
 /// An exception, where it can be read. One that cannot be lifts nothing.
@@ -205,6 +252,15 @@ fn layers(layers: &api::Layers, faults: &mut Faults) -> BTreeMap<Layer, Demand> 
 }
 
 fn authority(one: &api::Authority, entries: &Entries, faults: &mut Faults) -> Authority {
+    let n_before = faults.0.len();
+    let read = unnamed_authority(one, entries, faults);
+    for fault in faults.0.iter_mut().skip(n_before) {
+        fault.message = format!("{}: {}", read.name, fault.message);
+    }
+    read
+}
+
+fn unnamed_authority(one: &api::Authority, entries: &Entries, faults: &mut Faults) -> Authority {
     let means = match (&one.key, &one.keyless) {
         (Some(key), None) => match (&key.inline, &key.config_map) {
             (Some(pem), None) => Means::Key { pem: pem.trim().to_owned() },

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use rollforward_core::current::Chosen;
 use rollforward_core::evidence::{Answer, Attached, Budget, Manifest, Questions};
+use rollforward_core::gate::signature::looked_for_again_after;
 use rollforward_core::gate::{self, Assessment, Evidence, Need};
 use rollforward_core::image::{Digest, Repository, Tag};
 use rollforward_core::policy::Facts;
@@ -226,8 +227,6 @@ async fn manifest(
 
 /// How long an answer that holds a good signature is kept. Other keys, roots or rules are another question.
 const VERIFIED_KEPT: SignedDuration = SignedDuration::from_hours(24);
-/// How long one without is kept: a signature often comes some minutes after its image.
-const UNVERIFIED_KEPT: SignedDuration = SignedDuration::from_mins(10);
 
 /// What is attached to a digest, checked with all that the decisions for it name. Where a place gave no answer, it is asked
 /// again at the next look.
@@ -247,7 +246,11 @@ async fn attached(
         Answer::Found(attached) if is_whole(attached) => {
             let verified = attached.items.iter().any(|item| item.checks.values().any(Result::is_ok));
             let recheck = || Effective::of_repositories(facts, &[repository]).recheck();
-            let kept = if verified { VERIFIED_KEPT.min(recheck()) } else { UNVERIFIED_KEPT };
+            if !verified {
+                let known_for = at.duration_since(first_seen(facts, digest).unwrap_or(at));
+                return facts.now.duration_since(at) < looked_for_again_after(known_for);
+            }
+            let kept = VERIFIED_KEPT.min(recheck());
             facts.now.duration_since(at) < spread::share_for(kept, &(repository.to_string(), digest.as_str()))
         }
         Answer::Found(_) | Answer::Absent | Answer::Unknown(_) => looked_at <= at,
@@ -258,6 +261,13 @@ async fn attached(
         Answer::Found(engine.ask(&ctx.registry, image, &questions, roots, credential, facts.now).await)
     };
     ctx.cache.attached.get(key, is_fresh, ask).await
+}
+
+/// When a digest was first seen here, under whatever name.
+fn first_seen(facts: &Facts, digest: &Digest) -> Option<Timestamp> {
+    let ledgers = facts.seen.repositories.values().map(|seen| &seen.ledger);
+    let sightings = ledgers.flat_map(|ledger| ledger.tags.values().flatten());
+    sightings.filter(|sighting| sighting.digest == *digest).map(|sighting| sighting.first_seen).min()
 }
 
 /// Whether every place gave an answer, in time.

@@ -20,7 +20,7 @@ use rollforward_core::trust::{Decision, Exception, Origin, Root, RootContent, Ro
 use super::Context;
 use crate::convert::policy::Faults;
 use crate::convert::verification::{self, Entries};
-use crate::sigstore;
+use crate::{papers, sigstore};
 
 /// How long a pass waits for the first listing of a watch; afterwards what is not known denies.
 const FIRST_LISTING: Duration = Duration::from_secs(10);
@@ -101,7 +101,8 @@ pub async fn read(ctx: &Context, object: &UpdatePolicy, own: Option<Decision>, n
         .filter_map(|exception| verification::exception(exception.0.as_ref().ok()?))
         .filter(|exception| now < exception.ends)
         .collect();
-    Trusted { decisions, own, roots, exceptions }
+    let decisions = decisions.into_iter().map(papers::with_readable_keys).collect();
+    Trusted { decisions, own: own.map(papers::with_readable_keys), roots, exceptions }
 }
 
 async fn entries(
@@ -142,23 +143,14 @@ fn unreadable_root(name: &str, why: &str) -> Root {
 
 /// A trust root as it is now.
 pub async fn root(ctx: &Context, namespace: &str, name: &str, spec: &TrustRootSpec) -> Root {
-    let content = match (&spec.public_good, &spec.git_hub, &spec.trusted_root) {
-        (Some(_), None, None) => RootContent::PublicGood,
-        (None, Some(_), None) => RootContent::GitHub,
-        (None, None, Some(trusted)) => {
-            let text = match (&trusted.inline, &trusted.config_map) {
-                (Some(text), None) => Ok(text.clone()),
-                (None, Some(wanted)) => entry(ctx, namespace, wanted).await,
-                (Some(_), Some(_)) | (None, None) => {
-                    Err("expected exactly one of inline and configMap".to_owned())
-                }
-            };
-            match text {
-                Ok(text) => RootContent::Json(text),
-                Err(why) => return unreadable_root(name, &why),
-            }
-        }
-        (Some(_) | None, _, _) => return unreadable_root(name, "expected exactly one of its sources"),
+    let mut entries = Entries::new();
+    if let Some(wanted) = verification::wanted_by_root(spec) {
+        let read = entry(ctx, namespace, wanted).await;
+        entries.insert((wanted.name.clone(), wanted.key.clone()), read);
+    }
+    let content = match verification::root_content(spec, &entries) {
+        Ok(content) => content,
+        Err(why) => return unreadable_root(name, &why),
     };
     match ctx.roots.get(&content).await {
         Ok((hash, expires)) => Root { name: name.to_owned(), hash, content, expires },

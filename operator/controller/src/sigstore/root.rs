@@ -10,6 +10,7 @@ use sigstore_verify::Verifier;
 use sigstore_verify::crypto::x509::parse_certificate_info;
 use sigstore_verify::trust_root::trusted_root::CertChain;
 use sigstore_verify::trust_root::{SigstoreInstance, TimeRange, TrustedRoot};
+use sigstore_verify::types::{LogKeyId, TransparencyLogEntry};
 
 use super::fault::{faulty, of_engine};
 
@@ -19,6 +20,7 @@ pub struct Root {
     hash: String,
     expires: Option<Timestamp>,
     has_certificate_logs: bool,
+    logs: Vec<LogKeyId>,
 }
 
 impl std::fmt::Debug for Root {
@@ -62,6 +64,7 @@ impl Root {
             hash: sigstore_verify::crypto::sha256(text.as_bytes()).to_hex(),
             expires: expires(&root),
             has_certificate_logs: !root.ctlogs.is_empty(),
+            logs: root.tlogs.iter().map(|log| log.log_id.key_id.clone()).collect(),
         })
     }
 
@@ -79,6 +82,11 @@ impl Root {
 
     pub(super) fn engine(&self) -> &Verifier {
         &self.engine
+    }
+
+    /// Whether an entry names one of its transparency logs.
+    pub(super) fn knows(&self, entry: &TransparencyLogEntry) -> bool {
+        self.logs.contains(&entry.log_id.key_id)
     }
 
     /// Whether its certificates are to be found in a log of certificates: GitHub's are in none.

@@ -185,6 +185,8 @@ pub struct Signer {
     pub claims: BTreeMap<String, String>,
     /// Whether its inclusion in a transparency log of the trust root was proved.
     pub in_log: bool,
+    /// Why its entry in a log proves nothing, where it has one that does not hold. A signature by a key holds all the same.
+    pub log_fault: Option<String>,
     /// When the log took it, where the log vouches for a time.
     pub logged_at: Option<Timestamp>,
     /// When a timestamp authority of the trust root saw it.

@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 
 use crate::evidence::{Answer, Attached, Content};
-use crate::gate::{Layer, Subject, Verdict, Word};
+use crate::gate::{Layer, Subject, Verdict, Word, source, worst};
 use crate::image::Repository;
 use crate::reason::Reason;
 use crate::text;
@@ -15,8 +15,18 @@ use crate::trust::signers::Vouch;
 use crate::trust::{Binding, Demand, Effective};
 use crate::version::Version;
 
-/// `None` where it is off.
-pub fn judge(subject: &Subject<'_>, effective: &Effective<'_>, now: Timestamp) -> Option<Verdict> {
+/// `None` where it is off. Where nothing is named by a tag, the version is not asked: `has_tag` is false.
+pub fn judge(
+    subject: &Subject<'_>,
+    effective: &Effective<'_>,
+    has_tag: bool,
+    now: Timestamp,
+) -> Option<Verdict> {
+    let version = version(subject, effective, now).filter(|_| has_tag);
+    worst(version.into_iter().chain(source::judge(subject, effective, now)))
+}
+
+fn version(subject: &Subject<'_>, effective: &Effective<'_>, now: Timestamp) -> Option<Verdict> {
     let binding = effective.binding();
     let demand = effective.demand(Layer::Binding);
     if binding == Binding::Off || demand == Demand::Off {

@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 
 use crate::evidence::Shape;
-use crate::gate::{Subject, Verdict, Word};
+use crate::gate::{Layer, Subject, Verdict, Word};
 use crate::reason::Reason;
 use crate::text;
-use crate::trust::Demand;
+use crate::trust::{Demand, Effective, Origin};
 
 /// From this factor on a change of size is told.
 const SIZE_FACTOR: u64 = 2;
@@ -71,7 +71,8 @@ fn other_base(running: &Shape, candidate: &Shape) -> bool {
 }
 
 /// `None` where it is off.
-pub fn judge(subject: &Subject<'_>, demand: Demand) -> Option<Verdict> {
+pub fn judge(subject: &Subject<'_>, effective: &Effective<'_>) -> Option<Verdict> {
+    let demand = effective.demand(Layer::Drift);
     if demand == Demand::Off || subject.running.is_none() {
         return None;
     }
@@ -88,11 +89,19 @@ pub fn judge(subject: &Subject<'_>, demand: Demand) -> Option<Verdict> {
     }
     let words: Vec<&str> = differences.iter().map(|difference| difference.words.as_str()).collect();
     let observed = text::clean(&words.join("; "), 200);
-    Some(
-        Verdict::new(Word::Fail, Reason::ConfigDrift, expected, observed)
-            .hint("Compare the two images; where the change is meant, a VerificationException for layer Drift lets it through.")
-            .demanded(demand),
-    )
+    let drift = Verdict::new(Word::Fail, Reason::ConfigDrift, expected, observed);
+    Some(drift.hint(meant(effective)).demanded(demand))
+}
+
+/// Who can let a change through that is meant: the policy's author where nobody else asks, else the security team.
+fn meant(effective: &Effective<'_>) -> &'static str {
+    let mut asking =
+        effective.decisions.iter().filter(|decision| decision.demand(Layer::Drift) == Demand::Required);
+    if asking.all(|decision| decision.origin == Origin::UpdatePolicy) {
+        "Compare the two images; where the change is meant, set `verification.layers.drift: Advisory`."
+    } else {
+        "Compare the two images; where the change is meant, a VerificationException for layer Drift lets it through."
+    }
 }
 
 fn is_root(user: &str) -> bool {

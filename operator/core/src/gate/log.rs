@@ -55,6 +55,12 @@ fn of_decision(
             observed.unwrap_or_else(|| "no log asked for".to_owned()),
         );
     }
+    if let Some(fault) = fault(effective, decision, attached, now) {
+        return Verdict::new(Word::Fail, Reason::LogProofInvalid, expected, fault).hint(format!(
+            "No pod was started. Sign it anew with a log entry, refresh the trust root, or correct {}.",
+            decision.origin
+        ));
+    }
     let names: Vec<&str> = decision.authorities.iter().map(|authority| authority.name.as_str()).collect();
     Verdict::new(
         Word::Fail,
@@ -63,6 +69,19 @@ fn of_decision(
         "a signature that no log and no timestamp authority has seen",
     )
     .hint(format!("No pod was started. Sign it with a log entry, or correct {}.", decision.origin))
+}
+
+/// Why the entry of a signature in a log proves nothing, where it has one: that is more than none.
+fn fault(
+    effective: &Effective<'_>,
+    decision: &Decision,
+    attached: &Attached,
+    now: Timestamp,
+) -> Option<String> {
+    let asking = decision.authorities.iter().filter(|authority| authority.wants_log());
+    let found = asking.filter_map(|authority| effective.word_of(authority, attached, now).ok()).flatten();
+    let fault = found.filter_map(|vouch| vouch.signer.log_fault.as_ref()).next()?;
+    Some(format!("an entry in a log that does not hold: {}", text::clean(fault, 160)))
 }
 
 /// A log is what was asked for; otherwise a timestamp says as well when it was signed.

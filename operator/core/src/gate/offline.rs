@@ -6,14 +6,20 @@
 use jiff::Timestamp;
 
 use crate::gate::{
-    Layer, Subject, Verdict, Word, binding, log, provenance, reference, resolved, signature, trust,
+    Layer, Subject, Verdict, Word, binding, lift, log, provenance, reference, resolved, signature, trust,
 };
-use crate::trust::{Demand, Effective};
+use crate::trust::{Demand, Effective, Exception};
+
+/// The layers that need a cluster: its memory, its nodes, what runs there.
+pub const ELSEWHERE: [Layer; 6] =
+    [Layer::Platform, Layer::Ledger, Layer::Drift, Layer::Quarantine, Layer::Soak, Layer::Score];
 
 /// What the layers say, in their order. Without a tag nothing can contradict a version: `has_tag` is false.
+#[must_use]
 pub fn judge(
     subject: &Subject<'_>,
     effective: &Effective<'_>,
+    exceptions: &[Exception],
     has_tag: bool,
     now: Timestamp,
 ) -> Vec<(Layer, Verdict)> {
@@ -22,13 +28,15 @@ pub fn judge(
         (Layer::Trust, Some(trust::judge(effective))),
         (Layer::Digest, Some(resolved::judge(subject))),
         (Layer::Signature, signature::judge(subject, effective, now)),
-        (Layer::Binding, binding::judge(subject, effective, now).filter(|_| has_tag)),
+        (Layer::Binding, binding::judge(subject, effective, has_tag, now)),
         (Layer::Log, log::judge(subject, effective, now)),
         (Layer::Provenance, provenance::judge(subject, effective, now)),
         (Layer::Sbom, provenance::sbom(subject, effective, now)),
     ];
     let said = all.into_iter().filter_map(|(layer, verdict)| Some((layer, verdict?)));
-    said.filter(|(_, verdict)| verdict.demand != Demand::Off).collect()
+    let mut verdicts: Vec<_> = said.filter(|(_, verdict)| verdict.demand != Demand::Off).collect();
+    lift(exceptions, subject.digest, &mut verdicts, now);
+    verdicts
 }
 
 /// What they say together.

@@ -49,7 +49,7 @@ pub fn judge(
             Layer::Signature,
             signature::judge(&subject, &effective, now).filter(|_| effective.has_authorities()),
         ),
-        (Layer::Binding, binding::judge(&subject, &effective, now)),
+        (Layer::Binding, binding::judge(&subject, &effective, true, now)),
         (Layer::Log, log::judge(&subject, &effective, now)),
         (Layer::Provenance, provenance::judge(&subject, &effective, now)),
     ];
@@ -61,7 +61,7 @@ pub fn judge(
     if verdicts.is_empty() {
         return None;
     }
-    lift(facts, Some(digest), &mut verdicts);
+    lift(&facts.seen.exceptions, Some(digest), &mut verdicts, now);
     let looked_in = match subject.attached {
         Some(Answer::Found(attached)) => Attached::places(attached),
         Some(Answer::Absent | Answer::Unknown(_)) | None => String::new(),

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::evidence::{Answer, Attached, Budget, Content, FaultKind, Item};
 use crate::gate::Layer;
@@ -14,6 +14,20 @@ use crate::reason::Reason;
 use crate::text;
 use crate::trust::signers::Missing;
 use crate::trust::{Authority, Decision, Demand, Effective, Means};
+
+/// A missing signature is looked for again so soon after the first sighting, then each time after twice as long.
+const SOONEST: SignedDuration = SignedDuration::from_secs(30);
+/// And never later than this.
+const LATEST: SignedDuration = SignedDuration::from_mins(10);
+/// The same in words, without an instant: the sentence stays while nothing changes.
+const AGAIN: &str = "A signature is looked for again within 10 min, sooner while the image is new.";
+
+/// How long an answer without a good signature counts that was found when the digest had been known for so long: a signature
+/// mostly comes some seconds or minutes after its image.
+#[must_use]
+pub fn looked_for_again_after(known_for: SignedDuration) -> SignedDuration {
+    known_for.clamp(SOONEST, LATEST)
+}
 
 /// `None` where nobody names an authority and unsigned images are allowed: then there is nothing to look for.
 pub fn judge(subject: &Subject<'_>, effective: &Effective<'_>, now: Timestamp) -> Option<Verdict> {
@@ -77,7 +91,7 @@ fn absent(effective: &Effective<'_>, attached: Option<&Attached>) -> Verdict {
         |attached| format!("no signature in {}", attached.places()),
     );
     Verdict::new(Word::Absent, Reason::SignatureAbsent, expected_of_all(effective), observed)
-        .hint("Sign the digest.")
+        .hint(format!("Sign the digest. {AGAIN}"))
         .demanded(demand)
 }
 
@@ -125,7 +139,15 @@ fn of_decision(
     let held: Vec<&str> =
         words.iter().filter(|(_, word)| word.is_ok()).map(|(authority, _)| authority.name.as_str()).collect();
     if decision.require <= n_held {
-        return Verdict::new(Word::Pass, Reason::SignatureVerified, expected(decision), held.join(", "));
+        let n_bad = words.iter().filter_map(|(_, word)| word.as_ref().ok()).flatten();
+        let n_bad = n_bad.filter(|vouch| vouch.signer.log_fault.is_some()).count();
+        let mut observed = held.join(", ");
+        if 0 < n_bad {
+            observed.push_str(&format!(
+                "; {n_bad} with a log entry that does not hold, which counts for nothing"
+            ));
+        }
+        return Verdict::new(Word::Pass, Reason::SignatureVerified, expected(decision), observed);
     }
     if let Some((place, unknown)) = attached.silent() {
         return Verdict::new(
@@ -216,7 +238,7 @@ fn refusal(decision: &Decision, authority: &Authority, why: &Missing<'_>, attach
             Word::Absent,
             Reason::SignatureAbsent,
             nothing(attached),
-            "No pod was started. Sign the digest.".to_owned(),
+            format!("No pod was started. Sign the digest. {AGAIN}"),
         ),
         Missing::OtherIdentity => (
             Word::Fail,

@@ -1,12 +1,15 @@
 //! What is said of verification: a security check that said no, what only advises, what a person lifted, and what runs and is not
 //! verified any more.
 
+use jiff::SignedDuration;
+
 use crate::decide::{Course, Hold};
-use crate::gate::{Assessed, Layer, Verdict, Word};
+use crate::gate::{Assessed, Layer, Verdict, Word, signature};
 use crate::policy::Facts;
 use crate::reason::Reason;
 use crate::report::track::Line;
 use crate::text;
+use crate::trust::{Effective, Origin};
 
 /// The layers that are told in one line where they pass.
 const SHORT: usize = 60;
@@ -18,7 +21,20 @@ impl Line<'_> {
         let best = self.candidates.first()?;
         let (layer, verdict) = best.blocking()?;
         let says_no = matches!(verdict.word, Word::Fail | Word::Absent | Word::Unknown);
-        (says_no && layer.is_security() && verdict.reason == hold.reason).then_some((best, layer, verdict))
+        // A version that a person went back from is in the ledger too, and is no matter of security.
+        let is_security = layer.is_security() && verdict.reason != Reason::HumanRollback;
+        (says_no && is_security && verdict.reason == hold.reason).then_some((best, layer, verdict))
+    }
+
+    /// When a signature that is missing is looked for again.
+    pub(super) fn looked_for_again_after(&self, facts: &Facts) -> Option<SignedDuration> {
+        let (candidate, _, _) = self.refusal().filter(|(_, layer, verdict)| {
+            *layer == Layer::Signature && matches!(verdict.word, Word::Fail | Word::Absent)
+        })?;
+        let seen = facts.seen.repositories.get(&self.track.repository)?;
+        let first_seen = seen.ledger.first_seen(&candidate.tag, candidate.digest.as_ref()?);
+        let known_for = facts.now.duration_since(first_seen.unwrap_or(facts.now));
+        Some(signature::looked_for_again_after(known_for))
     }
 
     /// The sentence of a refusal, with the layer that refuses in the place of the tag, which the image names anyway.
@@ -97,7 +113,11 @@ impl Line<'_> {
         if !candidate.looked_in.is_empty() {
             lines.push(format!("Looked in: {}.", candidate.looked_in));
         }
-        lines.push(todo(facts, candidate, layer, verdict));
+        let decisions = Effective::of(facts, self.track).decisions;
+        // The ledger is asked for by nobody: it always is.
+        let is_own = layer != Layer::Ledger
+            && decisions.iter().all(|decision| decision.origin == Origin::UpdatePolicy);
+        lines.push(todo(facts, candidate, layer, verdict, is_own));
         lines
     }
 }
@@ -127,12 +147,15 @@ fn told_line(layer: Layer, verdict: &Verdict) -> String {
     format!("{}: {word}{observed}{lifted}{advises}.", layer.name())
 }
 
-fn todo(facts: &Facts, candidate: &Assessed, layer: Layer, verdict: &Verdict) -> String {
+fn todo(facts: &Facts, candidate: &Assessed, layer: Layer, verdict: &Verdict, is_own: bool) -> String {
     let hint = verdict.hint.replace("No pod was started. ", "");
     let hint = hint.trim_end_matches('.');
     let name = &facts.policy.id.name;
     let look = format!("seen by itself, or at once: kubectl rollforward check {name}");
     let digest = candidate.digest.as_ref().map_or_else(String::new, ToString::to_string);
+    if is_own {
+        return format!("To do: {hint} ({look}). Only this policy's own `verification` asks for it.");
+    }
     if layer == Layer::Reference || digest.is_empty() {
         return format!("To do: {hint} ({look}).");
     }

@@ -34,14 +34,20 @@ impl<'a> Effective<'a> {
     #[must_use]
     pub fn of_repositories(facts: &'a Facts, repositories: &[&Repository]) -> Self {
         let names: Vec<String> = repositories.iter().map(ToString::to_string).collect();
-        let decisions = facts
-            .seen
-            .decisions
-            .iter()
-            .chain(&facts.policy.trust)
-            .filter(|decision| matches(&decision.repositories, &names))
-            .collect();
-        Self { decisions, roots: &facts.seen.roots, soak_unsigned: facts.policy.soak_unsigned }
+        let all = facts.seen.decisions.iter().chain(&facts.policy.trust);
+        Self::among(all, &names, &facts.seen.roots, facts.policy.soak_unsigned)
+    }
+
+    /// Those of some decisions that are about a repository of these names.
+    #[must_use]
+    pub fn among(
+        all: impl Iterator<Item = &'a Decision>,
+        names: &[String],
+        roots: &'a Roots,
+        soak_unsigned: SignedDuration,
+    ) -> Self {
+        let decisions = all.filter(|decision| matches(&decision.repositories, names)).collect();
+        Self { decisions, roots, soak_unsigned }
     }
 
     /// Whether anybody decided what to trust.

@@ -62,6 +62,7 @@ pub fn signer(subject: &str) -> Signer {
         subject: Some(subject.to_owned()),
         claims: BTreeMap::new(),
         in_log: true,
+        log_fault: None,
         logged_at: Some(build::at("2026-11-02T09:31:00Z")),
         timestamped_at: None,
     }
@@ -93,6 +94,12 @@ pub fn signed_for(signer: Signer, repository: &str) -> Item {
 
 pub fn signed_by_key(name: &str, in_log: bool) -> Item {
     let signer = Signer { in_log, ..Signer::default() };
+    checked(Verifier::Key { pem: format!("PEM {name}") }, Ok(signer), plain())
+}
+
+/// Signed by a key, with an entry in a log that does not hold.
+pub fn badly_logged(name: &str) -> Item {
+    let signer = Signer { log_fault: Some("the engine's words".to_owned()), ..Signer::default() };
     checked(Verifier::Key { pem: format!("PEM {name}") }, Ok(signer), plain())
 }
 

@@ -13,8 +13,8 @@ use rollforward_core::trust::{
 
 use crate::build;
 use crate::papers::{
-    DEV, ISSUER, RELEASE, RULE, SLSA, World, attached, attested, decision, faulty, key, keyless, shape,
-    signed, signed_by_key, signed_for, signer, unreadable, with_claim, world,
+    DEV, ISSUER, RELEASE, RULE, SLSA, World, attached, attested, badly_logged, decision, faulty, key,
+    keyless, shape, signed, signed_by_key, signed_for, signer, unreadable, with_claim, world,
 };
 
 /// Everything in order: signed by release.yml, logged, bound, with provenance and an SBOM.
@@ -228,6 +228,22 @@ fn a_log_is_wanted_of_keyless_signers_and_of_keys_only_where_somebody_asks() {
     undated.timestamped_at = Some(build::at("2026-11-02T09:00:00Z"));
     world.attach("1.0.1", attached(vec![signed(undated.clone())]));
     assert_eq!(world.decided(), "move", "a timestamp says as well when it was signed");
+    // An entry that does not hold is its own refusal where a log is asked for, and is counted where none is.
+    let mut world = keyed(true);
+    world.attach("1.0.1", attached(vec![badly_logged("ci")]));
+    holds(
+        &world,
+        "LogProofInvalid",
+        "observed an entry in a log that does not hold: the engine's words. No pod was started. Sign it anew with a log entry",
+    );
+    world.attach("1.0.1", attached(vec![badly_logged("ci"), signed_by_key("ci", true)]));
+    assert_eq!(world.decided(), "move", "one good one suffices");
+    let mut world = keyed(false);
+    world.attach("1.0.1", attached(vec![badly_logged("ci")]));
+    assert_eq!(world.decided(), "move");
+    let said = world.candidate();
+    let signature = said.verdicts.iter().find(|(layer, _)| *layer == Layer::Signature).unwrap();
+    assert_eq!(signature.1.observed, "ci; 1 with a log entry that does not hold, which counts for nothing");
     let logged = rollforward_core::trust::Authority { require_log: true, ..keyless("ci") };
     let mut world = in_order(vec![decision(vec![logged])]);
     world.attach("1.0.1", attached(vec![signed(undated)]));
@@ -632,4 +648,51 @@ fn the_trust_ledger_gates_only_on_request_and_then_only_adds_delay() {
     assert_eq!(gated.decided(), "move");
     gated.attach("1.0.1", Answer::Absent);
     holds(&gated, "SignatureAbsent", "");
+}
+
+#[test]
+fn the_source_is_compared_with_certificate_and_provenance_and_silence_is_no_agreement() {
+    let web = "https://github.com/acme/web";
+    let from = |source: Pattern, binding: Binding| {
+        let own = Decision { binding, source: Some(source), ..decision(vec![keyless("ci")]) };
+        world(vec![own], None)
+    };
+    let claims = |uri: &str| with_claim(signer(RELEASE), "sourceRepositoryURI", uri);
+    // Without the field the source is nobody's business, with it only the source is wrong.
+    let mut without = world(vec![decision(vec![keyless("ci")])], None);
+    without.attach("1.0.1", attached(vec![signed(claims("https://github.com/acme/api"))]));
+    assert_eq!(without.decided(), "move");
+    let mut exact = from(Pattern::Exact(web.to_owned()), Binding::Off);
+    exact.attach("1.0.1", attached(vec![signed(claims("https://github.com/acme/api"))]));
+    holds(
+        &exact,
+        "RepositoryMismatch: expected a build of https://github.com/acme/web, observed certificate https://github.com/acme/api",
+        "Build it from there, or correct VerificationPolicy acme.",
+    );
+    exact.attach("1.0.1", attached(vec![signed(signer(RELEASE))]));
+    holds(&exact, "SourceUnbound", "observed what was signed names no source");
+    exact.attach("1.0.1", attached(vec![signed(claims(web))]));
+    assert_eq!(exact.decided(), "move");
+    assert_eq!(exact.layer(Layer::Binding), Some((Word::Pass, "SourceBound")));
+    // Provenance of `git+…` agrees, one of another source contradicts, also beside a certificate that agrees.
+    let built = || attested(signer(RELEASE), SLSA, None, None);
+    exact.attach("1.0.1", attached(vec![built()]));
+    assert_eq!(exact.decided(), "move");
+    let mut elsewhere = from(Pattern::Exact("https://github.com/acme/api".to_owned()), Binding::Auto);
+    elsewhere.attach("1.0.1", attached(vec![built()]));
+    holds(&elsewhere, "RepositoryMismatch", "observed provenance https://github.com/acme/web");
+    let mixed = attested(claims("https://github.com/acme/api"), SLSA, None, None);
+    elsewhere.attach("1.0.1", attached(vec![mixed]));
+    holds(&elsewhere, "RepositoryMismatch", "observed provenance https://github.com/acme/web");
+    // One that agrees is enough, whatever lies beside it; an expression is anchored.
+    exact.attach("1.0.1", attached(vec![signed(claims("https://evil")), signed(claims(web))]));
+    assert_eq!(exact.decided(), "move");
+    let mut anchored = from(Pattern::matching("https://github.com/acme").unwrap(), Binding::Auto);
+    anchored.attach("1.0.1", attached(vec![signed(claims(web))]));
+    holds(&anchored, "RepositoryMismatch", "");
+    let mut own = exact.facts.seen.decisions[0].clone();
+    own.layers.insert(Layer::Binding, Demand::Advisory);
+    exact.facts.seen.decisions = vec![own];
+    exact.attach("1.0.1", attached(vec![signed(claims("https://evil"))]));
+    assert_eq!(exact.decided(), "move", "advisory is told and stops nothing");
 }

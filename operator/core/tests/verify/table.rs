@@ -12,8 +12,8 @@ use rollforward_core::trust::{
 
 use crate::build;
 use crate::papers::{
-    DEV, RELEASE, RULE, SLSA, World, attached, attested, decision, faulty, key, keyless, root, shape, signed,
-    signed_by_key, signed_for, signer, with_claim, world,
+    DEV, RELEASE, RULE, SLSA, World, attached, attested, badly_logged, decision, faulty, key, keyless, root,
+    shape, signed, signed_by_key, signed_for, signer, with_claim, world,
 };
 
 fn own() -> Decision {
@@ -54,6 +54,15 @@ fn listed(repositories: &[&str], digests: &[&str]) -> Listed {
         repositories: repositories.iter().map(|text| (*text).to_owned()).collect(),
         digests: digests.iter().map(|content| build::digest(content)).collect(),
     }
+}
+
+fn from_source() -> Decision {
+    let source = rollforward_core::trust::Pattern::Exact("https://github.com/acme/web".to_owned());
+    Decision { source: Some(source), ..own() }
+}
+
+fn logged_key() -> rollforward_core::trust::Authority {
+    rollforward_core::trust::Authority { require_log: true, ..key("ci") }
 }
 
 fn claim_wanted(name: &str, value: &str) -> Decision {
@@ -128,7 +137,10 @@ fn bindings_and_logs() -> Vec<World> {
         with(repository, claiming("sourceRepositoryURI", "https://github.com/acme/api")),
         with(own(), vec![signed_for(signer(RELEASE), "ghcr.io/acme/api")]),
         with(Decision { binding: Binding::Required, ..own() }, vec![good()]),
+        with(from_source(), claiming("sourceRepositoryURI", "https://github.com/acme/api")),
+        with(from_source(), vec![good()]),
         with(own(), vec![signed(undated)]),
+        with(decision(vec![logged_key()]), vec![badly_logged("ci")]),
     ]
 }
 

@@ -213,6 +213,8 @@ fn item(kind: u8) -> rollforward_core::evidence::Item {
         7 => unreadable(),
         8 => answered(RuleAnswer::Holds),
         9 => answered(RuleAnswer::Fails { observed: "x".to_owned() }),
+        11 => signed(with_claim(signer(RELEASE), "sourceRepositoryURI", "https://github.com/acme/api")),
+        12 => signed(with_claim(signer(RELEASE), "sourceRepositoryURI", "https://github.com/acme/web")),
         10 => answered(RuleAnswer::Error { why: "x".to_owned() }),
         _ => attested(signer(RELEASE), "https://spdx.dev/Document", None, None),
     }
@@ -220,9 +222,9 @@ fn item(kind: u8) -> rollforward_core::evidence::Item {
 
 prop_compose! {
     fn decisions()(
-        require in 1_usize..3, binding in 0..3, wants in any::<[bool; 5]>(),
+        require in 1_usize..3, binding in 0..3, wants in any::<[bool; 6]>(),
     ) -> Decision {
-        let [both, provenance, sbom, gates, log] = wants;
+        let [both, provenance, sbom, gates, log, source] = wants;
         let mut authorities = vec![keyless("ci")];
         if both || require == 2 {
             authorities.push(rollforward_core::trust::Authority { require_log: log, ..key("security") });
@@ -231,6 +233,8 @@ prop_compose! {
         let binding = match binding { 0 => Binding::Off, 1 => Binding::Auto, _ => Binding::Required };
         let mut own = Decision { require, binding, score_gates: gates, ..decision(authorities) };
         own.attestations.extend(provenance.then_some(rule));
+        let web = || rollforward_core::trust::Pattern::Exact("https://github.com/acme/web".to_owned());
+        own.source = source.then(web);
         if sbom {
             own.layers.insert(Layer::Sbom, Demand::Required);
         }
@@ -245,7 +249,7 @@ proptest! {
     /// lets something through is a contradiction that `versionBinding: Auto` would have refused: there, silence is allowed by name.
     #[test]
     fn removing_evidence_never_turns_a_block_into_a_pass(
-        own in decisions(), kinds in prop::collection::vec(0_u8..12, 0..6), gone in any::<prop::sample::Index>(), how in 0..3,
+        own in decisions(), kinds in prop::collection::vec(0_u8..14, 0..6), gone in any::<prop::sample::Index>(), how in 0..3,
     ) {
         let items: Vec<_> = kinds.iter().map(|kind| item(*kind)).collect();
         let mut before = world(vec![own.clone()], None);
@@ -268,7 +272,7 @@ proptest! {
 
     /// The trust ledger on its own lets nothing through: where it gates, what passes passes without it too, and no sooner.
     #[test]
-    fn the_trust_ledger_can_only_add_delay(own in decisions(), kinds in prop::collection::vec(0_u8..12, 0..6)) {
+    fn the_trust_ledger_can_only_add_delay(own in decisions(), kinds in prop::collection::vec(0_u8..14, 0..6)) {
         let items: Vec<_> = kinds.iter().map(|kind| item(*kind)).collect();
         let judged = |score_gates: bool| {
             let mut world = world(vec![Decision { score_gates, ..own.clone() }], None);
@@ -371,4 +375,54 @@ fn a_digest_that_is_denied_in_mid_rollout_ends_the_run() {
     let result = plan(&world).runs[0].after.result.clone();
     let told = format!("{intent:?} {result:?}");
     assert!(told.contains("DigestDenied") && told.contains("on the deny list"), "{told}");
+}
+
+#[test]
+fn a_missing_signature_is_looked_for_again_soon_while_the_image_is_new_and_every_ten_minutes_later() {
+    let mut world = world(vec![decision(vec![keyless("ci")])], None);
+    world.attach("1.0.1", attached(Vec::new()));
+    world.facts.policy.interval = build::duration("1h");
+    let look_again = |world: &World| {
+        let plan = rollout::plan(&world.facts, decide(&world.facts, world.assessment()));
+        report::report(&world.facts, &plan, &Outcome::default()).look_again
+    };
+    // First seen at ten; each wait is as long as it has been known for.
+    for (now, after) in [
+        ("10:00:00", "30s"),
+        ("10:00:30", "30s"),
+        ("10:01:00", "1m"),
+        ("10:04:00", "4m"),
+        ("12:00:00", "10m"),
+    ] {
+        world.facts.now = build::at(&format!("2026-11-02T{now}Z"));
+        assert_eq!(look_again(&world), build::duration(after), "{now}");
+    }
+    holds(
+        &world,
+        "SignatureAbsent",
+        "Sign the digest. A signature is looked for again within 10 min, sooner while the image is new.",
+    );
+    // Somebody else's, or one that does not hold, is no other case; a silent registry is asked at each look.
+    world.attach("1.0.1", attached(vec![signed(signer(DEV))]));
+    assert_eq!(look_again(&world), build::duration("10m"));
+    world.attach("1.0.1", build::unknown(Reason::RegistryUnavailable, "connection refused"));
+    assert_eq!(look_again(&world), build::duration("1h"));
+}
+
+#[test]
+fn what_only_the_policy_itself_asks_is_changed_there_and_no_exception_is_spoken_of() {
+    let told = |decisions: Vec<Decision>, own: Option<Decision>| {
+        let mut world = world(decisions, own);
+        world.attach("1.0.1", attached(Vec::new()));
+        report(&world).join("\n")
+    };
+    let own = || Decision {
+        origin: rollforward_core::trust::Origin::UpdatePolicy,
+        ..decision(vec![keyless("ci")])
+    };
+    let alone = told(Vec::new(), Some(own()));
+    assert!(alone.contains("Only this policy's own `verification` asks for it."), "{alone}");
+    assert!(!alone.contains("VerificationException"), "{alone}");
+    let team = told(vec![decision(vec![keyless("ci")])], Some(own()));
+    assert!(team.contains("the security team may create a VerificationException"), "{team}");
 }

@@ -1,13 +1,13 @@
 //! The answer of `rollforward verify` as a table for people and as data for programs.
 
 use rollforward_core::evidence::{Answer, Attached, Content, Item, Signer};
-use rollforward_core::gate::offline::Outcome;
+use rollforward_core::gate::offline::{ELSEWHERE, Outcome};
 use rollforward_core::gate::{Layer, Verdict, Word};
 use rollforward_core::text::{clean, instant};
 use rollforward_core::trust::Demand;
 use serde_json::{Value, json};
 
-use super::Verified;
+use super::{Decided, Verified};
 
 /// A line a layer, a line a signature, and the sentence that counts.
 pub(super) fn table(verified: &Verified) -> String {
@@ -27,12 +27,32 @@ pub(super) fn table(verified: &Verified) -> String {
     if verified.image.tag.is_none() && verified.digest.is_some() {
         text.push_str("Binding is not judged: the reference names no tag.\n");
     }
+    if let Some(decided) = &verified.decided {
+        text.push_str(&whose_word(decided));
+    }
     text.push_str(&signatures(verified.attached.as_ref()));
     let verdict = match (verified.outcome, blocking(verified)) {
         (Outcome::Refused | Outcome::Unknown, Some((_, verdict))) => sentence(&image, verdict),
         (_, _) => format!("Verified: {image}."),
     };
     text.push_str(&format!("\n{verdict}\n"));
+    text
+}
+
+/// Whose word counted, whose did not, and what the file asks that only a cluster can answer.
+fn whose_word(decided: &Decided) -> String {
+    let mut text = String::from("\n");
+    let listed = |names: &[String]| clean(&names.join("; "), 400);
+    if decided.by.is_empty() {
+        text.push_str("Decided by: nobody.\n");
+    } else {
+        text.push_str(&format!("Decided by: {}.\n", listed(&decided.by)));
+    }
+    if !decided.not_about.is_empty() {
+        text.push_str(&format!("Not about this repository: {}.\n", listed(&decided.not_about)));
+    }
+    let elsewhere: Vec<&str> = ELSEWHERE.iter().map(|layer| layer.name()).collect();
+    text.push_str(&format!("Not judged without a cluster: {}.\n", elsewhere.join(", ")));
     text
 }
 
@@ -43,6 +63,7 @@ pub(super) fn json(verified: &Verified) -> Value {
             "layer": layer.name(), "word": word(verdict), "code": verdict.reason.code(),
             "demand": if verdict.demand == Demand::Required { "Required" } else { "Advisory" },
             "expected": verdict.expected, "observed": verdict.observed, "hint": hint(verdict),
+            "liftedBy": verdict.lifted,
         })
     });
     let items = verified.attached.iter().flat_map(|attached| &attached.items);
@@ -52,6 +73,8 @@ pub(super) fn json(verified: &Verified) -> Value {
         "digest": verified.digest.as_ref().map(|digest| digest.as_str()),
         "outcome": outcome(verified.outcome),
         "code": code,
+        "decidedBy": verified.decided.as_ref().map(|decided| &decided.by),
+        "notAbout": verified.decided.as_ref().map(|decided| &decided.not_about),
         "layers": layers.collect::<Vec<_>>(),
         "signatures": items.map(item_as_json).collect::<Vec<_>>(),
         "leftOut": verified.attached.as_ref().map_or(0, |attached| attached.n_left_out),
@@ -106,7 +129,8 @@ fn what(verdict: &Verdict) -> String {
     if verdict.passes() {
         return observed;
     }
-    format!("expected {}, observed {observed}", clean(&verdict.expected, 200))
+    let lifted = verdict.lifted.as_ref().map_or(String::new(), |lifted| format!("; lifted by {lifted}"));
+    format!("expected {}, observed {observed}{lifted}", clean(&verdict.expected, 200))
 }
 
 fn sentence(image: &str, verdict: &Verdict) -> String {
@@ -119,12 +143,15 @@ fn sentence(image: &str, verdict: &Verdict) -> String {
 
 /// What a person can do, without what is only true of an operator that looks again and starts pods.
 fn hint(verdict: &Verdict) -> String {
-    match verdict.word {
-        Word::Unknown | Word::Waiting(_) => "Nothing is concluded from silence; ask again.".to_owned(),
-        Word::Pass | Word::Fail | Word::Absent | Word::Skipped => {
-            verdict.hint.replace("No pod was started. ", "").trim().to_owned()
-        }
+    if verdict.hint.is_empty() || verdict.hint.contains("asked again by itself") {
+        let silent = matches!(verdict.word, Word::Unknown | Word::Waiting(_));
+        return if silent {
+            "Nothing is concluded from silence; ask again.".to_owned()
+        } else {
+            String::new()
+        };
     }
+    verdict.hint.replace("No pod was started. ", "").trim().to_owned()
 }
 
 /// What was found, each with whoever signed it, or why it does not hold.
@@ -168,7 +195,11 @@ fn judged(item: &Item) -> String {
 fn by(signer: &Signer) -> String {
     let who = signer.subject.as_deref().unwrap_or("the key");
     let issuer = signer.issuer.as_ref().map_or(String::new(), |issuer| format!(" ({issuer})"));
-    let log = if signer.in_log { ", in the log" } else { ", in no log" };
+    let log = match &signer.log_fault {
+        Some(fault) => format!(", with a log entry that does not hold ({fault})"),
+        None if signer.in_log => ", in the log".to_owned(),
+        None => ", in no log".to_owned(),
+    };
     let time = signer.logged_at.or(signer.timestamped_at);
     let time = time.map_or(String::new(), |at| format!(", at {}", instant(at)));
     format!("by {who}{issuer}{log}{time}")
@@ -181,6 +212,7 @@ fn item_as_json(item: &Item) -> Value {
         "place": item.place.to_string(), "kind": kind(item), "holds": held.is_some(),
         "signer": held.map(|signer| json!({
             "subject": signer.subject, "issuer": signer.issuer, "claims": signer.claims, "inLog": signer.in_log,
+            "logFault": signer.log_fault,
             "loggedAt": signer.logged_at.map(|at| at.to_string()),
             "timestampedAt": signer.timestamped_at.map(|at| at.to_string()),
         })),
