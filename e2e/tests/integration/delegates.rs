@@ -28,13 +28,17 @@ const SETTINGS: &str = "  verification: {unsigned: Allow, soak: {unsigned: 0s}}
   rollout: {bake: 2s, deadline: 10m, quarantine: {afterFails: 1}}";
 
 fn policy(shop: &Shop, name: &str, target: &str) -> anyhow::Result<()> {
+    policy_every(shop, name, "1s", target)
+}
+
+fn policy_every(shop: &Shop, name: &str, interval: &str, target: &str) -> anyhow::Result<()> {
     let yaml = format!(
         "apiVersion: rollforward.dev/v1alpha1
 kind: UpdatePolicy
 metadata: {{name: {name}}}
 spec:
   targets: [{{{target}}}]
-  schedule: {{interval: 1s}}
+  schedule: {{interval: {interval}}}
 {SETTINGS}
 "
     );
@@ -230,11 +234,22 @@ async fn workload_ref(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     policy(&shop, "itself", ROLLOUT)?;
     let elsewhere = "its template is that of Deployment/web, by `workloadRef`; name that as the target";
     says(&shop, "itself", "NoContainerMatches", elsewhere).await?;
-    policy(&shop, "web", DEPLOYMENT)?;
-    shop.wait_condition("UpToDate", "True", "NewestRuns").await?;
+    // Held while the Rollout is not at rest, by a policy that looks once an hour: what it says wakes the policy.
+    let pause = |paused: bool| {
+        let patch = format!("{{\"spec\":{{\"paused\":{paused}}}}}");
+        shop.kubectl(&["patch", "rollout", "web", "--type=merge", "-p", &patch])
+    };
+    pause(true)?;
+    wait_status(&shop, "rollout/web", "phase", "Paused", &argo).await?;
     let digest = push(&shop, &simulated, "1.0.1", Life::Ready).await?;
+    policy_every(&shop, "web", "1h", DEPLOYMENT)?;
+    let paused =
+        "expected Argo Rollouts (Rollout/web) at rest, observed Rollout/web is Paused: manually paused";
+    says(&shop, "web", "DelegateBusy", paused).await?;
+    pause(false)?;
     let (reason, message) = shop.wait_run("1.0.1").await?;
     ensure!(reason == "RolledForward" && message.contains("Rollout/web is Healthy"), "{reason}: {message}");
+    policy(&shop, "web", DEPLOYMENT)?;
     let workload = shop.read_workload().await?;
     ensure!(image(&workload).ends_with(&digest), "{}", image(&workload));
     shop.assert_no_held_field().await?;
