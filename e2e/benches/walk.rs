@@ -55,7 +55,7 @@ fn main() -> ExitCode {
 
 async fn run() -> anyhow::Result<()> {
     e2e::operator::binary()?;
-    let cluster = Arc::new(Cluster::start(Options { nodes: 1 }).await?);
+    let cluster = Arc::new(Cluster::start(Options { nodes: 1, parts: e2e::parts::CLUSTER }).await?);
     e2e::demo::install_kinds(&cluster)?;
     if std::env::args().any(|argument| argument == "faults") {
         for fault in faults::trials().into_iter().chain(surroundings::trials()) {

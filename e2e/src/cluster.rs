@@ -31,6 +31,8 @@ use certificates::Authority;
 pub struct Options {
     /// Real nodes, 0 to 4.
     pub nodes: u8,
+    /// The parts that must be there: [`parts::CLUSTER`](crate::parts::CLUSTER), or all of them, which is none named.
+    pub parts: &'static [&'static str],
 }
 
 /// A running cluster. Dropping it removes everything.
@@ -55,7 +57,7 @@ pub struct Cluster {
 impl Cluster {
     /// Starts a cluster and waits until it can be used.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
-        let parts = Parts::ensure()?;
+        let parts = Parts::ensure(options.parts)?;
         let (id, folder) = claim()?;
         let keeper = keeper::start(&folder)?;
         let address = format!("172.30.{id}.1");

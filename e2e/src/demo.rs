@@ -9,6 +9,7 @@ use rollforward_testkit::sigstore::MiniSigstore;
 use crate::cluster::{Cluster, Options};
 use crate::image::Image;
 use crate::operator::{self, Operator};
+use crate::parts::CLUSTER;
 use crate::sign;
 use crate::wait::{Seen, wait_until};
 
@@ -68,7 +69,7 @@ pub async fn run(wishes: Wishes) -> anyhow::Result<()> {
 /// A cluster of our own, or the one of KUBECONFIG.
 async fn cluster(registry: Option<&str>) -> anyhow::Result<Cluster> {
     let Some(kubeconfig) = std::env::var_os("KUBECONFIG") else {
-        return Cluster::start(Options { nodes: 1 }).await;
+        return Cluster::start(Options { nodes: 1, parts: CLUSTER }).await;
     };
     let registry = registry.context(
         "KUBECONFIG is set: expected --registry host:port, a plain-http registry that this machine and the cluster's nodes reach; or unset KUBECONFIG",

@@ -69,7 +69,7 @@ fn run() -> anyhow::Result<()> {
                 Ok(())
             }
             Command::Cluster { nodes } => {
-                let cluster = Cluster::start(Options { nodes }).await?;
+                let cluster = Cluster::start(Options { nodes, parts: e2e::parts::CLUSTER }).await?;
                 println!("export KUBECONFIG={}", cluster.kubeconfig().display());
                 println!(
                     "registry: {}; kubectl: {}",
@@ -81,7 +81,7 @@ fn run() -> anyhow::Result<()> {
                 println!("left behind: {:?}", cluster.stop());
                 Ok(())
             }
-            Command::Parts => Parts::ensure().map(drop),
+            Command::Parts => Parts::ensure(&[]).map(drop),
         }
     })
 }

@@ -22,9 +22,12 @@ pub struct Parts {
     folders: BTreeMap<String, PathBuf>,
 }
 
+/// What a cluster alone is made of; the trials also need the other tools beside it.
+pub const CLUSTER: &[&str] = &["etcd", "cni", "runc", "registry", "containerd", "kubernetes"];
+
 impl Parts {
-    /// Builds what is missing, with progress on standard error.
-    pub fn ensure() -> anyhow::Result<Self> {
+    /// Builds what is missing of these parts, or of all where none is named, with progress on standard error.
+    pub fn ensure(parts: &[&str]) -> anyhow::Result<Self> {
         if !rustix::process::geteuid().is_root() {
             bail!("run this as root: it makes network namespaces, mounts and cgroups of its own");
         }
@@ -37,7 +40,7 @@ impl Parts {
             bail!("missing on this machine:\n  {}", missing.join("\n  "));
         }
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("parts/build.sh");
-        let built = Command::new("bash").arg(&script).status().context("parts/build.sh")?;
+        let built = Command::new("bash").arg(&script).args(parts).status().context("parts/build.sh")?;
         if !built.success() {
             bail!("the parts could not be built: see above");
         }

@@ -41,5 +41,5 @@ fn main() -> ExitCode {
         .chain(walk::trials())
         .chain(chart::trials())
         .chain(verify::trials());
-    harness::main(Options { nodes: 2 }, trials.collect())
+    harness::main(Options { nodes: 2, parts: &[] }, trials.collect())
 }

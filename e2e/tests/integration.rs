@@ -61,5 +61,5 @@ fn main() -> ExitCode {
         .chain(delegates::trials())
         .chain(masterminds::trials())
         .chain(cosign::trials());
-    harness::main(Options { nodes: 0 }, trials.collect())
+    harness::main(Options { nodes: 0, parts: &[] }, trials.collect())
 }
