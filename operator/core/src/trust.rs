@@ -7,6 +7,7 @@
 pub mod merge;
 pub mod roots;
 pub mod score;
+pub mod settings;
 pub mod signers;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,5 +1,6 @@
 //! `rollforward explain`: a policy told from beginning to end: conditions, why, candidates, runs with every write, settings.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
@@ -7,13 +8,16 @@ use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 use rollforward_api::policy::{ImageStatus, UpdatePolicy};
 use rollforward_api::run::UpdateRun;
+use rollforward_api::verification::VerificationPolicy;
 use rollforward_core::policy::{Policy, StepSize};
 use rollforward_core::text;
+use rollforward_core::trust::{Decision, Effective, Roots, settings};
 use rollforward_core::workload::Kind;
 
 use super::written::{coming, written};
 use crate::config::Config;
 use crate::convert;
+use crate::convert::verification::Entries;
 use crate::kubernetes::store;
 
 #[derive(Debug, clap::Args)]
@@ -35,9 +39,20 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     for policy in policies(&client, &namespace, &arguments.policy).await? {
         let mut runs = store::runs_of(&client, &namespace, &policy.name_any()).await?;
         runs.sort_by_key(|run| std::cmp::Reverse(run.creation_timestamp()));
-        super::tell(&explanation(&policy, &runs, &config));
+        let decisions = decisions(&client, &namespace).await;
+        super::tell(&explanation(&policy, &runs, &config, &decisions));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The decisions of the namespace, or why they are not known: whoever may read a policy may not read them by that alone.
+async fn decisions(client: &Client, namespace: &str) -> Result<Vec<Decision>, String> {
+    let api = Api::<VerificationPolicy>::namespaced(client.clone(), namespace);
+    let all = api.list(&ListParams::default()).await;
+    let mut all = all.map_err(|error| format!("VerificationPolicies could not be read: {error}"))?.items;
+    all.sort_by_key(ResourceExt::name_any);
+    // What a ConfigMap holds changes nothing of who asks for what.
+    Ok(all.iter().map(|policy| convert::verification::policy(policy, &Entries::new())).collect())
 }
 
 /// The policy of that name, or those that watch the workload.
@@ -81,7 +96,12 @@ fn kind_of(word: &str) -> Option<Kind> {
     Kind::ALL.into_iter().find(fits)
 }
 
-fn explanation(policy: &UpdatePolicy, runs: &[UpdateRun], config: &Config) -> String {
+fn explanation(
+    policy: &UpdatePolicy,
+    runs: &[UpdateRun],
+    config: &Config,
+    decisions: &Result<Vec<Decision>, String>,
+) -> String {
     let mut lines = vec![format!("{}/{}", policy.namespace().unwrap_or_default(), policy.name_any())];
     let Some(status) = &policy.status else {
         lines.push("Not looked at yet: no operator has written a status.".to_owned());
@@ -101,7 +121,14 @@ fn explanation(policy: &UpdatePolicy, runs: &[UpdateRun], config: &Config) -> St
     }
     lines.push(String::new());
     match convert::policy::policy(policy, &config.defaults) {
-        Ok(effective) => lines.extend(settings(&effective)),
+        Ok(effective) => {
+            lines.extend(settings(&effective));
+            let images = status.images.iter().flatten().filter_map(|image| image.repository.clone());
+            let repositories: BTreeSet<String> = images.collect();
+            for repository in repositories {
+                lines.extend(trust(&effective, config, decisions, &repository));
+            }
+        }
         Err(faults) => lines.extend(faults.iter().map(|fault| format!("Not valid: {fault}"))),
     }
     // What others wrote into the status was cleaned when it was written; a status can be edited by hand.
@@ -174,15 +201,32 @@ fn steps(steps: &[StepSize]) -> String {
     words.collect::<Vec<_>>().join(", ")
 }
 
+/// What all that count for a repository want together, each with who asks.
+fn trust(
+    policy: &Policy,
+    config: &Config,
+    decisions: &Result<Vec<Decision>, String>,
+    repository: &str,
+) -> Vec<String> {
+    let mut lines = vec![format!("Effective trust for {repository}")];
+    let decisions = match decisions {
+        Ok(decisions) => decisions.as_slice(),
+        Err(why) => {
+            lines.push(format!("  {why}; without them:"));
+            &[]
+        }
+    };
+    let source = policy.source.as_ref().map(ToString::to_string);
+    let names: Vec<String> = source.into_iter().chain([repository.to_owned()]).collect();
+    let all = decisions.iter().chain(&config.floor).chain(&policy.trust);
+    let roots = Roots::new();
+    let effective = Effective::among(all, &names, &roots, policy.soak_unsigned);
+    lines.extend(settings::lines(&effective).iter().map(|line| format!("  {line}")));
+    lines
+}
+
 fn settings(policy: &Policy) -> Vec<String> {
     let rollout = &policy.rollout;
-    let trust = policy.trust.as_ref().map_or_else(
-        || "none: nothing moves".to_owned(),
-        |trust| {
-            let soak = trust.soak.unsigned.unwrap_or(policy.soak_unsigned);
-            format!("unsigned images, known for {}", text::span(soak))
-        },
-    );
     vec![
         "Effective settings".to_owned(),
         format!(
@@ -191,7 +235,6 @@ fn settings(policy: &Policy) -> Vec<String> {
             policy.variant,
             text::span(policy.interval)
         ),
-        format!("  trust {trust}"),
         format!(
             "  rollout {}, each step watched {}, deadline {} then {:?}, where impossible {:?}",
             steps(&rollout.steps),
@@ -206,4 +249,68 @@ fn settings(policy: &Policy) -> Vec<String> {
             text::span(rollout.retry_after)
         ),
     ]
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_all_decisions_want_together_is_told_with_who_asks_for_each() {
+        let of = |name: &str, spec: serde_json::Value| {
+            let object = json!({"apiVersion": "rollforward.dev/v1alpha1", "kind": "VerificationPolicy",
+                "metadata": {"name": name}, "spec": spec});
+            let object: VerificationPolicy = serde_json::from_value(object).unwrap();
+            convert::verification::policy(&object, &Entries::new())
+        };
+        let keyless = json!({"trustRoot": "pg", "issuer": "https://issuer", "subject": "https://subject"});
+        let decisions = Ok(vec![
+            of(
+                "acme",
+                json!({"repositories": ["ghcr.io/acme/*"], "recheck": "1h", "soak": {"routine": "48h"},
+                "sourceRepository": {"exact": "https://github.com/acme/web.git"},
+                "authorities": [{"name": "ci", "keyless": keyless}],
+                "attestations": [{"predicateType": "https://slsa.dev/provenance/v1", "required": false}]}),
+            ),
+            of("other", json!({"repositories": ["quay.io/*"], "deny": {"repositories": ["*"]}})),
+        ]);
+        let policy = json!({"apiVersion": "rollforward.dev/v1alpha1", "kind": "UpdatePolicy",
+            "metadata": {"name": "web", "namespace": "shop"},
+            "spec": {"targets": [], "verification": {"layers": {"drift": "Required"}, "deny": {"repositories": ["*/evil"]}}}});
+        let policy: UpdatePolicy = serde_json::from_value(policy).unwrap();
+        let config = Config::load(None).unwrap();
+        let policy = convert::policy::policy(&policy, &config.defaults).unwrap();
+        let told = trust(&policy, &config, &decisions, "ghcr.io/acme/web").join("\n");
+        let expected = "Effective trust for ghcr.io/acme/web
+  signed by 1 of ci: VerificationPolicy acme
+  unsigned images denied: VerificationPolicy acme
+  layer Signature required: VerificationPolicy acme
+  layer Binding required: VerificationPolicy acme
+  layer Log required: VerificationPolicy acme
+  layer Provenance required: VerificationPolicy acme
+  layer Sbom advisory: VerificationPolicy acme
+  layer Drift required: this policy's verification
+  known for 48h where signed: VerificationPolicy acme
+  built from https://github.com/acme/web: VerificationPolicy acme
+  statement https://slsa.dev/provenance/v1, advisory: VerificationPolicy acme
+  denied: */evil: this policy's verification
+  what runs is verified again every 1h: VerificationPolicy acme";
+        assert_eq!(told, expected, "{told}");
+        let nobody = trust(
+            &policy,
+            &config,
+            &Err("VerificationPolicies could not be read: 403".to_owned()),
+            "ghcr.io/acme/web",
+        );
+        assert_eq!(
+            nobody[1..],
+            [
+                "  VerificationPolicies could not be read: 403; without them:",
+                "  nobody decided what to trust: nothing moves"
+            ]
+        );
+    }
 }

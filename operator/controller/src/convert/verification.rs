@@ -65,14 +65,7 @@ pub fn decision(
     if !authorities.is_empty() && authorities.len() < require {
         faults.invalid("verification.require", "expected at most the number of authorities");
     }
-    let lessened = layers.as_ref().and_then(|layers| layers.signature).is_some_and(|demand| match demand {
-        api::Demand::Advisory | api::Demand::Off => true,
-        api::Demand::Required | api::Demand::Newer => false,
-    });
-    if lessened && *unsigned != Some(api::Unsigned::Allow) {
-        let expected = "expected `unsigned: Allow` to be written where layers.signature is not Required";
-        faults.invalid("verification.layers.signature", expected);
-    }
+    lessened(*unsigned, layers.as_ref(), faults);
     let attestations =
         attestations.iter().flatten().map(|one| attestation(one, &authorities, faults)).collect();
     let soak = soak.clone().unwrap_or_default();
@@ -91,15 +84,7 @@ pub fn decision(
                 Binding::Required
             }
         },
-        source: source_repository.as_ref().and_then(|source| {
-            let field = "verification.sourceRepository";
-            if authorities.is_empty() {
-                faults
-                    .invalid(field, "expected authorities with it: a source that nobody signed says nothing");
-            }
-            let exact = source.exact.as_deref().map(plain);
-            pattern(field, exact.as_ref(), source.reg_exp.as_ref(), faults)
-        }),
+        source: source_repository.as_ref().and_then(|one| source(one, &authorities, faults)),
         soak: Soak {
             routine: duration("verification.soak.routine", soak.routine.as_ref(), faults),
             unsigned: duration("verification.soak.unsigned", soak.unsigned.as_ref(), faults),
@@ -126,6 +111,27 @@ pub fn decision(
         },
         authorities,
     }
+}
+
+/// A signature that nothing waits for is an unsigned image that may run: that has to be written.
+fn lessened(unsigned: Option<api::Unsigned>, layers: Option<&api::Layers>, faults: &mut Faults) {
+    let lessened = layers.and_then(|layers| layers.signature).is_some_and(|demand| match demand {
+        api::Demand::Advisory | api::Demand::Off => true,
+        api::Demand::Required | api::Demand::Newer => false,
+    });
+    if lessened && unsigned != Some(api::Unsigned::Allow) {
+        let expected = "expected `unsigned: Allow` to be written where layers.signature is not Required";
+        faults.invalid("verification.layers.signature", expected);
+    }
+}
+
+fn source(one: &api::SourceRepository, authorities: &[Authority], faults: &mut Faults) -> Option<Pattern> {
+    let field = "verification.sourceRepository";
+    if authorities.is_empty() {
+        faults.invalid(field, "expected authorities with it: a source that nobody signed says nothing");
+    }
+    let exact = one.exact.as_deref().map(plain);
+    pattern(field, exact.as_ref(), one.reg_exp.as_ref(), faults)
 }
 
 /// The decision of a `VerificationPolicy`; one that cannot be read denies what it is about.
