@@ -76,7 +76,7 @@ impl Case {
             follows: None,
             hinted: false,
         };
-        let (answer, _) = self.scans.latest(&self.registry, ask).await;
+        let (answer, _) = Box::pin(self.scans.latest(&self.registry, ask)).await;
         assert!(matches!(answer, Answer::Found(_)), "{answer:?}");
     }
 

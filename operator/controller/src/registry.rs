@@ -231,7 +231,7 @@ impl Registry {
         credential: Option<&Credential>,
     ) -> Answer<Digest> {
         let asker = Asker { repository, credential };
-        self.within(repository, self.inner.resolve(asker, tag.as_str())).await
+        self.within(repository, Box::pin(self.inner.resolve(asker, tag.as_str()))).await
     }
 
     /// Whether a repository serves a digest: one HEAD. `Absent` where the registry says in words that it does not.
@@ -242,7 +242,7 @@ impl Registry {
         credential: Option<&Credential>,
     ) -> Answer<()> {
         let asker = Asker { repository, credential };
-        self.within(repository, self.inner.serves(asker, digest)).await
+        self.within(repository, Box::pin(self.inner.serves(asker, digest))).await
     }
 
     /// What a digest holds: hashed, compared, and read. A single image costs a second request, for its config.
@@ -253,7 +253,7 @@ impl Registry {
         credential: Option<&Credential>,
     ) -> Answer<Manifest> {
         let asker = Asker { repository, credential };
-        self.within(repository, self.inner.manifest(asker, digest)).await
+        self.within(repository, Box::pin(self.inner.manifest(asker, digest))).await
     }
 
     /// What refers to a digest: signatures, attestations, SBOMs. `Absent` where the registry says that there is nothing.
@@ -267,7 +267,7 @@ impl Registry {
     ) -> Answer<Referrers> {
         let asker = Asker { repository, credential };
         let mut place = Place::Referrers;
-        self.within(repository, self.inner.referrers(asker, digest, &mut place)).await
+        self.within(repository, Box::pin(self.inner.referrers(asker, digest, &mut place))).await
     }
 
     /// What is attached to a digest and could be evidence, in all places where signers put it: bytes, within budgets.
@@ -279,7 +279,7 @@ impl Registry {
         digest: &Digest,
         credential: Option<&Credential>,
     ) -> Attachments {
-        self.inner.attachments(Asker { repository, credential }, digest).await
+        Box::pin(self.inner.attachments(Asker { repository, credential }, digest)).await
     }
 
     /// The operator's own credential for a repository: of a file for its host, or of a credential provider.

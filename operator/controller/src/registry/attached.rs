@@ -222,7 +222,7 @@ impl Inner {
         let mut late = None;
         let mut listed = Vec::new();
         let fetch = |(at, place, form, layer): (usize, Place, Form, Layer)| async move {
-            let content = in_time(deadline, asker, self.layer(asker, &layer)).await;
+            let content = in_time(deadline, asker, Box::pin(self.layer(asker, &layer))).await;
             (at, place, form, layer, content)
         };
         let mut fetched = stream::iter(chosen.into_iter().map(fetch)).buffered(AT_ONCE);
@@ -260,7 +260,7 @@ impl Inner {
     async fn by_referrers(&self, asker: Asker<'_>, digest: &Digest, deadline: Instant) -> Vec<Looked> {
         let mut place = Place::Referrers;
         let listed = async { Ok(self.referrers(asker, digest, &mut place).await?) };
-        let listed = in_time(deadline, asker, listed).await;
+        let listed = in_time(deadline, asker, Box::pin(listed)).await;
         let mut looked = Looked::at(place, Answer::Absent);
         match listed {
             Ok(None) => {}
@@ -279,7 +279,7 @@ impl Inner {
             looked.exhausted = Some(Budget::Count);
         }
         let fetch = |digest: Digest| async move {
-            in_time(deadline, asker, self.attached_manifest(asker, &digest)).await
+            in_time(deadline, asker, Box::pin(self.attached_manifest(asker, &digest))).await
         };
         let digests = listed.listed.into_iter().map(|one| one.digest);
         let mut manifests = stream::iter(digests.map(fetch)).buffered(AT_ONCE);
@@ -294,7 +294,7 @@ impl Inner {
     /// A tag that clients derive from the digest: a manifest with one layer a signature, or an index of such.
     async fn by_tag(&self, asker: Asker<'_>, place: Place, tag: String, deadline: Instant) -> Looked {
         let mut looked = Looked::at(place, Answer::Absent);
-        let body = match in_time(deadline, asker, self.tagged(asker, &tag)).await {
+        let body = match in_time(deadline, asker, Box::pin(self.tagged(asker, &tag))).await {
             Ok(Some(body)) => body,
             Ok(None) => return looked,
             Err(refusal) => {

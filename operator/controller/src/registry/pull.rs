@@ -6,7 +6,6 @@
 
 use std::error::Error as _;
 use std::fmt::Write as _;
-use std::pin::pin;
 
 use oci_distribution::errors::OciDistributionError;
 use oci_distribution::secrets::RegistryAuth;
@@ -140,8 +139,8 @@ async fn relay<T>(
     question: impl Future<Output = T>,
     upstream: impl Future<Output = Said>,
 ) -> (Option<Said>, T) {
-    let mut question = pin!(question);
-    let mut upstream = pin!(upstream);
+    let mut question = Box::pin(question);
+    let mut upstream = Box::pin(upstream);
     let mut said = None;
     loop {
         match call.next(question.as_mut()).await {

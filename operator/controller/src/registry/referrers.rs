@@ -3,8 +3,6 @@
 //! `oci_distribution` asks, at our door. "There is nothing" is said only where the registry said so: a 429, a cut list or a page that is none is `Unknown`, for
 //! "no signatures" would be a verdict. Junk is counted, not fatal, and only the first 64 are read.
 
-use std::pin::pin;
-
 use oci_distribution::manifest::OciImageIndex;
 use reqwest::{StatusCode, Url};
 use rollforward_core::evidence::{Place, Referrer, Referrers, Unknown};
@@ -70,7 +68,7 @@ impl Inner {
         let (by_api, by_tag) = (format!("referrers/{digest}"), format!("manifests/{tag}"));
         let mut call = self.call(asker).await?;
         let (client, image) = (call.client(), call.reference(digest.as_str()));
-        let mut question = pin!(client.pull_referrers(&image, None));
+        let mut question = Box::pin(client.pull_referrers(&image, None));
         let mut said = None;
         let listed = loop {
             match call.next(question.as_mut()).await {
