@@ -33,7 +33,8 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [rollforward.dev]
   resources: [trustroots/status]
   verbs: [patch]
-# kubernetes/trust.rs: config_map reads the keys and roots that a VerificationPolicy or TrustRoot names there.
+# kubernetes/trust.rs: config_map reads the keys and roots that a VerificationPolicy or TrustRoot names there; kubernetes/named.rs
+# asks whether they changed. By name: no list, no watch.
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get]

@@ -12,6 +12,7 @@ pub mod events;
 mod kinds;
 pub mod lease;
 pub mod logs;
+pub mod named;
 pub mod patch;
 pub mod preflight;
 pub mod secrets;

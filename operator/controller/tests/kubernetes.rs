@@ -5,6 +5,8 @@
 
 #[path = "kubernetes/delegates.rs"]
 mod delegates;
+#[path = "kubernetes/named.rs"]
+mod named;
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};

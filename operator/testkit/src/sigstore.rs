@@ -415,6 +415,12 @@ pub fn bundle_by_key(key: &KeyPair, order: &Order<'_>) -> Value {
     })
 }
 
+/// The bundle of a key alone for a digest by its text.
+#[must_use]
+pub fn signed_by_key(key: &KeyPair, subject: &str) -> Value {
+    bundle_by_key(key, &Order::signature(&Digest::parse(subject).unwrap()))
+}
+
 /// Signs with a key alone in the layout of `.sig`.
 #[must_use]
 pub fn simple_signing_by_key(

@@ -3,6 +3,8 @@
 //! One watch a kind: policies and runs are kept (stripped), workloads only wake. Our own status writes wake nobody: a
 //! watch passes on an object only when its generation, annotations, finalizers or deletion changed.
 
+mod waking;
+
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
 use std::path::Path;
@@ -18,12 +20,12 @@ use k8s_openapi::api::batch::v1::CronJob;
 use kube::api::{Api, ListParams};
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{Action, Config as ControllerConfig};
-use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::reflector::{self, Store};
 use kube::runtime::watcher::{self, watcher};
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt as _};
 use kube::{Client, Resource, ResourceExt};
 use rollforward_api::exception::VerificationException;
-use rollforward_api::policy::{Target, UpdatePolicy};
+use rollforward_api::policy::UpdatePolicy;
 use rollforward_api::run::UpdateRun;
 use rollforward_api::trust_root::TrustRoot;
 use rollforward_api::verification::VerificationPolicy;
@@ -38,10 +40,11 @@ use crate::kubernetes::delegates::objects::{Canary, Rollout};
 use crate::kubernetes::delegates::{self, Delegates, Points};
 use crate::kubernetes::events::Events;
 use crate::kubernetes::lease::{self, Candidate, Leadership};
+use crate::kubernetes::named;
 use crate::prometheus::Meter;
 use crate::reconcile::explain::Words;
 use crate::reconcile::ledgers::Ledgers;
-use crate::reconcile::observe::{Stores, matches_labels};
+use crate::reconcile::observe::Stores;
 use crate::reconcile::preflight::Obstacles;
 use crate::reconcile::trust::{self, TrustStores};
 use crate::reconcile::{Context, Error, gather, reconcile, trust_roots};
@@ -49,6 +52,8 @@ use crate::registry::Registry;
 use crate::scans::Scans;
 use crate::server::{self, Readiness};
 use crate::telemetry::{self, Metrics};
+
+use waking::{policies_by, policies_in, policies_of, policy_of_run};
 
 /// How many passes run at once.
 const CONCURRENCY: u16 = 64;
@@ -319,22 +324,25 @@ impl Watches {
             trusted::<DeserializeGuard<VerificationException>>(client, namespace);
         let (roots, root_changes) = trusted::<DeserializeGuard<TrustRoot>>(client, namespace);
         let trust = TrustStores { policies: decisions, roots, exceptions };
-        let trust_roots = Controller::new(
-            scoped::<DeserializeGuard<TrustRoot>>(client, namespace),
-            watcher::Config::default(),
-        );
+        let (map_changes, root_map_changes) = {
+            let (trust, policies) = (trust.clone(), policies.clone());
+            named::follow(client.clone(), move || trust.named(&policies))
+        };
+        let trust_roots = roots_controller(client, namespace, &trust, root_map_changes);
         let wake = |known: &Policies| {
             let known = known.clone();
             move |space: Option<String>| policies_in(&known, space.as_deref())
         };
-        let (on_decision, on_exception, on_root) = (wake(&policies), wake(&policies), wake(&policies));
+        let (on_decision, on_exception) = (wake(&policies), wake(&policies));
+        let (on_root, on_map) = (wake(&policies), wake(&policies));
         let controller = Controller::for_stream(changes, policies.clone())
             .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
             .reconcile_all_on(brake::changes(brake.clone()))
             .watches_stream(run_changes, policy_of_run)
             .watches_stream(decision_changes, move |changed| on_decision(changed.namespace()))
             .watches_stream(exception_changes, move |changed| on_exception(changed.namespace()))
-            .watches_stream(root_changes, move |changed| on_root(changed.namespace()));
+            .watches_stream(root_changes, move |changed| on_root(changed.namespace()))
+            .watches_stream(map_changes.map(Ok), move |changed| on_map(changed.namespace()));
         let controller = waking::<Deployment>(controller, client, namespace, (Kind::Deployment, &policies));
         let controller = waking::<StatefulSet>(controller, client, namespace, (Kind::StatefulSet, &policies));
         let controller = waking::<DaemonSet>(controller, client, namespace, (Kind::DaemonSet, &policies));
@@ -368,11 +376,18 @@ where
     (store, changes)
 }
 
-/// Every policy of a namespace: what it trusts has changed.
-fn policies_in(known: &Policies, namespace: Option<&str>) -> Vec<ObjectRef<DeserializeGuard<UpdatePolicy>>> {
-    let all = known.state();
-    let within = all.iter().filter(|policy| policy.meta().namespace.as_deref() == namespace);
-    within.map(|policy| ObjectRef::from_obj(policy.as_ref())).collect()
+/// Looks at trust roots, also where the ConfigMap that holds one changed.
+fn roots_controller(
+    client: &Client,
+    namespace: Option<&str>,
+    trust: &TrustStores,
+    map_changes: impl Stream<Item = named::Changed> + Send + 'static,
+) -> Controller<DeserializeGuard<TrustRoot>> {
+    let api = scoped::<DeserializeGuard<TrustRoot>>(client, namespace);
+    let known = trust.clone();
+    Controller::new(api, watcher::Config::default()).watches_stream(map_changes.map(Ok), move |map| {
+        known.roots_in(&map.namespace().unwrap_or_default(), &map.name_any())
+    })
 }
 
 async fn run_roots(controller: Controller<DeserializeGuard<TrustRoot>>, stop: Stop, ctx: Arc<Context>) {
@@ -436,52 +451,4 @@ fn meaning<K: Resource>(object: &K) -> Option<u64> {
     meta.finalizers.hash(&mut hasher);
     meta.deletion_timestamp.is_some().hash(&mut hasher);
     Some(hasher.finish())
-}
-
-fn policy_of_run(run: DeserializeGuard<UpdateRun>) -> Option<ObjectRef<DeserializeGuard<UpdatePolicy>>> {
-    let run = run.0.ok()?;
-    Some(ObjectRef::new(&run.spec.policy.name).within(&run.namespace()?))
-}
-
-/// The policies that mean a Rollout itself, or the Deployment that a Rollout or Canary names. A Deployment's labels are not known
-/// here: a policy that selects by labels is woken too.
-fn policies_by<K: Points>(known: &Policies, object: &K) -> Vec<ObjectRef<DeserializeGuard<UpdatePolicy>>> {
-    let meta = object.meta();
-    let (name, labels) = (meta.name.clone().unwrap_or_default(), meta.labels.clone().unwrap_or_default());
-    let named = object.target().filter(|(kind, _)| *kind == Kind::Deployment.name());
-    let is_itself = K::kind(&()) == Kind::Rollout.name();
-    let means = |target: &Target| {
-        (is_itself && matches_labels(target, Kind::Rollout, &name, &labels))
-            || named.is_some_and(|(kind, name)| {
-                target.kind == kind && target.name.as_deref().is_none_or(|wanted| wanted == name)
-            })
-    };
-    let all = known.state();
-    all.iter()
-        .filter(|policy| policy.meta().namespace == meta.namespace)
-        .filter(|policy| policy.0.as_ref().is_ok_and(|policy| policy.spec.targets.iter().any(means)))
-        .map(|policy| ObjectRef::from_obj(policy.as_ref()))
-        .collect()
-}
-
-/// The policies that mean a workload: a change of it wakes them.
-fn policies_of<K: Resource<DynamicType = ()>>(
-    known: &Policies,
-    kind: Kind,
-    object: &PartialObjectMeta<K>,
-) -> Vec<ObjectRef<DeserializeGuard<UpdatePolicy>>> {
-    let namespace = object.metadata.namespace.as_ref();
-    let name = object.metadata.name.clone().unwrap_or_default();
-    let labels = object.metadata.labels.clone().unwrap_or_default();
-    known
-        .state()
-        .iter()
-        .filter(|policy| policy.meta().namespace.as_ref() == namespace)
-        .filter(|policy| {
-            policy.0.as_ref().is_ok_and(|policy| {
-                policy.spec.targets.iter().any(|target| matches_labels(target, kind, &name, &labels))
-            })
-        })
-        .map(|policy| ObjectRef::from_obj(policy.as_ref()))
-        .collect()
 }

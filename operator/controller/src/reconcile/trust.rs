@@ -2,14 +2,14 @@
 //!
 //! Whatever cannot be read denies: a policy of the security team that is silent is not one that allows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 use kube::core::DeserializeGuard;
-use kube::runtime::reflector::Store;
+use kube::runtime::reflector::{ObjectRef, Store};
 use rollforward_api::exception::VerificationException;
 use rollforward_api::policy::UpdatePolicy;
 use rollforward_api::trust_root::{TrustRoot, TrustRootSpec};
@@ -20,6 +20,7 @@ use rollforward_core::trust::{Decision, Exception, Origin, Root, RootContent, Ro
 use super::Context;
 use crate::convert::policy::Faults;
 use crate::convert::verification::{self, Entries};
+use crate::kubernetes::named::Name;
 use crate::{papers, sigstore};
 
 /// How long a pass waits for the first listing of a watch; afterwards what is not known denies.
@@ -36,6 +37,42 @@ pub struct TrustStores {
     pub roots: Store<DeserializeGuard<TrustRoot>>,
     /// Exceptions.
     pub exceptions: Store<DeserializeGuard<VerificationException>>,
+}
+
+impl TrustStores {
+    /// The ConfigMaps that hold keys and roots: those that decisions, policies of their own and trust roots name.
+    #[must_use]
+    pub fn named(&self, own: &Store<DeserializeGuard<UpdatePolicy>>) -> BTreeSet<Name> {
+        let mut named = BTreeSet::new();
+        let mut add = |namespace: Option<String>, name: &str| {
+            named.insert((namespace.unwrap_or_default(), name.to_owned()));
+        };
+        for policy in self.policies.state().iter().filter_map(|policy| policy.0.as_ref().ok()) {
+            let wish = policy.spec.verification();
+            verification::wanted(&wish).for_each(|wanted| add(policy.namespace(), &wanted.name));
+        }
+        for policy in own.state().iter().filter_map(|policy| policy.0.as_ref().ok()) {
+            let wanted = policy.spec.verification.iter().flat_map(verification::wanted);
+            wanted.for_each(|wanted| add(policy.namespace(), &wanted.name));
+        }
+        for root in self.roots.state().iter().filter_map(|root| root.0.as_ref().ok()) {
+            let wanted = verification::wanted_by_root(&root.spec).into_iter();
+            wanted.for_each(|wanted| add(root.namespace(), &wanted.name));
+        }
+        named
+    }
+
+    /// The trust roots of a namespace whose content a ConfigMap holds.
+    #[must_use]
+    pub fn roots_in(&self, namespace: &str, map: &str) -> Vec<ObjectRef<DeserializeGuard<TrustRoot>>> {
+        let all = self.roots.state();
+        let within = all.iter().filter(|root| root.namespace().as_deref() == Some(namespace));
+        let holds = |root: &TrustRoot| {
+            verification::wanted_by_root(&root.spec).is_some_and(|wanted| wanted.name == map)
+        };
+        let named = within.filter(|root| root.0.as_ref().is_ok_and(holds));
+        named.map(|root| ObjectRef::from_obj(root.as_ref())).collect()
+    }
 }
 
 /// What a namespace trusts.

@@ -13,7 +13,7 @@ use rollforward_core::trust::roots;
 use super::{Context, Error, trust};
 use crate::{clock, convert, kubernetes};
 
-/// A ConfigMap is not watched: its content is read again after so long.
+/// Looked at again after so long, should the apiserver not have answered: what a ConfigMap holds is told by `kubernetes/named.rs`.
 const AGAIN: Duration = Duration::from_secs(600);
 
 /// One look at a trust root.

@@ -1,0 +1,104 @@
+//! The ConfigMaps that decisions and trust roots name: asked by name, every few seconds, whether they are still what they were.
+//!
+//! Not a watch: a right to list or watch ConfigMaps whose names nobody knows at installation is one to read them all. `get` is
+//! needed anyway, and the metadata of an object are a few hundred bytes. Where no ConfigMap is named nothing is asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Client;
+use kube::api::Api;
+use kube::core::{PartialObjectMeta, PartialObjectMetaExt as _};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use super::optional;
+
+/// How often each is asked. The bound that `docs/verification.md` names.
+const EVERY: Duration = Duration::from_secs(10);
+/// How long passes between two questions: ten a second at most, so that more than a hundred ConfigMaps take longer and cost no more.
+const PACE: Duration = Duration::from_millis(100);
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A ConfigMap: its namespace and its name.
+pub type Name = (String, String);
+
+/// That a ConfigMap is not what it was; nothing of what it holds.
+pub type Changed = PartialObjectMeta<ConfigMap>;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Seen {
+    Version(String),
+    Absent,
+    Silent,
+}
+
+/// What was last seen of each.
+#[derive(Debug, Default)]
+pub struct Named(BTreeMap<Name, Seen>);
+
+impl Named {
+    /// Forgets what is no longer named.
+    pub fn keep(&mut self, names: &BTreeSet<Name>) {
+        self.0.retain(|name, _| names.contains(name));
+    }
+
+    /// Asks for one; something where the answer is another than the last.
+    ///
+    /// The first answer counts, and so does one after silence: a pass may have read the ConfigMap before, or found nobody.
+    pub async fn ask(&mut self, client: &Client, name: &Name) -> Option<Changed> {
+        let (namespace, map) = name;
+        let api = Api::<ConfigMap>::namespaced(client.clone(), namespace);
+        let seen = match timeout(PATIENCE, api.get_metadata(map)).await.map(optional) {
+            Ok(Ok(Some(found))) => Seen::Version(found.metadata.resource_version.unwrap_or_default()),
+            Ok(Ok(None)) => Seen::Absent,
+            // The passes that read it say so, in the apiserver's words.
+            Ok(Err(_)) | Err(_) => Seen::Silent,
+        };
+        let is_news = seen != Seen::Silent && self.0.get(name) != Some(&seen);
+        self.0.insert(name.clone(), seen);
+        let metadata = ObjectMeta {
+            namespace: Some(namespace.clone()),
+            name: Some(map.clone()),
+            ..ObjectMeta::default()
+        };
+        is_news.then(|| metadata.into_response_partial())
+    }
+}
+
+/// Follows what is named, as long as somebody listens: for the policies, and for the trust roots.
+pub fn follow(
+    client: Client,
+    names: impl Fn() -> BTreeSet<Name> + Send + 'static,
+) -> (UnboundedReceiver<Changed>, UnboundedReceiver<Changed>) {
+    let (for_policies, policies) = unbounded();
+    let (for_roots, roots) = unbounded();
+    tokio::spawn(ask_for_ever(client, names, [for_policies, for_roots]));
+    (policies, roots)
+}
+
+async fn ask_for_ever(
+    client: Client,
+    names: impl Fn() -> BTreeSet<Name> + Send + 'static,
+    listeners: [UnboundedSender<Changed>; 2],
+) {
+    let mut known = Named::default();
+    let mut round = interval(EVERY);
+    round.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while !listeners.iter().all(UnboundedSender::is_closed) {
+        round.tick().await;
+        let names = names();
+        known.keep(&names);
+        for name in &names {
+            sleep(PACE).await;
+            let Some(changed) = known.ask(&client, name).await else { continue };
+            tracing::debug!(namespace = %name.0, config_map = %name.1, "a ConfigMap with keys or roots changed");
+            for listener in &listeners {
+                let _ = listener.unbounded_send(changed.clone()); // who is gone is not told
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The ConfigMaps that are named: what is asked of the apiserver, and which answers wake.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use http::{Request, Response};
+use kube::client::Body;
+use kube::{Client, ResourceExt as _};
+use rollforward::kubernetes::named::{Name, Named};
+use serde_json::{Value, json};
+
+type Asked = Arc<Mutex<Vec<String>>>;
+
+/// An apiserver that gives these answers in turn, the last for ever; what it was asked, with the form that was wanted.
+fn apiserver(answers: Vec<(u16, Value)>) -> (Client, Asked) {
+    let asked: Asked = Arc::default();
+    let kept = Arc::clone(&asked);
+    let answers = Mutex::new(answers);
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let accept = request.headers().get(http::header::ACCEPT).unwrap().to_str().unwrap().to_owned();
+        let form = if accept.contains("as=PartialObjectMetadata;") { "metadata" } else { "whole" };
+        kept.lock().unwrap().push(format!("{} {} {form}", request.method(), request.uri().path()));
+        let mut left = answers.lock().unwrap();
+        let (code, body) = if left.len() == 1 { left[0].clone() } else { left.remove(0) };
+        let body = Body::from(serde_json::to_vec(&body).unwrap());
+        async move { Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap()) }
+    });
+    (Client::new(service, "shop"), asked)
+}
+
+fn at(version: &str) -> (u16, Value) {
+    let metadata = json!({"name": "keys", "namespace": "shop", "resourceVersion": version});
+    (200, json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}))
+}
+
+fn refused(code: u16, reason: &str) -> (u16, Value) {
+    let body = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code,
+        "reason": reason, "message": reason,
+    });
+    (code, body)
+}
+
+fn keys() -> Name {
+    ("shop".to_owned(), "keys".to_owned())
+}
+
+/// Which of the answers wake.
+async fn woken(answers: Vec<(u16, Value)>) -> Vec<bool> {
+    let n_answers = answers.len();
+    let (client, _) = apiserver(answers);
+    let mut known = Named::default();
+    let mut woken = Vec::new();
+    for _ in 0..n_answers {
+        woken.push(known.ask(&client, &keys()).await.is_some());
+    }
+    woken
+}
+
+#[tokio::test]
+async fn a_named_config_map_is_asked_for_by_its_name_and_for_its_metadata_alone() {
+    let (client, asked) = apiserver(vec![at("1")]);
+    let changed = Named::default().ask(&client, &keys()).await.unwrap();
+    assert_eq!((changed.namespace().as_deref(), changed.name_any().as_str()), (Some("shop"), "keys"));
+    assert_eq!(*asked.lock().unwrap(), ["GET /api/v1/namespaces/shop/configmaps/keys metadata"]);
+}
+
+#[tokio::test]
+async fn the_first_answer_a_change_a_deletion_and_a_return_wake_and_what_is_as_it_was_does_not() {
+    let gone = || refused(404, "NotFound");
+    let answers = vec![at("1"), at("1"), at("2"), at("2"), gone(), gone(), at("3")];
+    assert_eq!(woken(answers).await, [true, false, true, false, true, false, true]);
+}
+
+#[tokio::test]
+async fn silence_wakes_nobody_and_the_answer_after_it_does_for_a_pass_may_have_met_the_silence() {
+    let silent = || refused(403, "Forbidden");
+    assert_eq!(
+        woken(vec![silent(), at("1"), silent(), silent(), at("1"), at("1")]).await,
+        [false, true, false, false, true, false]
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_longer_named_is_forgotten_and_counts_as_new_when_it_is_named_again() {
+    let (client, _) = apiserver(vec![at("1")]);
+    let mut known = Named::default();
+    assert!(known.ask(&client, &keys()).await.is_some());
+    known.keep(&BTreeSet::from([keys()]));
+    assert!(known.ask(&client, &keys()).await.is_none());
+    known.keep(&BTreeSet::new());
+    assert!(known.ask(&client, &keys()).await.is_some());
+}
