@@ -5,15 +5,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use rollforward::cli::{self, Arguments};
 
-/// The stack of a worker. A pass that verifies a bundle needs more than 2 MiB, tokio's own, in a debug build. Address space, and
-/// memory only where it is used.
-const STACK_BYTES: usize = 16 * 1024 * 1024;
-
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.worker_threads(2).thread_stack_size(STACK_BYTES).enable_all();
-    let runtime = match runtime.build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return cli::failed(&error.into()),
     };
