@@ -20,7 +20,7 @@ use crate::world::World;
 fn config() -> Config {
     let asked = std::env::var("ROLLFORWARD_PROPERTY_CASES").ok().and_then(|text| text.parse().ok());
     let rng_seed = if asked.is_some() { RngSeed::Random } else { RngSeed::Fixed(20_261_125) };
-    let cases = asked.unwrap_or(40);
+    let cases = asked.unwrap_or(100);
     // A failure is made smaller for a minute at most.
     Config { cases, rng_seed, failure_persistence: None, max_shrink_time: 60_000, ..Config::default() }
 }
