@@ -212,6 +212,9 @@ const FOUND: &[&str] = &[
     "deploy web 0 1.0.0; deploy api 0 1.0.0; deploy-set db 2 1.0.0 partition=0 OrderedReady; \
      push 1.0.1 never-ready; policy onDeadline=Hold; advance 7h; \
      registry down; kill-after-write 4; dead-for 3m; push 1.0.1 good; advance 70s",
+    "deploy web 0 1.0.0; deploy api 0 1.0.0; deploy-daemon agent 1 1.0.0; deploy-cron report 1.0.0; \
+     policy onDeadline=Hold; push 1.0.3 never-ready; advance 20m; dead-for 3m; set-image report 1.0.3; \
+     push 1.0.4 good; kill-after-write 4",
 ];
 
 #[test]
