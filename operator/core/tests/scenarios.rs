@@ -30,6 +30,8 @@ mod native;
 mod ordinal;
 #[path = "scenarios/property.rs"]
 mod property;
+#[path = "scenarios/registry.rs"]
+mod registry;
 #[path = "scenarios/script.rs"]
 mod script;
 #[path = "scenarios/world.rs"]

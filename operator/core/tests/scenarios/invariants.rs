@@ -6,15 +6,17 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use rollforward_core::decide::Course;
 use rollforward_core::image::Digest;
 use rollforward_core::ledger::Ledger;
-use rollforward_core::policy::{Facts, Rebuilds, Rollback};
+use rollforward_core::policy::{Facts, OnDeadline, Rebuilds, Rollback};
 use rollforward_core::reason::Reason;
 use rollforward_core::report::{MAX_MESSAGE, MAX_WHY, Report};
 use rollforward_core::rollout::{Patch, Plan, Run, patch};
 use rollforward_core::workload::Shape;
 
+use crate::kubelet::SimPod;
 use crate::native::Deployment;
 
 /// What was seen so far.
@@ -41,7 +43,7 @@ impl Watch {
         self.quarantined.clear();
     }
 
-    pub fn after_step(&self, deployments: &[Deployment], runs: &[Run]) {
+    pub fn after_step(&self, deployments: &[Deployment], runs: &[Run], now: Timestamp) {
         self.after_step_of_daemons(deployments, runs);
         for run in runs.iter().filter(|run| run.status.finished_at.is_none() && run.canary) {
             let Some(deployment) = deployments.iter().find(|one| one.object.id == run.workload) else {
@@ -64,6 +66,11 @@ impl Watch {
             if run.settings.rollback == Rollback::Never && run.status.cause.is_some() {
                 continue;
             }
+            // Nor where a person is waited for after the deadline.
+            let is_late = run.status.deadline.is_some_and(|deadline| deadline < now);
+            if run.settings.on_deadline == OnDeadline::Hold && is_late {
+                continue;
+            }
             let lost = deployment.removed.contains(&container.from);
             assert!(
                 !(is_held && lost) || self.excused.contains(&run.name),
@@ -73,7 +80,7 @@ impl Watch {
         }
     }
 
-    /// While a DaemonSet's run is open at most one node is without a Ready pod for it.
+    /// While a DaemonSet's run is open at most one node is without a Ready pod for it, but for those that had none before.
     fn after_step_of_daemons(&self, deployments: &[Deployment], runs: &[Run]) {
         for run in runs.iter().filter(|run| run.status.finished_at.is_none()) {
             let found = deployments.iter().find(|one| one.object.id == run.workload);
@@ -83,7 +90,8 @@ impl Watch {
                 own.pods.iter().partition(|pod| pod.image == run.containers[0].to);
             // Old pods that are not available themselves are replaced without limit.
             let calm = !old.is_empty() && old.iter().all(|pod| pod.is_good() && pod.ready_since.is_some());
-            let down = new.iter().filter(|pod| pod.ready_since.is_none()).count();
+            let lost = |pod: &&&SimPod| pod.ready_since.is_none() && !own.was_down.contains(&pod.node);
+            let down = new.iter().filter(lost).count();
             let is_held = !patch::restores(run, &own.object).is_empty();
             assert!(
                 !calm || !is_held || down <= 1 || self.excused.contains(&run.name),

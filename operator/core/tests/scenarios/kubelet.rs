@@ -81,6 +81,7 @@ pub struct SimPod {
     pub image: String,
     pub ready_since: Option<Timestamp>,
     pub node: String,
+    uid: String,
     created_at: Timestamp,
     digest: Digest,
     behaviour: Behaviour,
@@ -98,8 +99,10 @@ impl SimPod {
         now: Timestamp,
     ) -> Self {
         let life = if behaviour == Behaviour::Missing { Life::Pulling } else { Life::Running(now) };
+        let uid = format!("{name}-{now}");
         Self {
             name,
+            uid,
             owner,
             image,
             ready_since: None,
@@ -191,7 +194,7 @@ impl SimPod {
     /// As the apiserver shows it.
     pub fn shown(&self) -> Pod {
         let mut pod = build::pod(&self.name, &self.owner, &self.image, self.created_at);
-        pod.uid = format!("{}-{}", self.name, self.created_at);
+        pod.uid.clone_from(&self.uid);
         pod.node = Some(self.node.clone());
         pod.ready_since = self.ready_since;
         let container = &mut pod.containers[0];

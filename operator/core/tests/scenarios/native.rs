@@ -3,6 +3,8 @@
 //! Named after the functions of `pkg/controller/deployment`: NewRSNewReplicas, reconcileOldReplicaSets with
 //! cleanupUnhealthyReplicas and scaleDownOldReplicaSetsForRollingUpdate, scale by proportion. Pods: `kubelet.rs`.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use rollforward_core::image::Digest;
 use rollforward_core::rollout::patch;
@@ -44,6 +46,8 @@ pub struct Deployment {
     pub by_hand: Vec<String>,
     /// Ready pods removed in the last step, by image.
     pub removed: Vec<String>,
+    /// The nodes whose last pod that was removed was not Ready.
+    pub was_down: BTreeSet<String>,
     /// How many pods a quota allows, where it is full.
     pub quota: Option<usize>,
     restarts: u32,
@@ -71,6 +75,7 @@ impl Deployment {
             wanted,
             by_hand: vec![image.to_owned()],
             removed: Vec::new(),
+            was_down: BTreeSet::new(),
             quota: None,
             restarts: 0,
             sets: Vec::new(),
@@ -109,7 +114,10 @@ impl Deployment {
         let Some(index) = self.pods.iter().position(|one| one.name == pod) else { return };
         let pod = self.pods.remove(index);
         if pod.ready_since.is_some() {
+            self.was_down.remove(&pod.node);
             self.removed.push(pod.image);
+        } else {
+            self.was_down.insert(pod.node);
         }
     }
 

@@ -20,7 +20,7 @@ use crate::world::World;
 fn config() -> Config {
     let asked = std::env::var("ROLLFORWARD_PROPERTY_CASES").ok().and_then(|text| text.parse().ok());
     let rng_seed = if asked.is_some() { RngSeed::Random } else { RngSeed::Fixed(20_261_125) };
-    let cases = asked.unwrap_or(40);
+    let cases = asked.unwrap_or(100);
     // A failure is made smaller for a minute at most.
     Config { cases, rng_seed, failure_persistence: None, max_shrink_time: 60_000, ..Config::default() }
 }
@@ -121,8 +121,9 @@ const CALM: &[&str] = &[
     "advance 12h",
 ];
 
-/// A run whose policy said `onDeadline: Hold` when it began waits for a person; one comes.
-const PERSON: &[&str] = &["policy suspend=true", "advance 1m", "policy suspend=false", "advance 12h"];
+/// A run whose policy said `onDeadline: Hold` when it began waits for a person; one comes, and stays until an operator that
+/// dies once more has done it.
+const PERSON: &[&str] = &["policy suspend=true", "advance 10m", "policy suspend=false", "advance 12h"];
 
 fn play(lines: &[String]) -> World {
     let mut world = World::new();
@@ -186,6 +187,43 @@ fn check_rest(world: &World) {
     for track in status.tracks.iter().filter(|track| !watched.contains(&track.key.as_str())) {
         let moving = ["Preparing", "Canary", "Promoting", "RollingBack", "Aborted"].contains(&track.state);
         assert!(!moving, "{}: {}", track.key, track.state);
+    }
+}
+
+/// Histories that random ones brought up, made small.
+const FOUND: &[&str] = &[
+    // A canary that a quota keeps small waits for a person, and its timed hold ends.
+    "deploy web 5 1.0.0; deploy api 0 1.0.0; advance 3m; push 1.0.1 good; advance 6m; quota full; \
+     policy onDeadline=Hold; advance 7h",
+    // A person changes the workload just before the first patch.
+    "deploy web 5 1.0.0; deploy api 0 1.0.0; advance 3m; push 1.0.1 good; \
+     before-next-patch restart web; advance 6m; quota full; policy onDeadline=Hold; advance 7h",
+    // A DaemonSet's old pods are in part broken: those are replaced without limit.
+    "deploy web 0 1.0.0; deploy api 0 1.0.0; deploy-daemon agent 4 1.0.0 unavailable=2; advance 3s; \
+     push 1.0.4 good; set-image agent 1.0.4; \
+     push 1.0.4 crash 1; advance 1s; push 1.0.5 good",
+    "deploy web 0 1.0.0; deploy api 0 1.0.0; deploy-daemon agent 3 1.0.0 unavailable=2; advance 3s; \
+     set-image agent 1.0.1; push 1.0.1 crash 78 after 90s; \
+     push 1.0.2 good; push 1.0.1 good",
+    // The operator dies where a person's wish would be written, and is away for longer than a minute.
+    "deploy web 0 1.0.0; deploy api 1 1.0.0; push 1.0.1 never-ready; advance 1s; \
+     policy onDeadline=Hold; advance 21m; dead-for 3m; \
+     kill-before intent",
+    "deploy web 0 1.0.0; deploy api 0 1.0.0; deploy-set db 2 1.0.0 partition=0 OrderedReady; \
+     push 1.0.1 never-ready; policy onDeadline=Hold; advance 7h; \
+     registry down; kill-after-write 4; dead-for 3m; push 1.0.1 good; advance 70s",
+    "deploy web 0 1.0.0; deploy api 0 1.0.0; deploy-daemon agent 1 1.0.0; deploy-cron report 1.0.0; \
+     policy onDeadline=Hold; push 1.0.3 never-ready; advance 20m; dead-for 3m; set-image report 1.0.3; \
+     push 1.0.4 good; kill-after-write 4",
+];
+
+#[test]
+fn histories_that_were_found_stay_mended() {
+    for found in FOUND {
+        let start = ["idle-look 15s", "policy bake=2m deadline=12m retryAfter=15m deferFor=5m"];
+        let lines: Vec<String> = start.into_iter().chain(found.split("; ")).map(str::to_owned).collect();
+        let ended = std::panic::catch_unwind(|| check_rest(&play(&lines)));
+        assert!(ended.is_ok(), "see above: {found}");
     }
 }
 

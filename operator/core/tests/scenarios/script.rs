@@ -15,7 +15,8 @@ use rollforward_core::workload::{DaemonRolling, Pod, Shape, StatefulSet, Strateg
 use crate::build;
 use crate::kubelet::Behaviour;
 use crate::native::Deployment;
-use crate::world::{Door, World};
+use crate::registry::Door;
+use crate::world::World;
 
 /// Runs a script; the transcript is what it leaves.
 pub fn run(script: &str) -> String {
@@ -38,6 +39,7 @@ pub fn run(script: &str) -> String {
 /// Carries out one command; the answer is what it prints.
 pub fn command(world: &mut World, line: &str) -> String {
     let words: Vec<&str> = line.split_whitespace().collect();
+    world.wake();
     match words.as_slice() {
         ["advance", by] => world.advance(build::duration(by)),
         ["show"] => return show(world),

@@ -7,10 +7,9 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use rollforward_core::current;
-use rollforward_core::decide;
-use rollforward_core::evidence::{Answer, Manifest};
-use rollforward_core::gate::{self, Assessment, Evidence, Need};
-use rollforward_core::image::{Digest, ImageRef, Tag};
+use rollforward_core::decide::{self, Course};
+use rollforward_core::evidence::Answer;
+use rollforward_core::image::{Digest, Tag};
 use rollforward_core::ledger::Ledger;
 use rollforward_core::levers::{Asked, Pause};
 use rollforward_core::policy::{Facts, Mode, Policy, Track};
@@ -20,46 +19,12 @@ use rollforward_core::report::{self, ConditionKind, Event, Outcome, Report};
 use rollforward_core::rollout::patch::Annotation;
 use rollforward_core::rollout::{self, Errand, FieldWrite, OpenRun, Patch, Plan, Run, RunPlan};
 use rollforward_core::scan::Scan;
-use rollforward_core::workload::{Shape, Strategy, Workload};
+use rollforward_core::workload::{Kind, Shape, Strategy, Workload};
 
 use crate::build;
 use crate::invariants::Watch;
-use crate::kubelet::Behaviour;
 use crate::native::Deployment;
-
-/// How the registry answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Door {
-    Up,
-    Down,
-    /// It answers, and lists nothing.
-    Empty,
-}
-
-/// The repository as the registry has it.
-#[derive(Debug)]
-pub struct Registry {
-    pub door: Door,
-    pub tags: BTreeMap<Tag, Digest>,
-    /// What each digest does when it runs: for ever, deleted tags too.
-    pub behaviours: BTreeMap<Digest, Behaviour>,
-    pub pushes: u32,
-    /// The version label that each push of a tag carries.
-    pub labels: BTreeMap<Digest, String>,
-    /// Who signed each digest, with a key of that name.
-    pub signers: BTreeMap<Digest, Vec<String>>,
-}
-
-impl Registry {
-    pub fn pull(&self, image: &str) -> (Digest, Behaviour) {
-        let image = ImageRef::parse(image).unwrap();
-        let digest = image.digest.or_else(|| self.tags.get(&image.tag?).cloned());
-        match digest.and_then(|digest| Some((digest.clone(), self.behaviours.get(&digest)?.clone()))) {
-            Some(found) => found,
-            None => (build::digest("nothing"), Behaviour::Missing),
-        }
-    }
-}
+use crate::registry::{Door, Registry};
 
 /// What the operator keeps in the cluster, and what it keeps in memory.
 #[derive(Debug)]
@@ -68,8 +33,8 @@ pub struct Operator {
     pub runs: Vec<Run>,
     pub status: Option<Report>,
     /// Lost with the process.
-    scan: Option<(Answer<Scan>, Timestamp)>,
-    digests: BTreeMap<Tag, (Digest, Timestamp)>,
+    pub scan: Option<(Answer<Scan>, Timestamp)>,
+    pub digests: BTreeMap<Tag, (Digest, Timestamp)>,
     /// How many more writes it lives for.
     pub dies_after: Option<u32>,
     /// The kind of write that it does not live to.
@@ -103,8 +68,11 @@ pub struct World {
     pub paused: Option<Pause>,
     /// What a person asked of the policy since the last pass.
     pub asked: Vec<Asked>,
-    /// How long the operator sleeps at least where nothing is due and nothing happens. What happens wakes it.
+    /// How long the operator sleeps at least where nothing is due and nothing happens: each idle look doubles it. What happens
+    /// wakes it.
     pub idle_look: SignedDuration,
+    /// How many looks in a row were idle.
+    n_idle: u32,
     /// What the preflight found lately.
     obstacles: Vec<Obstacle>,
 }
@@ -143,6 +111,7 @@ impl World {
             paused: None,
             asked: Vec::new(),
             idle_look: SignedDuration::ZERO,
+            n_idle: 0,
             obstacles: Vec::new(),
         }
     }
@@ -166,6 +135,14 @@ impl World {
         self.now = end;
     }
 
+    /// Somebody did something: it is noticed after the policy's interval at the latest.
+    pub fn wake(&mut self) {
+        self.n_idle = 0;
+        if let Some(policy) = self.policy.as_ref().filter(|_| self.idle_look != SignedDuration::ZERO) {
+            self.operator.next_look = self.operator.next_look.min(self.now + policy.interval);
+        }
+    }
+
     /// All that happens at this very moment.
     pub fn settle(&mut self) {
         for _ in 0..100 {
@@ -174,9 +151,12 @@ impl World {
                 let registry = &self.registry;
                 changed |= deployment.step(self.now, &|image| registry.pull(image));
             }
-            self.watch.after_step(&self.deployments, &self.operator.runs);
+            self.watch.after_step(&self.deployments, &self.operator.runs, self.now);
             if changed && !self.deployments.is_empty() {
                 self.operator.next_look = self.now;
+                if self.open_runs().next().is_some() {
+                    self.n_idle = 0;
+                }
             }
             self.operator.next_look = self.operator.next_look.max(self.operator.dead_until);
             if self.policy.is_none() || self.now < self.operator.next_look {
@@ -213,7 +193,10 @@ impl World {
         self.operator.next_look = self.now + report.look_again;
         let idles = plan.runs.iter().all(|run| run.patch.is_none() && run.after == run.run.status);
         if idles && plan.opening.is_none() && report.look_again != SignedDuration::ZERO {
-            self.operator.next_look = self.now + report.look_again.max(self.idle_look);
+            self.operator.next_look = self.now + self.idle_sleep(&plan, report.look_again);
+            self.n_idle += 1;
+        } else {
+            self.n_idle = 0;
         }
         self.publish(report)?;
         let quiet = plan.runs.is_empty() && plan.opening.is_none();
@@ -226,6 +209,22 @@ impl World {
         Ok(())
     }
 
+    /// Until the next thing is due, a minute at most while a run is open.
+    fn idle_sleep(&self, plan: &Plan, least: SignedDuration) -> SignedDuration {
+        if self.idle_look == SignedDuration::ZERO {
+            return least;
+        }
+        let watches = plan.runs.iter().any(|run| run.run.workload.kind != Kind::CronJob);
+        let most = SignedDuration::from_mins(if watches { 1 } else { 60 });
+        let holds = plan.decision.tracks.iter().filter_map(|course| match course {
+            Course::Hold(hold) => hold.until.map(|until| until.duration_since(self.now)),
+            Course::Move { .. } | Course::Continue | Course::Nothing => None,
+        });
+        let least = least.max(self.idle_look);
+        let doubled = least.saturating_mul(1 << self.n_idle.min(8)).min(most);
+        holds.fold(doubled, SignedDuration::min).max(least)
+    }
+
     fn observe(&mut self) -> Facts {
         let policy = self.policy.clone().unwrap();
         let scan = self.scanned(policy.interval);
@@ -235,11 +234,9 @@ impl World {
             .map(|one| build::track(one.object.clone(), one.revisions(), one.pods()))
             .collect();
         let open_runs = self.open_runs().cloned().map(|run| self.open_run(run)).collect();
-        let mut last: BTreeMap<String, Run> = BTreeMap::new();
-        for run in self.operator.runs.iter().filter(|run| run.status.finished_at.is_some()) {
-            last.insert(run.track.clone(), run.clone());
-        }
-        let runs = (open_runs, last.into_values().collect());
+        let ended = self.operator.runs.iter().filter(|run| run.status.finished_at.is_some());
+        let last: BTreeMap<&str, &Run> = ended.map(|run| (run.track.as_str(), run)).collect();
+        let runs = (open_runs, last.into_values().cloned().collect());
         let mut ledger = self.operator.ledger.clone();
         for asked in &self.asked {
             asked.carry_out(&mut ledger, self.now);
@@ -268,73 +265,6 @@ impl World {
             unreadable: None,
             readings: Vec::new(),
             run,
-        }
-    }
-
-    fn scanned(&mut self, interval: SignedDuration) -> Answer<Scan> {
-        if let Some((scan, at)) = &self.operator.scan
-            && self.now < *at + interval
-        {
-            return scan.clone();
-        }
-        let names: Vec<&str> = self.registry.tags.keys().map(Tag::as_str).collect();
-        let scan = match self.registry.door {
-            Door::Up => build::scan(&names, self.now),
-            Door::Empty => build::scan(&[], self.now),
-            Door::Down => build::unknown(Reason::RegistryUnavailable, "connection refused"),
-        };
-        self.operator.scan = Some((scan.clone(), self.now));
-        scan
-    }
-
-    fn gather(&mut self, facts: &Facts, chosen: &[current::Chosen]) -> Assessment {
-        let mut evidence = Evidence::default();
-        loop {
-            let (assessment, needs) = gate::assess(facts, chosen.to_vec(), &evidence);
-            if needs.is_empty() {
-                return assessment;
-            }
-            for need in needs {
-                match need {
-                    Need::Digest(repository, tag) => {
-                        let answer = self.resolved(&tag);
-                        evidence.digests.insert((repository, tag), answer);
-                    }
-                    Need::Manifest(repository, digest) => {
-                        let version = self.registry.labels.get(&digest).cloned();
-                        let manifest = build::manifest(&digest, &["linux/amd64"]);
-                        let manifest = Manifest { version, ..manifest };
-                        evidence.manifests.insert((repository, digest), Answer::Found(manifest));
-                    }
-                    Need::Attached(repository, digest) => {
-                        let answer = match self.registry.door {
-                            Door::Down => build::unknown(Reason::RegistryUnavailable, "connection refused"),
-                            Door::Up | Door::Empty => build::attached(self.registry.signers.get(&digest)),
-                        };
-                        evidence.attached.insert((repository, digest), answer);
-                    }
-                    Need::Served(repository, digest) => {
-                        evidence.served.insert((repository, digest), Answer::Found(()));
-                    }
-                }
-            }
-        }
-    }
-
-    fn resolved(&mut self, tag: &Tag) -> Answer<Digest> {
-        let scanned_at = self.operator.scan.as_ref().map_or(self.now, |(_, at)| *at);
-        if let Some((digest, at)) = self.operator.digests.get(tag)
-            && scanned_at <= *at
-        {
-            return Answer::Found(digest.clone());
-        }
-        match (self.registry.door, self.registry.tags.get(tag)) {
-            (Door::Down, _) => build::unknown(Reason::RegistryUnavailable, "connection refused"),
-            (Door::Up | Door::Empty, None) => Answer::Absent,
-            (Door::Up | Door::Empty, Some(digest)) => {
-                self.operator.digests.insert(tag.clone(), (digest.clone(), self.now));
-                Answer::Found(digest.clone())
-            }
         }
     }
 
@@ -505,14 +435,10 @@ impl World {
         let hold = self.changed_hold(&report);
         let now = self.now;
         self.events.extend(report.events.iter().cloned().chain(hold).map(|event| (now, event)));
-        let meaning = |report: &Report| Report {
-            events: Vec::new(),
-            look_again: SignedDuration::ZERO,
-            ..report.clone()
-        };
-        if self.operator.status.as_ref().map(meaning) != Some(meaning(&report)) {
+        let meaning = Report { events: Vec::new(), look_again: SignedDuration::ZERO, ..report };
+        if self.operator.status.as_ref() != Some(&meaning) {
             self.write("report")?;
-            self.operator.status = Some(report);
+            self.operator.status = Some(meaning);
         }
         Ok(())
     }
