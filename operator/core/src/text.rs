@@ -63,11 +63,30 @@ pub fn clean_around(text: &str, decisive: &str, most: usize) -> String {
         return short;
     }
     let part = |share: usize| most.saturating_mul(share).checked_div(10).unwrap_or(0);
-    let take = |text: &str, most: usize| text.chars().take(most).collect::<String>();
-    let middle = take(&format!("{decisive}{after}"), part(5));
-    let length = after.chars().count();
-    let tail: String = after.chars().skip(length.saturating_sub(part(2))).collect();
-    format!("{} … {} … {}", take(before, part(2)).trim_end(), middle.trim(), tail.trim_start())
+    let at = before.chars().count();
+    let spared = part(2).saturating_sub(at);
+    let middle = at.saturating_add(part(5)).saturating_add(spared);
+    join(&whole, &[(0, part(2)), (at, middle), (length.saturating_sub(part(2)), length)])
+}
+
+/// The stretches of a text, from a letter up to another; a mark stands where something is left out between two.
+fn join(text: &str, stretches: &[(usize, usize)]) -> String {
+    let letters: Vec<char> = text.chars().collect();
+    let mut kept = String::new();
+    let mut end = 0_usize;
+    for (from, to) in stretches {
+        let from = if *from <= end { end } else { *from };
+        let stretch: String = letters.iter().skip(from).take(to.saturating_sub(from)).collect();
+        if end < from {
+            kept.truncate(kept.trim_end().len());
+            kept.push_str(" … ");
+            kept.push_str(stretch.trim_start());
+        } else {
+            kept.push_str(&stretch);
+        }
+        end = end.max(*to);
+    }
+    kept
 }
 
 /// Makes a line safe for a terminal without touching its spaces: for text that is laid out in columns.
@@ -276,6 +295,13 @@ mod tests {
         assert!(cut.starts_with("layer on layer: ") && cut.ends_with("and so forth"), "{cut}");
         assert!(cut.chars().count() <= 200, "{cut}");
         assert_eq!(clean_around("exec format error", "exec format error", 200), "exec format error");
+        // Where nothing is left out between two parts there is no mark.
+        let denied = format!("pod is forbidden: violates PodSecurity {}", "x, ".repeat(100));
+        let cut = clean_around(&denied, "violates PodSecurity", 200);
+        assert!(
+            cut.starts_with("pod is forbidden: violates PodSecurity x, ") && cut.chars().count() <= 200,
+            "{cut}"
+        );
         assert_eq!(clean_around(&long("x"), "not there", 200), clean_ends(&long("x"), 200));
         for hostile in ["", "\u{202e}", "…"] {
             assert!(clean_around(&long(hostile), hostile, 200).chars().count() <= 200, "{hostile}");
