@@ -75,7 +75,8 @@ fn join(text: &str, stretches: &[(usize, usize)]) -> String {
     let mut kept = String::new();
     let mut end = 0_usize;
     for (from, to) in stretches {
-        let from = if *from <= end { end } else { *from };
+        // What is no longer than the mark is kept.
+        let from = if *from <= end.saturating_add(3) { end } else { *from };
         let stretch: String = letters.iter().skip(from).take(to.saturating_sub(from)).collect();
         if end < from {
             kept.truncate(kept.trim_end().len());
