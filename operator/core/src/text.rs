@@ -55,7 +55,7 @@ pub fn clean_around(text: &str, decisive: &str, most: usize) -> String {
     let whole = clean(text, LONGEST);
     let length = whole.chars().count();
     // What passed a message on repeats what it says: the last time counts.
-    let Some((before, after)) = whole.rsplit_once(decisive).filter(|_| !decisive.is_empty()) else {
+    let Some((before, _)) = whole.rsplit_once(decisive).filter(|_| !decisive.is_empty()) else {
         return short;
     };
     let from_end = length.saturating_sub(before.chars().count());
