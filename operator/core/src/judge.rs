@@ -25,6 +25,7 @@ use crate::reason::Reason;
 use crate::text;
 use crate::workload::{ContainerState, Pod};
 
+use attribute::Habit;
 use signals::{SignalVerdict, Together};
 
 /// How many crashes of one container decide.
@@ -246,7 +247,7 @@ fn decided(observation: &Observation<'_>, live: &[&Pod], findings: &[Finding]) -
         finding.deterministic
             || (crashed_enough(finding, findings)
                 && comparable(observation, finding)
-                && unusual(observation, live, findings, finding))
+                && habit(observation, live, findings, finding) == Habit::Unusual)
             || missing_for_long(observation, live, finding)
     })?;
     Some(cause(observation, live, findings, finding))
@@ -262,8 +263,11 @@ fn comparable(observation: &Observation<'_>, finding: &Finding) -> bool {
     observation.baseline.is_some() || (CERTAIN_CRASHES <= finding.crashes && few)
 }
 
-/// Whether the crashes are more than the old pods' own rate explains.
-fn unusual(observation: &Observation<'_>, live: &[&Pod], findings: &[Finding], finding: &Finding) -> bool {
+/// What the old pods' own crashes say of these.
+fn habit(observation: &Observation<'_>, live: &[&Pod], findings: &[Finding], finding: &Finding) -> Habit {
+    if observation.baseline.is_some() {
+        return Habit::Unusual;
+    }
     let same = || findings.iter().filter(|other| other.reason == finding.reason);
     let crashes = same().map(|other| other.crashes).fold(0, u32::saturating_add);
     let watched = live
@@ -271,14 +275,7 @@ fn unusual(observation: &Observation<'_>, live: &[&Pod], findings: &[Finding], f
         .filter(|pod| same().any(|other| other.pod == pod.name))
         .map(|pod| observation.now.duration_since(pod.created_at))
         .fold(SignedDuration::ZERO, SignedDuration::saturating_add);
-    observation.baseline.is_some()
-        || attribute::more_than_usual(
-            crashes,
-            watched,
-            observation.stable,
-            observation.judged,
-            observation.now,
-        )
+    attribute::habit(crashes, watched, observation.stable, observation.judged, observation.now)
 }
 
 /// The refusal of pod after pod by a kubelet, told once with its count.

@@ -184,6 +184,7 @@ fn good_images_on_noisy_ground_are_rolled_back_at_most_once_in_a_hundred() {
         ("each pod crashes once in 30 minutes, 4 old pods", crash(30), 4),
         ("each pod crashes once in 30 minutes, 10 old pods", crash(30), 10),
         ("each pod crashes once in 2 hours, 2 old pods", crash(120), 2),
+        ("each pod crashes once in 10 minutes, 6 old pods", crash(10), 6),
         ("each pod runs out of memory once in 30 minutes", memory(30), 4),
         ("each pod runs out of memory once an hour", memory(60), 10),
         ("each pod loses readiness once in 5 minutes", flap(5), 4),
@@ -202,6 +203,9 @@ fn good_images_on_noisy_ground_are_rolled_back_at_most_once_in_a_hundred() {
     }
     // Beside old pods that started just before it: they have no history yet, and get one.
     let young = [
+        ("each pod crashes once in 30 minutes", crash(30), 4),
+        ("each pod crashes once in 30 minutes", crash(30), 2),
+        ("each pod crashes once in 15 minutes", crash(15), 4),
         ("each pod loses readiness once in 5 minutes", flap(5), 4),
         ("each pod loses readiness once in 3 minutes", flap(3), 10),
         ("each pod loses readiness once in 3 minutes", flap(3), 2),
@@ -218,10 +222,15 @@ fn bad_images_on_the_same_ground_are_caught() {
     let minutes = SignedDuration::from_mins;
     let noisy = Noise { crash: Some((minutes(60), 1, "Error")), ..QUIET };
     let bad = Noise { crash: Some((SignedDuration::from_secs(30), 2, "Error")), ..QUIET };
-    for (name, noise) in
-        [("crashes each 30 s beside calm pods", QUIET), ("crashes each 30 s beside noisy pods", noisy)]
-    {
-        let (rolled_back, _) = share(name, noise, bad, (6, OLD));
-        assert!(9_900 <= rolled_back, "{name}: {rolled_back} in 10,000");
+    let slow = Noise { crash: Some((minutes(2), 2, "Error")), ..QUIET };
+    let young = SignedDuration::from_secs(10);
+    for (name, noise, bad, age, least) in [
+        ("crashes each 30 s beside calm pods", QUIET, bad, OLD, 9_900),
+        ("crashes each 30 s beside noisy pods", noisy, bad, OLD, 9_900),
+        ("crashes each 30 s beside pods of 10 s", QUIET, bad, young, 9_900),
+        ("crashes each 2 minutes beside calm pods", QUIET, slow, OLD, 9_700),
+    ] {
+        let (rolled_back, _) = share(name, noise, bad, (6, age));
+        assert!(least <= rolled_back, "{name}: {rolled_back} in 10,000");
     }
 }

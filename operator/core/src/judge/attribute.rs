@@ -116,34 +116,69 @@ pub fn unhealthy(old: &[Pod], now: Timestamp) -> Option<String> {
         .then(|| format!("{bad} of {} old pods were failing before the run began", live.len()))
 }
 
-/// The largest number of crashes, in thousandths, that old pods may lead one to expect for so many of the new ones to be
-/// their own: beyond it, chance alone brings about as many in one case of a hundred (Poisson, upper tail 1 %).
-const SURPRISING: &[(u32, i64)] =
-    &[(2, 148), (3, 436), (4, 823), (5, 1_279), (6, 1_785), (7, 2_330), (8, 2_906), (9, 3_507), (10, 4_130)];
+/// How likely chance alone may be to bring about what is held against an image, over all looks at it together.
+const SURPRISING: f64 = 0.01;
+/// The crash at which the first half of that is spent; the next crash has half of what is left, and so on.
+const FIRST_LOOK: u32 = 3;
+/// What a good program is taken to live without a crash before anything is known of it: no noise of theirs is as frequent.
+const GRANTED: SignedDuration = SignedDuration::from_mins(1);
+
+/// What the old pods' own crashes say of those of the new ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Habit {
+    /// The new pods crash more often.
+    Unusual,
+    /// The old pods have lived too little to tell.
+    Unknown,
+    /// The old pods crash too, and as often.
+    Usual,
+}
 
 /// Whether so many crashes of new pods are more than the old pods' own rate explains: their restarts over all their lives.
+///
+/// If the versions are alike, each of all crashes, old and new, falls on a new pod with the new pods' share of all the time
+/// that was lived. So no rate has to be known: old pods that are young themselves say little, and little is concluded.
 #[must_use]
-pub fn more_than_usual(
+pub fn habit(
     crashes: u32,
     watched: SignedDuration,
     stable: &[Pod],
     judged: &BTreeSet<String>,
     now: Timestamp,
-) -> bool {
+) -> Habit {
     let live = || stable.iter().filter(|pod| !pod.deleting);
+    if live().next().is_none() {
+        return Habit::Unusual;
+    }
     let restarts = live()
         .flat_map(|pod| &pod.containers)
         .filter(|container| judged.contains(&container.name))
-        .fold(0_i64, |sum, container| sum.saturating_add(i64::from(container.restarts)));
-    let lived = live()
-        .fold(0_i64, |sum, pod| sum.saturating_add(now.duration_since(pod.created_at).as_secs().max(0)));
-    let expected = restarts
-        .saturating_mul(1_000)
-        .saturating_mul(watched.as_secs().max(1))
-        .checked_div(lived.max(1))
-        .unwrap_or(i64::MAX);
-    let allowed = SURPRISING.iter().rfind(|(least, _)| *least <= crashes).map_or(0, |(_, most)| *most);
-    expected <= allowed
+        .fold(0_u32, |sum, container| sum.saturating_add(container.restarts.unsigned_abs()));
+    let lived =
+        live().map(|pod| now.duration_since(pod.created_at)).fold(GRANTED, SignedDuration::saturating_add);
+    let (watched, lived) = (watched.as_secs_f64().max(1.0), lived.as_secs_f64().max(1.0));
+    let chance = at_least(crashes, crashes.saturating_add(restarts), watched / (watched + lived));
+    let looks = f64::from(crashes.saturating_sub(FIRST_LOOK)) + 1.0;
+    match (chance <= SURPRISING * 0.5_f64.powf(looks), restarts) {
+        (true, _) => Habit::Unusual,
+        (false, 0) => Habit::Unknown,
+        (false, _) => Habit::Usual,
+    }
+}
+
+/// How likely it is that of so many events at least `least` fall on a share of them (binomial, upper tail).
+fn at_least(least: u32, events: u32, share: f64) -> f64 {
+    let rest = 1.0 - share;
+    if rest <= 0.0 {
+        return 1.0;
+    }
+    let (mut term, mut below) = (rest.powf(f64::from(events)), 0.0);
+    for count in 0..least {
+        below += term;
+        let left = f64::from(events.saturating_sub(count));
+        term *= left / (f64::from(count) + 1.0) * share / rest;
+    }
+    1.0 - below
 }
 
 /// How long a pod may be without readiness before it counts as failing.

@@ -8,7 +8,8 @@ use crate::reason::Reason;
 use crate::text;
 use crate::workload::{ContainerState, LastWords, Pod};
 
-use super::{Blame, Cause, Finding, Observation, attribute, is_crash, is_silent_block, unusual};
+use super::attribute::Habit;
+use super::{Blame, Cause, Finding, Observation, attribute, habit, is_crash, is_silent_block};
 
 /// The deadline came and no pod shows why. Where not even the wanted pods exist, nothing is held against the image.
 pub(super) fn at_deadline(observation: &Observation<'_>, live: &[&Pod], ready: u32) -> Cause {
@@ -49,8 +50,9 @@ pub(super) fn cause(
     nodes.sort();
     nodes.dedup();
     let blame = attribute::attribute(finding, observation.stable, observation.judged, observation.now);
-    let usual =
-        is_crash(finding.reason) && !finding.deterministic && !unusual(observation, live, findings, finding);
+    let usual = is_crash(finding.reason)
+        && !finding.deterministic
+        && habit(observation, live, findings, finding) == Habit::Usual;
     let both = finding.blame == Blame::Image && blame == Blame::Environment;
     let blame = if usual { Blame::Environment } else { blame };
     // Old pods that failed before the run began are no comparison: only what a second try cannot change is the image's.
