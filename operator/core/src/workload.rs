@@ -175,6 +175,8 @@ pub struct StatefulSet {
     pub on_delete: bool,
     /// Whether `spec.podManagementPolicy` is `OrderedReady`: a pod that is not Ready stops all after it, its own repair too.
     pub is_ordered: bool,
+    /// Whether `status` names one revision as current and as newest: then the pods below the partition count as updated too.
+    pub is_one_revision: bool,
 }
 
 /// What only a DaemonSet has.
@@ -334,10 +336,12 @@ impl Workload {
             return true;
         }
         let updated = match &self.shape {
-            Shape::StatefulSet(_) => self.updatable() <= self.updated_replicas,
-            Shape::Deployment(_) | Shape::DaemonSet(_) | Shape::CronJob(_) | Shape::Rollout => {
-                self.updated_replicas == self.replicas
-            }
+            Shape::StatefulSet(set) if !set.is_one_revision => self.updatable() <= self.updated_replicas,
+            Shape::StatefulSet(_)
+            | Shape::Deployment(_)
+            | Shape::DaemonSet(_)
+            | Shape::CronJob(_)
+            | Shape::Rollout => self.updated_replicas == self.replicas,
         };
         self.generation <= self.observed_generation && updated && self.total_replicas == self.replicas
     }

@@ -51,6 +51,7 @@ pub(super) fn stateful_set(object: &StatefulSet) -> Workload {
                 partition: update.rolling_update.and_then(|rolling| rolling.partition).unwrap_or(0),
                 on_delete: update.type_.as_deref() == Some("OnDelete"),
                 is_ordered: spec.pod_management_policy.as_deref() != Some("Parallel"),
+                is_one_revision: is_done,
             }),
         )
     }

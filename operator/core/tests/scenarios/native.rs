@@ -277,6 +277,10 @@ impl Deployment {
         let count = |pods: usize| i32::try_from(pods).unwrap();
         let newest = self.sets.iter().find(|set| set.template == template);
         self.object.updated_replicas = newest.map_or(0, |set| count(self.pods_of(set).count()));
+        let newest = newest.map(|set| set.name.clone());
+        if let Shape::StatefulSet(own) = &mut self.object.shape {
+            own.is_one_revision = newest.is_some() && newest == self.current;
+        }
         let all = if self.is_daemon() { crate::daemon::scheduled(self) } else { self.pods.len() };
         self.object.total_replicas = count(all);
         self.object.available_replicas = self.sets.iter().map(|set| self.available(set, now)).sum();

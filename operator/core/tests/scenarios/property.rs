@@ -219,6 +219,9 @@ const FOUND: &[&str] = &[
     "deploy web 0 1.0.0; deploy api 0 1.0.0; deploy-daemon agent 1 1.0.0; deploy-cron report 1.0.0; \
      policy onDeadline=Hold; push 1.0.3 never-ready; advance 20m; dead-for 3m; set-image report 1.0.3; \
      push 1.0.4 good; kill-after-write 4",
+    // A StatefulSet with a partition goes back, by a person and pod by pod, when the version is released again.
+    "deploy web 1 1.0.0; deploy api 1 1.0.0; deploy-set db 3 1.0.0 partition=1 Parallel; push 1.0.1 good; quota full; \
+     advance 6m; advance 70s; undo db; release",
 ];
 
 #[test]

@@ -132,6 +132,7 @@ fn deploy(world: &mut World, kind: &str, name: &str, words: &[&str]) {
                 partition: partition.map_or(0, |text| text.parse().unwrap()),
                 on_delete: rest.contains(&"OnDelete"),
                 is_ordered: !rest.contains(&"Parallel"),
+                is_one_revision: false,
             };
             Deployment::of(build::stateful_set(name, replicas, &image, own), &image)
         }
