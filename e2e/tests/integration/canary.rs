@@ -22,6 +22,7 @@ pub(crate) fn trials() -> Vec<Named> {
             edited,
         ),
         trial("somebody else sets another image in mid-canary: theirs stays, our fields go", changed),
+        trial("a maxSurge that a person writes in mid-canary stays, the rest is given back", surge_by_hand),
         trial(
             "our annotation wiped in mid-canary changes nothing; one from the dead is removed",
             annotations,
@@ -116,6 +117,21 @@ async fn suspended(cluster: Arc<Cluster>) -> anyhow::Result<()> {
         &["1.0.1@", "observed 2 of 2 pods on the newest template, 3 in all"],
     )
     .await?;
+    shop.close()
+}
+
+async fn surge_by_hand(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let mut shop = Shop::open(&cluster, "surge").await?;
+    in_canary(&mut shop).await?;
+    let surge = "{\"spec\":{\"strategy\":{\"rollingUpdate\":{\"maxSurge\":3}}}}";
+    shop.kubectl(&["patch", "deployment", "web", "--type=merge", "-p", surge])?;
+    shop.kubectl(&["patch", "updatepolicy", "web", "--type=merge", "-p", "{\"spec\":{\"suspend\":true}}"])?;
+    let (reason, _) = shop.wait_run("1.0.1").await?;
+    ensure!(reason == "Suspended", "{reason}");
+    shop.wait_image(":1.0.0").await?;
+    let rolling = "jsonpath={.spec.strategy.rollingUpdate} {.spec.minReadySeconds}";
+    let left = shop.kubectl(&["get", "deployment", "web", "-o", rolling])?;
+    ensure!(left.trim() == r#"{"maxSurge":3,"maxUnavailable":"25%"}"#, "{left}");
     shop.close()
 }
 

@@ -159,10 +159,21 @@ pub struct Deployment {
     pub paused: bool,
     /// How pods are replaced.
     pub strategy: Strategy,
+    /// Which fields of the strategy somebody else than this operator wrote last, by the managed fields.
+    pub foreign: ForeignStrategy,
     /// `spec.minReadySeconds`, 0 where absent.
     pub min_ready_seconds: i32,
     /// `spec.progressDeadlineSeconds`.
     pub progress_deadline_seconds: i32,
+}
+
+/// The fields of a rolling update that somebody else than this operator wrote last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ForeignStrategy {
+    /// `maxSurge`.
+    pub max_surge: bool,
+    /// `maxUnavailable`.
+    pub max_unavailable: bool,
 }
 
 /// What only a StatefulSet has.

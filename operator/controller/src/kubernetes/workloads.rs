@@ -22,6 +22,7 @@ use rollforward_core::workload::{
 };
 
 use super::delegates::objects::{self, Rollout};
+use super::patch::FIELD_MANAGER;
 use super::{ApiError, kinds, optional};
 use crate::clock;
 
@@ -353,6 +354,10 @@ fn deployment(object: &Deployment) -> Workload {
             Shape::Deployment(workload::Deployment {
                 paused: spec.paused.unwrap_or(false),
                 strategy: strategy(spec.strategy.as_ref()),
+                foreign: workload::ForeignStrategy {
+                    max_surge: is_foreign(&object.metadata, "f:maxSurge"),
+                    max_unavailable: is_foreign(&object.metadata, "f:maxUnavailable"),
+                },
                 min_ready_seconds: spec.min_ready_seconds.unwrap_or_default(),
                 progress_deadline_seconds: spec.progress_deadline_seconds.unwrap_or(600),
             }),
@@ -456,6 +461,21 @@ fn writes_image(fields: Option<&FieldsV1>) -> bool {
         Some(containers.values().any(|container| container.get("f:image").is_some()))
     };
     of("f:containers").unwrap_or(false) || of("f:initContainers").unwrap_or(false)
+}
+
+/// Whether somebody else than this operator wrote a field of the rolling update last. One that nobody is named for is not.
+fn is_foreign(metadata: &ObjectMeta, field: &str) -> bool {
+    let path = format!("/f:spec/f:strategy/f:rollingUpdate/{field}");
+    let writes = |entry: &&ManagedFieldsEntry| {
+        entry.subresource.is_none()
+            && entry.fields_v1.as_ref().is_some_and(|fields| fields.0.pointer(&path).is_some())
+    };
+    let mut managers =
+        metadata.managed_fields.iter().flatten().filter(writes).map(|entry| entry.manager.as_deref());
+    let Some(first) = managers.next() else {
+        return false;
+    };
+    first != Some(FIELD_MANAGER) && managers.all(|manager| manager != Some(FIELD_MANAGER))
 }
 
 /// Who wrote the pod template's containers last, by the managed fields. `kubectl rollout undo` shows up here by its manager.

@@ -56,26 +56,50 @@ pub fn restores(own: &Deployment, originals: &DeploymentFields, hold: Deployment
     {
         fields.push(FieldWrite::ProgressDeadlineSeconds(originals.progress_deadline_seconds));
     }
-    if is_ours(&own.strategy)
-        && own.strategy != originals.strategy
-        && let Strategy::RollingUpdate { max_surge, max_unavailable } = &originals.strategy
-    {
-        fields.push(FieldWrite::RollingUpdate {
-            max_surge: max_surge.clone(),
-            max_unavailable: max_unavailable.clone(),
-        });
-    }
+    fields.extend(restored_strategy(own, originals));
     fields
 }
 
-/// Whether a strategy is one that a canary writes; another one in mid-canary is a person's.
+/// What the canary wrote of the strategy is given back, each field by itself; what a person wrote in mid-canary stays.
+fn restored_strategy(own: &Deployment, originals: &DeploymentFields) -> Option<FieldWrite> {
+    let (
+        Strategy::RollingUpdate { max_surge, max_unavailable },
+        Strategy::RollingUpdate { max_surge: surge_before, max_unavailable: unavailable_before },
+    ) = (&own.strategy, &originals.strategy)
+    else {
+        return None;
+    };
+    let ours = ours(own, originals);
+    let given = FieldWrite::RollingUpdate {
+        max_surge: if ours.0 { surge_before } else { max_surge }.clone(),
+        max_unavailable: if ours.1 { unavailable_before } else { max_unavailable }.clone(),
+    };
+    let is =
+        FieldWrite::RollingUpdate { max_surge: max_surge.clone(), max_unavailable: max_unavailable.clone() };
+    (given != is).then_some(given)
+}
+
+/// Whether the strategy is the one that the canary wrote, whole.
 #[must_use]
-pub fn is_ours(strategy: &Strategy) -> bool {
-    match strategy {
-        Strategy::RollingUpdate {
-            max_surge: IntOrPercent::Int(_),
-            max_unavailable: IntOrPercent::Int(0),
-        } => true,
-        Strategy::RollingUpdate { .. } | Strategy::Recreate => false,
-    }
+pub fn is_ours(own: &Deployment, originals: &DeploymentFields) -> bool {
+    ours(own, originals) == (true, true)
+}
+
+/// Whether `maxSurge` and `maxUnavailable` are what a canary wrote. A value that stood there before is the canary's too: what
+/// is not changed has no new manager.
+fn ours(own: &Deployment, originals: &DeploymentFields) -> (bool, bool) {
+    let Strategy::RollingUpdate { max_surge, max_unavailable } = &own.strategy else {
+        return (false, false);
+    };
+    let (surge_stayed, unavailable_stayed) = match &originals.strategy {
+        Strategy::RollingUpdate { max_surge: surge, max_unavailable: unavailable } => {
+            (surge == max_surge, unavailable == max_unavailable)
+        }
+        Strategy::Recreate => (false, false),
+    };
+    let is_whole = matches!(max_surge, IntOrPercent::Int(_));
+    (
+        is_whole && (!own.foreign.max_surge || surge_stayed),
+        *max_unavailable == IntOrPercent::Int(0) && (!own.foreign.max_unavailable || unavailable_stayed),
+    )
 }

@@ -6,7 +6,7 @@
 use crate::policy::{RolloutSettings, StepSize};
 use crate::rollout::run::{Fields, Hold, Run};
 use crate::rollout::{daemonset, delegated, deployment, statefulset};
-use crate::workload::{DaemonRolling, IntOrPercent, Shape, Workload, WorkloadId};
+use crate::workload::{self, DaemonRolling, IntOrPercent, Shape, Workload, WorkloadId};
 
 /// One JSON patch to one workload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,7 +163,7 @@ pub fn start(run: &Run, pods: i32) -> Patch {
 pub fn next(run: &Run, workload: &Workload) -> Option<(usize, i32, FieldWrite)> {
     match (&workload.shape, &run.hold) {
         // Where a person wrote another strategy in mid-canary, the number of pods is theirs: no further step is written.
-        (Shape::Deployment(own), _) if deployment::is_ours(&own.strategy) => {
+        (Shape::Deployment(own), _) if holds_strategy(run, own) => {
             let from = run.status.step.saturating_add(1);
             let (step, pods) = next_step(run, from, run.status.step_pods, workload.replicas)?;
             Some((step, pods, deployment::held_strategy(pods)))
@@ -182,6 +182,13 @@ pub fn next(run: &Run, workload: &Workload) -> Option<(usize, i32, FieldWrite)> 
             | Shape::Rollout,
             _,
         ) => None,
+    }
+}
+
+fn holds_strategy(run: &Run, own: &workload::Deployment) -> bool {
+    match &run.originals {
+        Fields::Deployment(originals) => deployment::is_ours(own, originals),
+        Fields::StatefulSet(_) | Fields::DaemonSet(_) | Fields::CronJob | Fields::Delegated => false,
     }
 }
 

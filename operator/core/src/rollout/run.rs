@@ -43,7 +43,8 @@ pub struct DeploymentFields {
 
 impl From<Deployment> for DeploymentFields {
     fn from(own: Deployment) -> Self {
-        let Deployment { paused: _, strategy, min_ready_seconds, progress_deadline_seconds } = own;
+        let Deployment { paused: _, strategy, foreign: _, min_ready_seconds, progress_deadline_seconds } =
+            own;
         Self { min_ready_seconds, progress_deadline_seconds, strategy }
     }
 }

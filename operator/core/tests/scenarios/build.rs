@@ -22,9 +22,9 @@ use rollforward_core::select::{Level, Rule, TagFilter, VariantMode};
 use rollforward_core::trust::{Authority, Decision, Means, Origin, Soak, Unsigned};
 use rollforward_core::version::range::Range;
 use rollforward_core::workload::{
-    Container, ContainerState, ContainerStatus, CronJob, DaemonRolling, DaemonSet, Deployment, IntOrPercent,
-    Kind, LastWords, Pod, Restrictions, Revision, Shape, StatefulSet, Strategy, Termination, Workload,
-    WorkloadId,
+    Container, ContainerState, ContainerStatus, CronJob, DaemonRolling, DaemonSet, Deployment,
+    ForeignStrategy, IntOrPercent, Kind, LastWords, Pod, Restrictions, Revision, Shape, StatefulSet,
+    Strategy, Termination, Workload, WorkloadId,
 };
 
 /// The repository of every scenario.
@@ -249,6 +249,7 @@ pub fn workload(name: &str, replicas: i32, image: &str) -> Workload {
         shape: Shape::Deployment(Deployment {
             paused: false,
             strategy: native_strategy(),
+            foreign: ForeignStrategy { max_surge: true, max_unavailable: true },
             min_ready_seconds: 0,
             progress_deadline_seconds: 600,
         }),

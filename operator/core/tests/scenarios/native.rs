@@ -60,6 +60,29 @@ pub struct Deployment {
     named: u32,
 }
 
+/// Writes a strategy. A field has a new manager where its value was changed, and only there.
+pub fn write_strategy(own: &mut workload::Deployment, strategy: Strategy, foreign: bool) {
+    let (surge, unavailable) = changed(&own.strategy, &strategy);
+    if surge {
+        own.foreign.max_surge = foreign;
+    }
+    if unavailable {
+        own.foreign.max_unavailable = foreign;
+    }
+    own.strategy = strategy;
+}
+
+/// Which of `maxSurge` and `maxUnavailable` differ.
+pub fn changed(before: &Strategy, after: &Strategy) -> (bool, bool) {
+    match (before, after) {
+        (
+            Strategy::RollingUpdate { max_surge, max_unavailable },
+            Strategy::RollingUpdate { max_surge: surge, max_unavailable: unavailable },
+        ) => (max_surge != surge, max_unavailable != unavailable),
+        _ => (true, true),
+    }
+}
+
 impl Deployment {
     pub fn new(name: &str, replicas: i32, image: &str) -> Self {
         Self::of(build::workload(name, replicas, image), image)

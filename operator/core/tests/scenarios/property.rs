@@ -69,7 +69,7 @@ fn by_hand() -> impl Strategy<Value = String> + Clone {
         1 => workload().prop_map(|name| format!("restart {name}")),
         1 => workload().prop_map(|name| format!("pause {name}")),
         1 => workload().prop_map(|name| format!("resume {name}")),
-        1 => (workload(), one_of(&["50% 0", "2 1", "0 1", "Recreate", "25% 25%"]))
+        1 => (workload(), one_of(&["50% 0", "7 0", "2 1", "0 1", "Recreate", "25% 25%"]))
             .prop_map(|(name, strategy)| format!("strategy {name} {strategy}")),
     ]
 }

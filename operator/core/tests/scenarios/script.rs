@@ -14,7 +14,7 @@ use rollforward_core::workload::{DaemonRolling, Pod, Shape, StatefulSet, Strateg
 
 use crate::build;
 use crate::kubelet::Behaviour;
-use crate::native::Deployment;
+use crate::native::{self, Deployment};
 use crate::registry::Door;
 use crate::world::World;
 
@@ -260,10 +260,22 @@ fn person(world: &mut World, verb: &str, name: &str, rest: &[&str]) -> String {
     String::new()
 }
 
+/// A person writes a strategy. A value that they leave as it is stays the canary's, where it is the canary's.
 fn strategy(deployment: &mut Deployment, strategy: Strategy) {
-    build::deployment(&mut deployment.object).strategy = strategy.clone();
+    let own = build::deployment(&mut deployment.object);
+    let (surge, unavailable) = native::changed(&own.strategy, &strategy);
+    native::write_strategy(own, strategy.clone(), true);
     if let Fields::Deployment(wanted) = &mut deployment.wanted {
-        wanted.strategy = strategy;
+        wanted.strategy = match (&wanted.strategy, strategy) {
+            (
+                Strategy::RollingUpdate { max_surge: surge_before, max_unavailable: unavailable_before },
+                Strategy::RollingUpdate { max_surge, max_unavailable },
+            ) => Strategy::RollingUpdate {
+                max_surge: if surge { max_surge } else { surge_before.clone() },
+                max_unavailable: if unavailable { max_unavailable } else { unavailable_before.clone() },
+            },
+            (_, strategy) => strategy,
+        };
     }
     deployment.change();
 }

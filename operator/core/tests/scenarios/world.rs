@@ -23,7 +23,7 @@ use rollforward_core::workload::{Kind, Shape, Strategy, Workload};
 
 use crate::build;
 use crate::invariants::Watch;
-use crate::native::Deployment;
+use crate::native::{self, Deployment};
 use crate::registry::{Door, Registry};
 
 /// What the operator keeps in the cluster, and what it keeps in memory.
@@ -483,7 +483,7 @@ fn write_field(object: &mut Workload, field: &FieldWrite) -> Result<(), (Reason,
         }
         (Shape::Deployment(own), FieldWrite::RollingUpdate { max_surge, max_unavailable }) => {
             let (max_surge, max_unavailable) = (max_surge.clone(), max_unavailable.clone());
-            own.strategy = Strategy::RollingUpdate { max_surge, max_unavailable };
+            native::write_strategy(own, Strategy::RollingUpdate { max_surge, max_unavailable }, false);
         }
         (Shape::StatefulSet(own), FieldWrite::Partition(partition)) => own.partition = *partition,
         (Shape::DaemonSet(own), FieldWrite::DaemonRolling(rolling)) => own.rolling = Some(rolling.clone()),
