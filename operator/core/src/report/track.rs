@@ -568,11 +568,9 @@ fn running_sentence(plan: &RunPlan) -> (bool, Reason, String) {
         ),
         (Some(Judgement::Waiting { suspicion, .. }), _) if run.workload.kind == Kind::CronJob => {
             let reason = suspicion.as_ref().map_or(Reason::CanaryWatching, |cause| cause.reason);
-            let shown = suspicion.as_ref().map_or("", |cause| cause.sentence.as_str());
-            let shown = if shown.is_empty() { String::new() } else { format!(", {shown}") };
+            let observed = runs_observed(&plan.stable, suspicion.as_ref());
             let body = format!(
-                "{subject}: expected its next runs to succeed, observed {}{shown}. Judged by its runs; nothing waits for them.",
-                plan.stable
+                "{subject}: expected its next runs to succeed, observed {observed}. Judged by its runs; nothing waits for them."
             );
             (reason, body)
         }
@@ -606,15 +604,35 @@ fn running_sentence(plan: &RunPlan) -> (bool, Reason, String) {
                 Some(lever) => format!("{subject}: approved by {lever}; begins when a place is free."),
             },
         ),
-        (_, Phase::Promoting) => (
-            Reason::Promoting,
-            format!("{subject}: the new pods passed; the native controller replaces the rest."),
-        ),
+        (_, Phase::Promoting) => (Reason::Promoting, format!("{subject}: {}.", replacing(run))),
         (_, Phase::Preparing | Phase::Canary | Phase::Succeeded | Phase::RolledBack | Phase::Aborted) => {
             (Reason::Preparing, format!("{subject}: the run is recorded; the canary starts."))
         }
     };
     (false, reason, text::clean(&format!("{reason}: {body}"), MAX_MESSAGE))
+}
+
+/// The runs of a CronJob, the new image's and the old one's, with what shows in them.
+fn runs_observed(counts: &str, suspicion: Option<&Cause>) -> String {
+    match (suspicion, counts.split_once("; ")) {
+        (None, _) => counts.to_owned(),
+        // The cause has the same count, and how they ended.
+        (Some(cause), Some((_, old))) if cause.reason == Reason::RunsFailed => {
+            format!("{}; {old}", cause.sentence)
+        }
+        (Some(cause), _) => format!("{counts}, {}", cause.sentence),
+    }
+}
+
+/// What the native controller does while nothing is held: pods have passed only where a canary came first.
+fn replacing(run: &Run) -> &'static str {
+    match (run.workload.kind, run.canary) {
+        (Kind::DaemonSet, _) => {
+            "the native controller replaces pods one node at a time; each new pod is watched, none is decided yet"
+        }
+        (_, true) => "the new pods passed; the native controller replaces the rest",
+        (_, false) => "the native controller replaces the pods, without a canary; each new one is watched",
+    }
 }
 
 /// How the tags of a track are looked at.
