@@ -413,6 +413,15 @@ impl Line<'_> {
                 self.verified_word()
             );
         }
+        if let Some(plan) = self.run.filter(|plan| plan.phase == Phase::Promoting) {
+            return format!(
+                "{} replaces {runs}: {} of {} pods run it; {} available in all.",
+                plan.run.to_tag,
+                workload.updated_replicas,
+                workload.total_replicas.max(workload.replicas),
+                workload.available_replicas
+            );
+        }
         let verified = if self.run.is_none() { self.verified_word() } else { "" };
         format!(
             "{runs} runs: {} of {} pods available{verified}.",
