@@ -21,6 +21,10 @@ pub(crate) fn trials() -> Vec<Named> {
         ),
         trial("delegates: the Deployment that a Rollout takes its template from is set alone", workload_ref),
         trial("delegates: Flagger promotes what is set at its target, and what it fails goes back", flagger),
+        trial(
+            "delegates: Flagger promotes a DaemonSet too, and nothing of ours is held on it",
+            flagger_daemon_set,
+        ),
     ]
 }
 
@@ -259,6 +263,46 @@ async fn workload_ref(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     ensure!(reason == "DelegateFailed" && message.contains("RolloutAborted"), "{reason}: {message}");
     ensure!(image(&shop.read_workload().await?).ends_with(&digest), "the old image is not back");
     drop(argo);
+    shop.close()
+}
+
+async fn flagger_daemon_set(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let (mut shop, simulated) = opened(&cluster, "flagger-daemon").await?;
+    let flagger = Controller::flagger(&cluster, &shop.namespace).await?;
+    let rolling = "  updateStrategy: {rollingUpdate: {maxUnavailable: 2}}";
+    let daemon_set = format!(
+        "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {{name: web}}\nspec:\n{rolling}\n{}",
+        template(&shop)
+    );
+    shop.cluster.apply(&shop.namespace, &daemon_set)?;
+    let canary = "apiVersion: flagger.app/v1beta1
+kind: Canary
+metadata: {name: web}
+spec:
+  targetRef: {apiVersion: apps/v1, kind: DaemonSet, name: web}
+  progressDeadlineSeconds: 5
+  service: {port: 8080}
+  analysis: {interval: 10s, threshold: 1, iterations: 1}
+";
+    shop.cluster.apply(&shop.namespace, canary)?;
+    shop.start_operator("").await?;
+    wait_status(&shop, "canary/web", "phase", "Initialized", &flagger).await?;
+    policy(&shop, "web", "apiVersion: apps/v1, kind: DaemonSet, name: web")?;
+    shop.wait_condition("UpToDate", "True", "NewestRuns").await?;
+    let good = push(&shop, &simulated, "1.0.1", Life::Ready).await?;
+    let observed = "expected the verdict of Flagger (Canary/web), observed Canary/web is Progressing";
+    shop.wait_says("UpToDate", "DelegateWatching", &[observed]).await?;
+    let own = read(&shop, "daemonset/web")?;
+    ensure!(own["spec"]["updateStrategy"]["rollingUpdate"]["maxUnavailable"] == 2, "held: {own}");
+    let (reason, message) = shop.wait_run("1.0.1").await?;
+    ensure!(
+        reason == "RolledForward" && message.starts_with("1.0.1 is rolled out: Canary/web is Succeeded: "),
+        "{reason}: {message}"
+    );
+    let primary = read(&shop, "daemonset/web-primary")?;
+    ensure!(image_of(&primary).ends_with(&good), "{}", image_of(&primary));
+    only_images(&read(&shop, "daemonset/web")?)?;
+    drop(flagger);
     shop.close()
 }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use futures::{Stream, StreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::Event;
 use kube::api::{Api, ListParams};
 use kube::core::DeserializeGuard;
@@ -23,7 +23,7 @@ use rollforward_core::workload::{Pod, Revision};
 use tokio::sync::Mutex;
 
 use super::workloads::{self, Object, api, pods_by_sets};
-use super::{ApiError, optional};
+use super::{ApiError, kinds, optional};
 use crate::clock;
 use objects::{Canary, Rollout, canary, rollout};
 
@@ -38,8 +38,8 @@ pub trait Points: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResou
     fn target(&self) -> Option<(&str, &str)>;
 }
 
-/// What points at Deployments in one namespace: by the Deployment's name the name of the object.
-type Pointers = BTreeMap<String, String>;
+/// What points at workloads in one namespace: by the workload's kind and name the name of the object.
+type Pointers = BTreeMap<(String, String), String>;
 
 /// What was learned of delegates, with its age.
 #[derive(Default)]
@@ -64,25 +64,31 @@ impl Delegates {
     /// Who rolls the workload out in our place, if somebody does.
     pub async fn of(&self, client: &Client, object: &Object) -> Option<Found> {
         let none = (Vec::new(), Vec::new());
-        match object {
-            Object::Rollout(own) => Some(Found { delegate: Delegate::Argo(rollout(own, None)), pods: none }),
-            Object::Deployment(own) => match self.of_deployment(client, own).await {
-                Ok(found) => found,
-                Err(error) => Some(Found { delegate: Delegate::Unknown(words(&error)), pods: none }),
-            },
-            Object::StatefulSet(_) | Object::DaemonSet(_) | Object::CronJob(_) => None,
-        }
+        let found = match object {
+            Object::Rollout(own) => {
+                return Some(Found { delegate: Delegate::Argo(rollout(own, None)), pods: none });
+            }
+            Object::Deployment(own) => self.of_deployment(client, own).await,
+            Object::DaemonSet(own) => self.of_daemon_set(client, own).await,
+            Object::StatefulSet(_) | Object::CronJob(_) => return None,
+        };
+        found.unwrap_or_else(|error| Some(Found { delegate: Delegate::Unknown(words(&error)), pods: none }))
     }
 
     async fn of_deployment(&self, client: &Client, own: &Deployment) -> Result<Option<Found>, ApiError> {
         let (namespace, name) = (own.namespace().unwrap_or_default(), own.name_any());
-        if let Some(named) = self.pointing::<Canary>(client, &namespace, &name).await? {
-            let found = optional(api::<Canary>(client, &namespace).get(&named).await);
-            if let Some(object) = found.map_err(ApiError::of("get the Canary"))? {
-                return Ok(Some(of_canary(client, own, &object).await?));
-            }
+        if let Some(delegate) = self.canary(client, "Deployment", (&namespace, &name)).await? {
+            let primary = optional(api::<Deployment>(client, &namespace).get(&primary(&name)).await);
+            let pods = match primary.map_err(ApiError::of("get the primary Deployment"))? {
+                Some(primary) => {
+                    let uid = primary.uid().unwrap_or_default();
+                    pods_by_sets(client, &namespace, &primary.spec.selector, &uid).await?
+                }
+                None => (Vec::new(), Vec::new()),
+            };
+            return Ok(Some(Found { delegate, pods }));
         }
-        if let Some(named) = self.pointing::<Rollout>(client, &namespace, &name).await? {
+        if let Some(named) = self.pointing::<Rollout>(client, "Deployment", (&namespace, &name)).await? {
             let found = optional(api::<Rollout>(client, &namespace).get(&named).await);
             if let Some(object) = found.map_err(ApiError::of("get the Rollout"))? {
                 let delegate = Delegate::Argo(rollout(&object, own.metadata.generation));
@@ -94,12 +100,49 @@ impl Delegates {
         Ok(None)
     }
 
-    /// The object of a kind that names a Deployment.
+    /// Only Flagger takes DaemonSets.
+    async fn of_daemon_set(&self, client: &Client, own: &DaemonSet) -> Result<Option<Found>, ApiError> {
+        let (namespace, name) = (own.namespace().unwrap_or_default(), own.name_any());
+        let Some(delegate) = self.canary(client, "DaemonSet", (&namespace, &name)).await? else {
+            return Ok(None);
+        };
+        let primary = optional(api::<DaemonSet>(client, &namespace).get(&primary(&name)).await);
+        let pods = match primary.map_err(ApiError::of("get the primary DaemonSet"))? {
+            Some(primary) => {
+                kinds::revisions(client, &kinds::daemon_set(&primary), &primary.spec.selector).await?
+            }
+            None => (Vec::new(), Vec::new()),
+        };
+        Ok(Some(Found { delegate, pods }))
+    }
+
+    /// The Canary that names a workload, with what it says.
+    async fn canary(
+        &self,
+        client: &Client,
+        kind: &str,
+        (namespace, name): (&str, &str),
+    ) -> Result<Option<Delegate>, ApiError> {
+        let Some(named) = self.pointing::<Canary>(client, kind, (namespace, name)).await? else {
+            return Ok(None);
+        };
+        let found = optional(api::<Canary>(client, namespace).get(&named).await);
+        let Some(object) = found.map_err(ApiError::of("get the Canary"))? else {
+            return Ok(None);
+        };
+        let mut read = canary(&object);
+        if read.phase == "Failed" {
+            read.warning = warning(client, namespace, &object.uid().unwrap_or_default()).await;
+        }
+        Ok(Some(Delegate::Flagger(Box::new(read))))
+    }
+
+    /// The object of a kind that names a workload.
     async fn pointing<K>(
         &self,
         client: &Client,
-        namespace: &str,
-        name: &str,
+        kind: &str,
+        (namespace, name): (&str, &str),
     ) -> Result<Option<String>, ApiError>
     where
         K: Points + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
@@ -108,10 +151,11 @@ impl Delegates {
             return Ok(None);
         }
         let key = (K::plural(&()).into_owned(), namespace.to_owned());
+        let target = (kind.to_owned(), name.to_owned());
         if let Some((known, at)) = self.listed.lock().await.get(&key)
             && is_fresh(*at, LISTED_KEPT)
         {
-            return Ok(known.get(name).cloned());
+            return Ok(known.get(&target).cloned());
         }
         let all = Api::<DeserializeGuard<K>>::namespaced(client.clone(), namespace);
         let all = all.list(&ListParams::default()).await;
@@ -119,10 +163,10 @@ impl Delegates {
         let points = |one: &DeserializeGuard<K>| {
             let one = one.0.as_ref().ok()?;
             let (kind, target) = one.target()?;
-            (kind == "Deployment").then(|| (target.to_owned(), one.name_any()))
+            Some(((kind.to_owned(), target.to_owned()), one.name_any()))
         };
         let known: Pointers = all.iter().filter_map(points).collect();
-        let found = known.get(name).cloned();
+        let found = known.get(&target).cloned();
         self.listed.lock().await.insert(key, (known, clock::now()));
         Ok(found)
     }
@@ -158,23 +202,9 @@ fn words(error: &ApiError) -> String {
     text::clean(&format!("{error}{hint}"), 400)
 }
 
-/// A Canary, with the pods of the copy that serves.
-async fn of_canary(client: &Client, own: &Deployment, object: &Canary) -> Result<Found, ApiError> {
-    let namespace = own.namespace().unwrap_or_default();
-    let mut read = canary(object);
-    if read.phase == "Failed" {
-        read.warning = warning(client, &namespace, &object.uid().unwrap_or_default()).await;
-    }
-    let primary = format!("{}-primary", own.name_any());
-    let primary = optional(api::<Deployment>(client, &namespace).get(&primary).await);
-    let pods = match primary.map_err(ApiError::of("get the primary Deployment"))? {
-        Some(primary) => {
-            let uid = primary.uid().unwrap_or_default();
-            pods_by_sets(client, &namespace, &primary.spec.selector, &uid).await?
-        }
-        None => (Vec::new(), Vec::new()),
-    };
-    Ok(Found { delegate: Delegate::Flagger(Box::new(read)), pods })
+/// The copy that serves.
+fn primary(target: &str) -> String {
+    format!("{target}-primary")
 }
 
 /// The newest warning of a Canary that says more than that it failed. Without the right to read Events there is none.

@@ -29,7 +29,7 @@ pub(super) fn policy_of_run(
     Some(ObjectRef::new(&run.spec.policy.name).within(&run.namespace()?))
 }
 
-/// The policies that mean a Rollout itself, or the Deployment that a Rollout or Canary names. A Deployment's labels are not known
+/// The policies that mean a Rollout itself, or the workload that a Rollout or Canary names. That one's labels are not known
 /// here: a policy that selects by labels is woken too.
 pub(super) fn policies_by<K: Points>(
     known: &Policies,
@@ -37,7 +37,7 @@ pub(super) fn policies_by<K: Points>(
 ) -> Vec<ObjectRef<DeserializeGuard<UpdatePolicy>>> {
     let meta = object.meta();
     let (name, labels) = (meta.name.clone().unwrap_or_default(), meta.labels.clone().unwrap_or_default());
-    let named = object.target().filter(|(kind, _)| *kind == Kind::Deployment.name());
+    let named = object.target();
     let is_itself = K::kind(&()) == Kind::Rollout.name();
     let means = |target: &Target| {
         (is_itself && matches_labels(target, Kind::Rollout, &name, &labels))
