@@ -13,7 +13,7 @@ use rollforward_core::ledger::Ledger;
 use rollforward_core::policy::{Facts, OnDeadline, Rebuilds, Rollback};
 use rollforward_core::reason::Reason;
 use rollforward_core::report::{MAX_MESSAGE, MAX_WHY, Report};
-use rollforward_core::rollout::{Patch, Plan, Run, patch};
+use rollforward_core::rollout::{Patch, Phase, Plan, Run, patch};
 use rollforward_core::workload::Shape;
 
 use crate::kubelet::SimPod;
@@ -43,8 +43,9 @@ impl Watch {
         self.quarantined.clear();
     }
 
-    pub fn after_step(&self, deployments: &[Deployment], runs: &[Run], now: Timestamp) {
+    pub fn after_step(&self, deployments: &[Deployment], (runs, killed): (&[Run], u32), now: Timestamp) {
         self.after_step_of_daemons(deployments, runs);
+        self.exposure(deployments, (runs, killed), now);
         for run in runs.iter().filter(|run| run.status.finished_at.is_none() && run.canary) {
             let Some(deployment) = deployments.iter().find(|one| one.object.id == run.workload) else {
                 continue;
@@ -75,6 +76,28 @@ impl Watch {
             assert!(
                 !(is_held && lost) || self.excused.contains(&run.name),
                 "no Ready pod of the old version is removed while the canary is held: {}",
+                run.name
+            );
+        }
+    }
+
+    /// No more new pods than the step means. After a kill a further step may have been written and not recorded.
+    fn exposure(&self, deployments: &[Deployment], (runs, killed): (&[Run], u32), now: Timestamp) {
+        for run in runs.iter().filter(|run| run.canary && run.status.phase == Phase::Canary) {
+            let found = deployments.iter().find(|one| one.object.id == run.workload);
+            let Some(own) = found.filter(|_| run.status.intent.is_none()) else { continue };
+            // The timed hold of a Deployment may end where a person is waited for.
+            let is_late = run.status.deadline.is_some_and(|deadline| deadline < now);
+            let kept = run.settings.rollback == Rollback::Never && run.status.cause.is_some();
+            let pods = patch::step_pods(&run.settings, run.status.step, own.object.replicas);
+            let is_known = killed == 0 && !is_late && !kept && !self.excused.contains(&run.name);
+            let Some(pods) = pods.filter(|_| is_known) else {
+                continue;
+            };
+            let new = own.pods.iter().filter(|pod| pod.image == run.containers[0].to).count();
+            assert!(
+                i32::try_from(new).unwrap() <= pods,
+                "no more new pods than the step means: {new} of {pods}, {}",
                 run.name
             );
         }

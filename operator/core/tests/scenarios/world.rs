@@ -151,7 +151,8 @@ impl World {
                 let registry = &self.registry;
                 changed |= deployment.step(self.now, &|image| registry.pull(image));
             }
-            self.watch.after_step(&self.deployments, &self.operator.runs, self.now);
+            let runs = (self.operator.runs.as_slice(), self.operator.killed);
+            self.watch.after_step(&self.deployments, runs, self.now);
             if changed && !self.deployments.is_empty() {
                 self.operator.next_look = self.now;
                 if self.open_runs().next().is_some() {
