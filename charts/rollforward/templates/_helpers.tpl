@@ -69,10 +69,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [apps]
   resources: [replicasets, controllerrevisions]
   verbs: [list]
-# kubernetes/workloads.rs: pods_by. No exec; logs only where `podLogs` is set.
+# kubernetes/workloads.rs: pods_by; kubernetes/pod_watch.rs: the pods of open runs. No exec; logs only where `podLogs` is set.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list]
+  verbs: [list, watch]
 {{- if .Values.rights.deletePods }}
 # kubernetes/patch.rs: run_errand deletes a StatefulSet's broken pod where `rollout.rollback.deleteBrokenPods` says so.
 - apiGroups: [""]

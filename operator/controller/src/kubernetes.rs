@@ -14,6 +14,7 @@ pub mod lease;
 pub mod logs;
 pub mod named;
 pub mod patch;
+pub mod pod_watch;
 pub mod preflight;
 pub mod secrets;
 pub mod store;

@@ -35,6 +35,7 @@ use crate::kubernetes::brake::Brake;
 use crate::kubernetes::delegates::Delegates;
 use crate::kubernetes::events::Events;
 use crate::kubernetes::lease::Leadership;
+use crate::kubernetes::pod_watch::PodWatches;
 use crate::prometheus::Meter;
 use crate::registry::Registry;
 use crate::scans::Scans;
@@ -67,6 +68,8 @@ pub struct Context {
     pub meter: Meter,
     /// Who rolls workloads out in our place.
     pub delegates: Delegates,
+    /// What wakes the policies whose runs are open.
+    pub pods: PodWatches,
     /// What was found to stop new pods.
     pub obstacles: preflight::Obstacles,
     /// Writers of ledgers.
@@ -148,5 +151,5 @@ pub async fn reconcile(
     ctx.fence()?;
     publish::publish(&ctx, &object, &report, &facts).await?; // status, Events, metrics: all from one report
     act::clear_asked(&ctx, &object).await?; // what a person asked once is done and told
-    Ok(publish::apart(&report, &facts))
+    Ok(publish::apart(&report, &facts, observed.pods_wake))
 }

@@ -7,6 +7,8 @@
 mod delegates;
 #[path = "kubernetes/named.rs"]
 mod named;
+#[path = "kubernetes/pod_watch.rs"]
+mod pod_watch;
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};

@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::decide::{Course, Hold, Standing};
+use crate::judge::Judgement;
 use crate::policy::{Facts, Track};
 use crate::reason::Reason;
 use crate::rollout::{Phase, Plan, RunPlan};
@@ -364,7 +365,7 @@ fn look_again(facts: &Facts, plan: &Plan, lines: &[track::Line<'_>], outcome: &O
     if outcome.opened.is_some() || plan.runs.iter().any(is_due_now) {
         return SignedDuration::ZERO;
     }
-    let runs = plan.runs.iter().map(|run| run.look_again.max(SignedDuration::from_secs(1)));
+    let runs = plan.runs.iter().map(|run| run_again(run, facts.now));
     let holds = lines.iter().filter_map(|line| match line.course {
         Course::Hold(hold) => hold.until.map(|until| until.duration_since(facts.now)),
         Course::Move { .. } | Course::Continue | Course::Nothing => None,
@@ -377,6 +378,19 @@ fn look_again(facts: &Facts, plan: &Plan, lines: &[track::Line<'_>], outcome: &O
         .min()
         .unwrap_or(facts.policy.interval);
     least.max(SignedDuration::from_millis(100))
+}
+
+/// When an open run is looked at again: at the latest when the time is up that its judgement waits for.
+fn run_again(run: &RunPlan, now: Timestamp) -> SignedDuration {
+    let up = match &run.judgement {
+        Some(Judgement::Waiting { until, .. }) => until.duration_since(now),
+        Some(Judgement::Pass { .. } | Judgement::Fail(_) | Judgement::Unknown { .. }) | None => {
+            run.look_again
+        }
+    };
+    // A bake that ends between two seconds is not asked for many times.
+    let least = SignedDuration::from_secs(1);
+    if SignedDuration::ZERO < up { run.look_again.min(up).max(least) } else { run.look_again.max(least) }
 }
 
 fn is_due_now(run: &RunPlan) -> bool {

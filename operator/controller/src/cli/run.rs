@@ -41,6 +41,7 @@ use crate::kubernetes::delegates::{self, Delegates, Points};
 use crate::kubernetes::events::Events;
 use crate::kubernetes::lease::{self, Candidate, Leadership};
 use crate::kubernetes::named;
+use crate::kubernetes::pod_watch::PodWatches;
 use crate::prometheus::Meter;
 use crate::reconcile::explain::Words;
 use crate::reconcile::ledgers::Ledgers;
@@ -91,8 +92,9 @@ pub(crate) async fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
         [] => vec![None],
         named => named.iter().cloned().map(Some).collect(),
     };
-    let watches: Vec<Watches> =
-        spaces.iter().map(|space| Watches::new(&client, space.as_deref(), &brake)).collect();
+    let mut pods = PodWatches::default();
+    let watches = spaces.iter().map(|space| Watches::new(&client, space.as_deref(), (&brake, &mut pods)));
+    let watches: Vec<Watches> = watches.collect();
     let stores = Stores::new(
         watches.iter().map(|watch| watch.policies.clone()).collect(),
         watches.iter().map(|watch| watch.runs.clone()).collect(),
@@ -112,6 +114,7 @@ pub(crate) async fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
         meter: Meter::new().context("the client for Prometheus")?,
         obstacles: Obstacles::default(),
         delegates: Delegates::default(),
+        pods,
         ledgers: Ledgers::default(),
         stores,
         brake,
@@ -302,7 +305,11 @@ where
 }
 
 impl Watches {
-    fn new(client: &Client, namespace: Option<&str>, brake: &watch::Receiver<Brake>) -> Self {
+    fn new(
+        client: &Client,
+        namespace: Option<&str>,
+        (brake, pods): (&watch::Receiver<Brake>, &mut PodWatches),
+    ) -> Self {
         let (policies, writer) = reflector::store();
         let api: Api<DeserializeGuard<UpdatePolicy>> = scoped(client, namespace);
         let changes = watcher(api, watcher::Config::default())
@@ -338,6 +345,7 @@ impl Watches {
         let controller = Controller::for_stream(changes, policies.clone())
             .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
             .reconcile_all_on(brake::changes(brake.clone()))
+            .reconcile_on(pods.listen(namespace))
             .watches_stream(run_changes, policy_of_run)
             .watches_stream(decision_changes, move |changed| on_decision(changed.namespace()))
             .watches_stream(exception_changes, move |changed| on_exception(changed.namespace()))

@@ -72,6 +72,18 @@ impl Object {
         }
     }
 
+    /// The labels by which the native controller knows its pods; a CronJob's are known by their Jobs.
+    #[must_use]
+    pub fn pod_labels(&self) -> Option<String> {
+        match self {
+            Object::Deployment(object) => selector(&object.spec.selector),
+            Object::StatefulSet(object) => selector(&object.spec.selector),
+            Object::DaemonSet(object) => selector(&object.spec.selector),
+            Object::Rollout(object) => object.spec.selector.as_ref().and_then(selector),
+            Object::CronJob(_) => None,
+        }
+    }
+
     /// Its uid.
     #[must_use]
     pub fn uid(&self) -> String {

@@ -34,6 +34,7 @@ use super::{Context, Error};
 use crate::clock;
 use crate::config::Config;
 use crate::convert;
+use crate::kubernetes::pod_watch::PodsOf;
 use crate::kubernetes::secrets::{self, Trouble};
 use crate::kubernetes::workloads::Object;
 use crate::kubernetes::{delegates, store, workloads};
@@ -185,6 +186,8 @@ pub struct Observed {
     pub credentials: BTreeMap<Repository, Credential>,
     /// What the policy itself trusts, with the keys that its ConfigMaps hold.
     pub own: Option<Decision>,
+    /// Whether the pods of every open run are watched: then what happens to them needs no asking.
+    pub pods_wake: bool,
 }
 
 /// Reads the policy with its status: the watch keeps it stripped.
@@ -200,7 +203,10 @@ pub async fn whole(ctx: &Context, object: &DeserializeGuard<UpdatePolicy>) -> Re
         ),
     };
     Ok(match store::policy(&ctx.client, &namespace, &name).await? {
-        None => Whole::Gone,
+        None => {
+            ctx.pods.keep(&ctx.client, (&namespace, &name), BTreeSet::new());
+            Whole::Gone
+        }
         Some(DeserializeGuard(Err(invalid))) => Whole::Unreadable((namespace, name), invalid.error),
         Some(DeserializeGuard(Ok(policy))) => Whole::Readable(Box::new(policy)),
     })
@@ -257,7 +263,8 @@ pub async fn observe(
         let source = policy.source.clone();
         credentials.extend(source.zip(wish.source_credential));
     }
-    let open_runs = open_runs(ctx, &runs).await?;
+    let (open_runs, pods) = open_runs(ctx, &runs).await?;
+    let pods_wake = ctx.pods.keep(&ctx.client, (namespace, &policy.id.name), pods);
     for open in &open_runs {
         if !repositories.contains_key(&open.run.repository) {
             let ledger = ledger(ctx, namespace, &open.run.repository).await?;
@@ -286,7 +293,7 @@ pub async fn observe(
         asked: convert::levers::asked(object).into_iter().map(|(_, asked)| asked).collect(),
         namespace_deleting: workloads::namespace_is_deleting(&ctx.client, namespace).await?,
     };
-    Ok(Observed { seen, credentials, own: trusted.own })
+    Ok(Observed { seen, credentials, own: trusted.own, pods_wake })
 }
 
 type Found = Vec<(Object, Vec<String>)>;
@@ -534,8 +541,9 @@ async fn readings(ctx: &Context, run: &Run, revisions: &[Revision], pods: &[Pod]
     ctx.meter.read(&run.name, analysis, &ctx.config.defaults.prometheus, &variables).await
 }
 
-async fn open_runs(ctx: &Context, runs: &[Run]) -> Result<Vec<OpenRun>, Error> {
-    let mut open = Vec::new();
+/// The open runs with what is there of their workloads, and the pods whose changes wake the policy meanwhile.
+async fn open_runs(ctx: &Context, runs: &[Run]) -> Result<(Vec<OpenRun>, BTreeSet<PodsOf>), Error> {
+    let (mut open, mut pods_of) = (Vec::new(), BTreeSet::new());
     for run in runs.iter().filter(|run| run.status.finished_at.is_none()) {
         let id = &run.workload;
         let found = workloads::get(&ctx.client, id.kind, &id.namespace, &id.name).await?;
@@ -543,6 +551,8 @@ async fn open_runs(ctx: &Context, runs: &[Run]) -> Result<Vec<OpenRun>, Error> {
         let (workload, revisions, mut pods, unreadable) = match &found {
             Some(object) => {
                 let (whole, unreadable) = whole_of(ctx, object).await;
+                let labels = object.pod_labels().filter(|_| !run.is_delegated());
+                pods_of.extend(labels.map(|labels| PodsOf { run: run.name.clone(), labels }));
                 (Some(whole.workload), whole.revisions, whole.pods, unreadable)
             }
             None => (None, Vec::new(), Vec::new(), None),
@@ -552,7 +562,7 @@ async fn open_runs(ctx: &Context, runs: &[Run]) -> Result<Vec<OpenRun>, Error> {
         open.push(OpenRun { run: run.clone(), workload, revisions, pods, unreadable, readings });
     }
     open.sort_by_key(|one| one.run.created_at);
-    Ok(open)
+    Ok((open, pods_of))
 }
 
 /// The newest finished run of each track. One that ended before anything was written tells nothing of the digest.

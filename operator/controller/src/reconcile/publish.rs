@@ -153,11 +153,18 @@ pub fn action(report: &Report) -> Action {
     Action::requeue(Duration::try_from(report.look_again).unwrap_or(Duration::from_secs(1)))
 }
 
+/// How soon an open run is looked at again whose pods wake nobody.
+const UNWATCHED: Duration = Duration::from_secs(1);
+
 /// When the controller looks again at a policy that was looked at in full. A whole interval is this policy's own share of
 /// it, so that policies which started together drift apart.
 #[must_use]
-pub fn apart(report: &Report, facts: &Facts) -> Action {
+pub fn apart(report: &Report, facts: &Facts, pods_wake: bool) -> Action {
     let policy = &facts.policy;
+    if !pods_wake {
+        let report_again = Duration::try_from(report.look_again).unwrap_or(UNWATCHED);
+        return Action::requeue(report_again.min(UNWATCHED));
+    }
     if report.look_again < policy.interval {
         return action(report);
     }

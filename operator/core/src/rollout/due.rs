@@ -10,8 +10,11 @@ use crate::workload::Workload;
 use super::record::{self, Written};
 use super::{Patch, Phase, Run, RunPlan, RunStatus};
 
-/// How long an open run waits for the next look when nothing else wakes it.
-pub(super) const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(1);
+/// How long an open run waits for the next look when nothing else wakes it: what happens to its workload and its pods does.
+/// What only time or an Event tells, a start that takes too long or a probe's words, is seen by this.
+pub(super) const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(5);
+/// The same where Prometheus is asked, which wakes nobody.
+const MEASURE_AGAIN: SignedDuration = SignedDuration::from_secs(1);
 
 /// How long a run that waits for a person waits for the next look: their approval is a change of the run, which wakes it.
 pub(super) const UNSTARTED_AGAIN: SignedDuration = SignedDuration::from_mins(1);
@@ -43,7 +46,9 @@ pub(super) fn wait(facts: &Facts, run: &Run, phase: Phase) -> RunPlan {
     status.step_started_at = status.step_started_at.or(Some(facts.now));
     status.step_pods = status.step_pods.max(1);
     status.deadline = status.deadline.or_else(|| run.created_at.checked_add(run.settings.deadline).ok());
-    RunPlan { look_again: LOOK_AGAIN, ..told(run, status) }
+    let measures = run.settings.analysis.is_some() && phase == Phase::Canary;
+    let look_again = if measures { MEASURE_AGAIN } else { LOOK_AGAIN };
+    RunPlan { look_again, ..told(run, status) }
 }
 
 /// A run that has not begun: nothing of its record is guessed.
