@@ -434,6 +434,9 @@ pub struct Rollout {
     /// What happens at the deadline without an answer. Without it: `RollBack`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_deadline: Option<OnDeadline>,
+    /// How long the new pods of a Deployment stay held if the operator is gone. Without it: `Timed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldMode>,
     /// What happens where no canary fits beside the old pods (strategy Recreate, updateStrategy OnDelete). Without it: `Hold`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when_impossible: Option<WhenImpossible>,
@@ -569,6 +572,19 @@ pub enum OnDeadline {
     RollBack,
     /// Keep the canary and wait for a person.
     Hold,
+    /// Written by a newer version of the schema.
+    #[serde(other)]
+    #[schemars(skip)]
+    Newer,
+}
+
+/// How long the new pods of a Deployment stay held if the operator is gone.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HoldMode {
+    /// Until five minutes after the deadline: new pods that were Ready for as long are rolled on by the native controller.
+    Timed,
+    /// For a year: until an operator, a person or `rollforward restore` ends it.
+    Indefinite,
     /// Written by a newer version of the schema.
     #[serde(other)]
     #[schemars(skip)]

@@ -48,6 +48,15 @@ pub enum OnDeadline {
     Hold,
 }
 
+/// How long the new pods of a Deployment stay held if the operator is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HoldMode {
+    /// A little longer than the deadline.
+    Timed,
+    /// A year: as good as for ever, and a number that a person can read.
+    Indefinite,
+}
+
 /// What happens where no canary fits beside the old pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhenImpossible {
@@ -158,6 +167,8 @@ pub struct RolloutSettings {
     pub deadline: SignedDuration,
     /// What happens then.
     pub on_deadline: OnDeadline,
+    /// How long the new pods of a Deployment stay held if the operator is gone.
+    pub hold: HoldMode,
     /// What happens where no canary fits.
     pub when_impossible: WhenImpossible,
     /// Whether a run begins by itself.

@@ -236,11 +236,12 @@ fn settings(policy: &Policy) -> Vec<String> {
             text::span(policy.interval)
         ),
         format!(
-            "  rollout {}, each step watched {}, deadline {} then {:?}, where impossible {:?}",
+            "  rollout {}, each step watched {}, deadline {} then {:?}, hold {:?}, where impossible {:?}",
             steps(&rollout.steps),
             text::span(rollout.bake),
             text::span(rollout.deadline),
             rollout.on_deadline,
+            rollout.hold,
             rollout.when_impossible
         ),
         format!(

@@ -5,8 +5,8 @@ use std::fmt;
 use jiff::SignedDuration;
 use kube::ResourceExt;
 use rollforward_api::policy::{
-    Adopt, Approval, ApprovalMode, Downgrade, Mode, OnDeadline, OnExternalChange, Rebuilds, Rollback,
-    RollbackMode, Rollout, UpdatePolicy, WhenImpossible,
+    Adopt, Approval, ApprovalMode, Downgrade, HoldMode, Mode, OnDeadline, OnExternalChange, Rebuilds,
+    Rollback, RollbackMode, Rollout, UpdatePolicy, WhenImpossible,
 };
 use rollforward_api::schema::PodsOrShare;
 use rollforward_api::verification::Verification;
@@ -209,6 +209,14 @@ fn rollout(rollout: &Rollout, defaults: &Defaults, faults: &mut Faults) -> Rollo
             Some(OnDeadline::Newer) => {
                 faults.newer("spec.rollout.onDeadline");
                 policy::OnDeadline::RollBack
+            }
+        },
+        hold: match rollout.hold {
+            Some(HoldMode::Timed) | None => policy::HoldMode::Timed,
+            Some(HoldMode::Indefinite) => policy::HoldMode::Indefinite,
+            Some(HoldMode::Newer) => {
+                faults.newer("spec.rollout.hold");
+                policy::HoldMode::Timed
             }
         },
         when_impossible: match rollout.when_impossible {

@@ -12,7 +12,7 @@ use rollforward_core::image::{Digest, Repository, Tag};
 use rollforward_core::judge::signals::{SignalVerdict, Word};
 use rollforward_core::levers::{Lever, Verb};
 use rollforward_core::policy::{
-    Approval, OnDeadline, PolicyId, Rollback, RolloutSettings, StepSize, WhenImpossible,
+    Approval, HoldMode, OnDeadline, PolicyId, Rollback, RolloutSettings, StepSize, WhenImpossible,
 };
 use rollforward_core::rollout::run::{self, DeploymentFields, DeploymentHold, Fields};
 use rollforward_core::rollout::{self, Action, Phase, Run, RunCause, RunStatus};
@@ -235,6 +235,8 @@ fn settings(settings: &Settings) -> RolloutSettings {
         bake: SignedDuration::from_secs(settings.bake_seconds),
         deadline: SignedDuration::from_secs(settings.deadline_seconds),
         on_deadline: if settings.on_deadline == "Hold" { OnDeadline::Hold } else { OnDeadline::RollBack },
+        // Both were settled when the run was recorded: by its originals and by what it holds.
+        hold: HoldMode::Timed,
         when_impossible: WhenImpossible::Hold,
         // What cannot be read waits for a person: the stricter of what it may have meant.
         approval: match settings.approval.as_deref() {

@@ -4,13 +4,15 @@
 //! native controller then starts exactly `maxSurge` new pods and removes no old one. If the operator is gone, the
 //! hold ends by itself once the new pods have been Ready for that long.
 
-use crate::policy::RolloutSettings;
+use crate::policy::{HoldMode, RolloutSettings};
 use crate::rollout::patch::FieldWrite;
 use crate::rollout::run::{DeploymentFields, DeploymentHold, Hold};
 use crate::workload::{Deployment, IntOrPercent, Strategy};
 
 /// How long the hold outlasts the deadline: time for us to write after it, seconds.
 const HOLD_SLACK_SECONDS: i64 = 300;
+/// How long an indefinite hold lasts.
+const YEAR_SECONDS: i64 = 365 * 24 * 3_600;
 /// How long the native progress deadline outlasts the hold, seconds; the apiserver demands that it is larger.
 const PROGRESS_SLACK_SECONDS: i64 = 600;
 
@@ -18,7 +20,10 @@ const PROGRESS_SLACK_SECONDS: i64 = 600;
 #[must_use]
 pub fn hold(settings: &RolloutSettings, own: &Deployment) -> Hold {
     let seconds = |value: i64| i32::try_from(value).unwrap_or(i32::MAX / 2);
-    let ready = settings.deadline.as_secs().saturating_add(HOLD_SLACK_SECONDS);
+    let ready = match settings.hold {
+        HoldMode::Timed => settings.deadline.as_secs().saturating_add(HOLD_SLACK_SECONDS),
+        HoldMode::Indefinite => YEAR_SECONDS,
+    };
     let progress = ready.saturating_add(PROGRESS_SLACK_SECONDS);
     Hold::Deployment(DeploymentHold {
         min_ready_seconds: seconds(ready),

@@ -12,7 +12,7 @@ use rollforward_core::evidence::{
 use rollforward_core::image::{Digest, ImageRef, Repository, Tag};
 use rollforward_core::ledger::Ledger;
 use rollforward_core::policy::{
-    Approval, Concurrency, Facts, Mode, OnDeadline, OnExternalChange, Policy, PolicyId, Rebuilds,
+    Approval, Concurrency, Facts, HoldMode, Mode, OnDeadline, OnExternalChange, Policy, PolicyId, Rebuilds,
     RepositorySeen, Rollback, RolloutSettings, Seen, StepSize, Track, WhenImpossible,
 };
 use rollforward_core::reason::Reason;
@@ -137,6 +137,7 @@ pub fn settings() -> RolloutSettings {
         bake: duration("10m"),
         deadline: duration("60m"),
         on_deadline: OnDeadline::RollBack,
+        hold: HoldMode::Timed,
         when_impossible: WhenImpossible::Hold,
         approval: Approval::Automatic,
         rollback: Rollback::Automatic,
@@ -198,6 +199,9 @@ pub fn edit(policy: &mut Policy, field: &str, value: &str) {
         "onDeadline" => {
             policy.rollout.on_deadline =
                 if value == "Hold" { OnDeadline::Hold } else { OnDeadline::RollBack };
+        }
+        "hold" => {
+            policy.rollout.hold = if value == "Timed" { HoldMode::Timed } else { HoldMode::Indefinite };
         }
         "whenImpossible" => {
             policy.rollout.when_impossible =
