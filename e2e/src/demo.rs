@@ -198,7 +198,11 @@ async fn signatures(cluster: &Cluster) -> anyhow::Result<()> {
     signed("1.0.8", "1.0.8", "release.yml", "refs/tags/v1.0.8").await?;
     wait_image(cluster, ":1.0.8@sha256:").await?;
     wait_column(cluster, "UpToDate").await?;
-    show(cluster)
+    show(cluster)?;
+    say("   1.0.8 is pushed again with other content, by somebody who cannot sign: what was verified stays");
+    pusher.push("shop/web", "1.0.8", &Image::new("1.0.8-again")).await?;
+    wait_reason(cluster, "TagMoved").await?;
+    show_reason(cluster)
 }
 
 /// Applies the custom resource definitions and waits until they are served.

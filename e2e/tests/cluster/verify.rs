@@ -66,12 +66,19 @@ async fn signed(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     let runs = shop.kubectl(&["get", "updateruns", "-o", "jsonpath={.items[*].spec.toTag}"])?;
     ensure!(runs == "1.0.4", "only what is signed may start a pod: {runs}");
 
+    // The running tag, pushed again by somebody who cannot sign.
+    let moved = shop.push("1.0.4", Image::new("1.0.4-again")).await?;
+    let parts = [
+        "refused by the ledger layer for ",
+        &format!(":1.0.4@{}", &moved[7..15]),
+        &format!("expected the authority that signed what runs ({}) to have signed this", &good[7..15]),
+        "observed that one by release, this one by nobody. Publish a new tag",
+    ];
+    shop.wait_says("Blocked", "TagMoved", &parts).await?;
+
     // The very image that ran before, under a newer name.
     let again = shop.push("1.0.5", Image::new("1.0.0")).await?;
     shop.wait_says("Blocked", "RetaggedDigest", &[":1.0.5@", &again[7..15], "the digest of 1.0.0"]).await?;
-    // The running tag, pushed again by somebody who cannot sign.
-    shop.push("1.0.4", Image::new("1.0.4-again")).await?;
-    shop.kubectl(&["annotate", "updatepolicy", "web", "rollforward.dev/requestedAt=again"])?;
     shop.wait_image(&format!(":1.0.4@{good}")).await?;
     shop.assert_no_held_field().await?;
     shop.close()
