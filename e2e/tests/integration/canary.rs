@@ -102,8 +102,14 @@ async fn suspended(cluster: Arc<Cluster>) -> anyhow::Result<()> {
         Ok(if status.replicas == Some(3) { Seen::Yes(()) } else { Seen::NotYet(format!("{status:?}")) })
     })
     .await?;
+    let next = "jsonpath={.items[*].status.next}";
+    let due = shop.kubectl(&["get", "updateruns", "-o", next])?;
+    ensure!(due.contains("\"action\":\"RollBack\",\"at\":"), "while it is watched: {due}");
     shop.kubectl(&["patch", "updatepolicy", "web", "--type=merge", "-p", "{\"spec\":{\"suspend\":true}}"])?;
     ends_clean(&shop, "Suspended", "the policy was suspended").await?;
+    // What was due of the canary is gone, also within the field.
+    let due = shop.kubectl(&["get", "updateruns", "-o", next])?;
+    ensure!(!due.contains("\"at\"") && due.contains("\"message\""), "after it has ended: {due}");
     shop.wait_says("UpToDate", "Suspended", &["observed `spec.suspend: true`. Set it to false to go on."])
         .await?;
     let quarantine = "jsonpath={.items[*].status.quarantine}";

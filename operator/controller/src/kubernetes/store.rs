@@ -11,6 +11,7 @@ use rollforward_api::ledger::{ImageLedger, ImageLedgerSpec, ImageLedgerStatus};
 use rollforward_api::policy::{UpdatePolicy, UpdatePolicyStatus};
 use rollforward_api::run::{UpdateRun, UpdateRunSpec, UpdateRunStatus};
 use rollforward_core::image::Repository;
+use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
@@ -102,19 +103,22 @@ pub async fn run_status(
     new: &UpdateRunStatus,
 ) -> Result<(), ApiError> {
     let api = Api::<UpdateRun>::namespaced(client.clone(), namespace);
-    // A merge patch keeps what it does not name: fields that are not there any more are written as null.
-    let mut body = json!({ "status": new });
-    nulls(&mut body, &["intent", "cause", "result"]);
-    let patched = api.patch_status(name, &params(), &Patch::Merge(&body)).await;
-    optional(patched).map(|_| ()).map_err(ApiError::of("write the status of the UpdateRun"))
+    write_status(&api, name, new).await.map_err(ApiError::of("write the status of the UpdateRun"))
 }
 
-fn nulls(body: &mut serde_json::Value, fields: &[&str]) {
-    if let Some(status) = body.get_mut("status").and_then(serde_json::Value::as_object_mut) {
-        for field in fields {
-            status.entry(*field).or_insert(serde_json::Value::Null);
-        }
-    }
+/// Writes a status in the place of the one that is there; nothing where the object is gone. A merge patch would keep, at any
+/// depth, what is not there any more.
+///
+/// # Errors
+/// Where the apiserver refused.
+pub(super) async fn write_status<K, S>(api: &Api<K>, name: &str, new: &S) -> Result<(), kube::Error>
+where
+    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+    S: Serialize,
+{
+    let operations = json!([{"op": "add", "path": "/status", "value": new}]);
+    let operations = serde_json::from_value(operations).map_err(kube::Error::SerdeError)?;
+    optional(api.patch_status(name, &params(), &Patch::<()>::Json(operations)).await).map(drop)
 }
 
 /// Deletes a run that has ended.
@@ -187,11 +191,7 @@ pub async fn policy_status(
     new: &UpdatePolicyStatus,
 ) -> Result<(), ApiError> {
     let api = Api::<DeserializeGuard<UpdatePolicy>>::namespaced(client.clone(), namespace);
-    let mut body = json!({ "status": new });
-    nulls(&mut body, &["images", "moreImages", "why", "lastHandledRequest", "targets"]);
-    optional(api.patch_status(name, &params(), &Patch::Merge(&body)).await)
-        .map(|_| ())
-        .map_err(ApiError::of("write the status of the UpdatePolicy"))
+    write_status(&api, name, new).await.map_err(ApiError::of("write the status of the UpdatePolicy"))
 }
 
 /// The name of a repository's ledger: readable, and different for different repositories.
