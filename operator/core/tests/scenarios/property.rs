@@ -157,9 +157,13 @@ const A_LOOK: SignedDuration = SignedDuration::from_mins(1);
 /// Where the old version fails in the same way nothing is held against the new one: it is tried again and again, each time
 /// until its deadline at most, and the look that sees it.
 fn is_retried(world: &World, run: &Run) -> bool {
-    let (_, old) = world.registry.pull(&run.containers[0].from);
+    let from = &run.containers[0].from;
+    let (_, old) = world.registry.pull(from);
+    // The tag may name something else by now than what the pods were made from.
+    let own = world.deployments.iter().find(|one| one.object.id == run.workload);
+    let runs_bad = own.is_some_and(|own| own.pods.iter().any(|pod| pod.image == *from && !pod.is_good()));
     let is_in_time = run.status.deadline.is_none_or(|deadline| world.now <= deadline + A_LOOK);
-    !matches!(old, Behaviour::Good(_)) && is_in_time
+    (runs_bad || !matches!(old, Behaviour::Good(_))) && is_in_time
 }
 
 fn check_rest(world: &World) {
@@ -222,6 +226,10 @@ const FOUND: &[&str] = &[
     // A StatefulSet with a partition goes back, by a person and pod by pod, when the version is released again.
     "deploy web 1 1.0.0; deploy api 1 1.0.0; deploy-set db 3 1.0.0 partition=1 Parallel; push 1.0.1 good; quota full; \
      advance 6m; advance 70s; undo db; release",
+    // The tag of a version that crashes is moved to a good one, and what crashes beside it is tried again and again.
+    "deploy web 1 1.0.0; deploy api 0 1.0.0; push 1.1.0 good; advance 1s; push 1.0.3 crash 78 after 90s; suspend; \
+     advance 3s; set-image web 1.0.3; suspend; advance 1s; retag 1.0.3 1.1.0; advance 1s; \
+     push 1.0.4 crash 78 after 90s",
 ];
 
 #[test]
