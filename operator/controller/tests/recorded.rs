@@ -36,7 +36,8 @@ fn fixture(name: &str) -> Value {
 /// An apiserver that has what was recorded, and of the kind that owns it one object.
 fn apiserver(seen: &Value) -> Client {
     let own = |kind: &str, mut object: Value| {
-        let owner = json!({"apiVersion": "apps/v1", "kind": kind, "name": "web", "uid": "owner", "controller": true});
+        let owner =
+            json!({"apiVersion": "apps/v1", "kind": kind, "name": "web", "uid": "owner", "controller": true});
         object["metadata"]["ownerReferences"] = json!([owner]);
         object
     };
@@ -47,8 +48,7 @@ fn apiserver(seen: &Value) -> Client {
     let mut pods: Vec<Value> = seen["pod"].as_object().map(|pod| json!(pod)).into_iter().collect();
     for pod in &mut pods {
         let name = &set["metadata"]["name"];
-        pod["metadata"]["ownerReferences"] =
-            json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": name, "uid": "set", "controller": true}]);
+        pod["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": name, "uid": "set", "controller": true}]);
     }
     let revision = json!({"metadata": {"name": "web-1"}, "revision": 1, "data": {}});
     let lists: BTreeMap<&str, Value> = BTreeMap::from([
@@ -138,7 +138,8 @@ fn names() -> BTreeSet<String> {
 #[tokio::test]
 async fn every_recorded_cause_has_its_name_its_blame_and_its_words() {
     let table = include_str!("recorded.txt");
-    let mut text: String = table.lines().filter(|row| row.starts_with('#')).map(|row| format!("{row}\n")).collect();
+    let mut text: String =
+        table.lines().filter(|row| row.starts_with('#')).map(|row| format!("{row}\n")).collect();
     for name in names() {
         text += &format!("{name} => {}\n", told(finding(&name).await.as_ref()));
     }
@@ -154,4 +155,39 @@ async fn every_recorded_cause_has_its_name_its_blame_and_its_words() {
         missing.is_empty() && new.is_empty(),
         "the table says\n{missing:#?}\nand the product\n{new:#?}\nUPDATE=1 rewrites it: read the difference"
     );
+}
+
+/// Whether a file shows these words at all, or a container that ended so.
+fn is_shown(place: &str, words: &str, texts: &[String], ends: &BTreeSet<String>) -> bool {
+    let shown = texts.iter().any(|text| text == words || text.contains(words) && !words.is_empty());
+    let (kind, rest) = place.split_once(' ').unwrap_or((place, ""));
+    let ended = ["ended", "limited", "stopped", "beside"].contains(&kind) && ends.contains(rest);
+    if words.is_empty() { ended } else { shown }
+}
+
+/// Every text of a file, and the ends of containers as `code reason`.
+fn collect(value: &Value, texts: &mut Vec<String>, ends: &mut BTreeSet<String>) {
+    match value {
+        Value::String(text) => texts.push(text.trim().replace('\n', " ")),
+        Value::Array(items) => items.iter().for_each(|one| collect(one, texts, ends)),
+        Value::Object(fields) => {
+            if let (Some(code), Some(reason)) = (fields.get("exitCode"), fields.get("reason")) {
+                ends.insert(format!("{code} {}", reason.as_str().unwrap_or_default()));
+            }
+            fields.values().for_each(|one| collect(one, texts, ends));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+#[test]
+fn what_the_table_of_causes_calls_real_was_recorded() {
+    let (mut texts, mut ends) = (Vec::new(), BTreeSet::new());
+    names().iter().for_each(|name| collect(&fixture(name), &mut texts, &mut ends));
+    let table = include_str!("../../core/tests/tables/classify.txt");
+    let rows = table.lines().filter_map(|row| row.strip_prefix("real "));
+    let rows = rows.map(|row| row.split_once("=> ").unwrap().0.split_once('|').unwrap());
+    let invented: Vec<_> =
+        rows.filter(|(place, words)| !is_shown(place.trim(), words.trim(), &texts, &ends)).collect();
+    assert!(invented.is_empty(), "no file shows {invented:#?}");
 }
