@@ -205,8 +205,13 @@ impl Normal {
             let begins = out.chars().next_back().is_none_or(|last| !last.is_ascii_alphanumeric());
             match if begins { shape(rest) } else { None } {
                 Some((length, Shape::Hash)) => {
-                    let next = format!("{:x}", known.len() % 15 + 1).repeat(64);
-                    out += known.entry(rest[..length].to_owned()).or_insert(next);
+                    // Only digests are told apart; how many containers there were depends on when one looks.
+                    let next = if out.ends_with("sha256:") { known.len() % 15 + 1 } else { 0 };
+                    let stands = format!("{next:x}").repeat(64);
+                    out += match next {
+                        0 => &stands,
+                        _ => known.entry(rest[..length].to_owned()).or_insert(stands),
+                    };
                     rest = &rest[length..];
                 }
                 Some((length, Shape::Other(stands))) => {
@@ -224,7 +229,7 @@ impl Normal {
 }
 
 enum Shape {
-    /// 64 digits, equal where they were equal.
+    /// 64 digits.
     Hash,
     Other(&'static str),
 }
@@ -288,14 +293,14 @@ mod tests {
             "metadata": {"uid": "0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f", "managedFields": [1]},
             "text": format!("172.30.107.1:41133/web@sha256:{one}: got sha256:{other}, not sha256:{one}"),
             "at": "2026-11-25T20:12:41Z", "event": "2026-11-25T20:12:41.123456Z",
-            "words": "read tcp 10.0.0.1:45678->10.0.0.2:5000: deadbeef 5000m",
+            "container": format!("containerd://{one}"), "words": "read tcp 10.0.0.1:45678->10.0.0.2:5000: deadbeef 5000m",
         });
         let (first, second) = ("1".repeat(64), "2".repeat(64));
         let expected = json!({
             "metadata": {"uid": "00000000-0000-0000-0000-000000000000"},
             "text": format!("172.30.100.1:5000/web@sha256:{first}: got sha256:{second}, not sha256:{first}"),
             "at": "2026-01-01T00:00:00Z", "event": "2026-01-01T00:00:00Z",
-            "words": "read tcp 10.0.0.1:40000->10.0.0.2:5000: deadbeef 5000m",
+            "container": format!("containerd://{}", "0".repeat(64)), "words": "read tcp 10.0.0.1:40000->10.0.0.2:5000: deadbeef 5000m",
         });
         assert_eq!(normal.of(&seen), expected);
     }

@@ -2,7 +2,7 @@
 //!
 //! Without `ROLLFORWARD_RECORD` what is seen is compared with the files by its decisive words, so that a drift of wording is
 //! noticed on an upgrade. With it, a folder from the project's root, the files are written anew. They are normalised: every
-//! uid, time, digest and container id is one and the same (digests and ids are told apart within a file), so is a back-off and a count of restarts; addresses and
+//! uid, time, digest and container id is one and the same (digests are told apart within a file), so is a back-off and a count of restarts; addresses and
 //! ports of the cluster, addresses of pods, the port of a caller, the cluster's folder, the end of a generated name, names
 //! of the runtime's own mounts, what a node has and uses. A
 //! cordoned node is written as a tainted one. Managed fields, defaults and Events of what went well are left
@@ -56,11 +56,14 @@ async fn recorded(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     if let Some(folder) = &into {
         versions(&client, folder).await?;
     }
-    let mut all = All { client, normal: places.normal(&cluster), into, faults: Vec::new() };
+    let mut all = All { client, normal: places.normal(&cluster), into, faults: Vec::new(), took: Vec::new() };
     all.answers(&cluster).await?;
     let missed = all.watch(&places).await?;
     places::remove(&cluster)?;
+    all.took.sort_unstable_by(|one, other| other.cmp(one));
+    all.took.truncate(8);
     measured(json!({
+        "slowest": all.took,
         "recorded": CAUSES.len() + 2, "seconds": begun.elapsed().as_secs_f64(), "seconds_to_prepare": prepared,
     }));
     ensure!(all.faults.is_empty() && missed.is_empty(), "{}", [all.faults, missed].concat().join("\n"));
@@ -83,6 +86,7 @@ struct All {
     normal: Normal,
     into: Option<PathBuf>,
     faults: Vec<String>,
+    took: Vec<(u64, &'static str)>,
 }
 
 /// A cause whose object is there.
@@ -90,6 +94,7 @@ struct Active {
     cause: &'static Cause,
     acted: bool,
     last: Value,
+    since: Instant,
 }
 
 impl All {
@@ -146,13 +151,13 @@ impl All {
                 && let Some(cause) = waiting.next()
             {
                 self.make(&cause.object(&|text| places.fill(text))?).await?;
-                active.push(Active { cause, acted: false, last: Value::Null });
+                active.push(Active { cause, acted: false, last: Value::Null, since: Instant::now() });
             }
             if active.is_empty() {
                 return Ok(Vec::new());
             }
             self.look(&mut active, places).await?;
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
         }
         Ok(active
             .iter()
@@ -197,6 +202,7 @@ impl All {
                 }
                 if cause.until.words(&one.last).is_some() {
                     self.keep(cause.name, cause.until, &named(&one.last, cause.name));
+                    self.took.push((one.since.elapsed().as_secs(), cause.name));
                     self.unmake(cause).await?;
                     continue;
                 }

@@ -137,7 +137,6 @@ pub(crate) const CAUSES: &[Cause] = &[
         "imagePullSecrets: [{name: wrong}]",
     ),
     pull("pull-refused", "image: '{closed}/web:1'"),
-    pull("pull-reset", "image: '{reset}/web:1'"),
     pull("pull-cut-off", "image: '{cut}/web:1'"),
     pull("pull-no-such-host", "image: '{nameless}/web:1'"),
     pull("pull-unknown-authority", "image: '{apiserver}/web:1'"),

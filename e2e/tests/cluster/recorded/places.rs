@@ -179,11 +179,9 @@ async fn addresses(cluster: &Cluster) -> anyhow::Result<(Vec<(&'static str, Stri
     }
     let (closed, closed_host) = listen().await?;
     drop(closed);
-    let (reset, reset_host) = listen().await?;
     let (cut, cut_host) = listen().await?;
-    tokio::spawn(hangs_up(reset, false));
-    tokio::spawn(hangs_up(cut, true));
-    for host in [&faulting_host, &closed_host, &reset_host, &cut_host] {
+    tokio::spawn(hangs_up(cut));
+    for host in [&faulting_host, &closed_host, &cut_host] {
         cluster.speaks_plain_http(host)?;
     }
     // Listens and never accepts: the kernel takes the connection and nobody speaks.
@@ -195,7 +193,6 @@ async fn addresses(cluster: &Cluster) -> anyhow::Result<(Vec<(&'static str, Stri
         ("plain", plain_host),
         ("closed", closed_host),
         ("mute", mute_host),
-        ("reset", reset_host),
         ("cut", cut_host),
         ("apiserver", format!("{}:{}", cluster.address, cluster.apiserver_port())),
         ("nowhere", format!("172.30.{}.99:5000", cluster.id)),
@@ -205,14 +202,11 @@ async fn addresses(cluster: &Cluster) -> anyhow::Result<(Vec<(&'static str, Stri
     Ok((addresses, mute))
 }
 
-/// Ends every connection once a request is there: by the end of the stream where it reads, by a reset where it does not.
-async fn hangs_up(listener: TcpListener, reads: bool) {
+/// Reads what is asked and ends the connection without a word.
+async fn hangs_up(listener: TcpListener) {
     while let Ok((stream, _)) = listener.accept().await {
-        let asked = stream.readable().await.is_ok();
-        if asked && reads {
+        if stream.readable().await.is_ok() {
             let _ = stream.try_read(&mut [0; 4096]);
-        } else {
-            let _ = stream.set_zero_linger();
         }
     }
 }
