@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 pub enum Until {
     /// A container waits for this reason.
     Waiting(&'static str),
-    /// A container crashed and waits for its next start.
+    /// A container crashed twice, or once and waits for its next start.
     Crashed,
     /// A container ended and was started again, and an Event with this reason says so.
     Ended(&'static str),
@@ -47,8 +47,12 @@ impl Until {
                 Some(format!("{reason}: {}", text(&waiting["state"]["waiting"]["message"])))
             }
             Until::Crashed => {
-                let waits = |one: &&Value| one["state"]["waiting"]["reason"] == "CrashLoopBackOff";
-                containers(pod).find(waits).and_then(last_end)
+                // Between two starts the kubelet shows a back-off or, for as long, the end alone.
+                let ended = |one: &&Value| {
+                    let state = &one["state"];
+                    state["waiting"]["reason"] == "CrashLoopBackOff" || state["terminated"].is_object()
+                };
+                containers(pod).filter(ended).find_map(last_end)
             }
             Until::Ended(reason) => {
                 told(reason, "")?;
@@ -311,6 +315,12 @@ mod tests {
             {"state": {"waiting": {"reason": "CrashLoopBackOff"}},
              "lastState": {"terminated": {"exitCode": 78, "reason": "Error"}}}]}}});
         assert_eq!(Until::Crashed.words(&waits).as_deref(), Some("exit code 78, Error: "));
+        let again = json!({"pod": {"status": {"containerStatuses": [
+            {"state": {"terminated": {"exitCode": 78}}, "lastState": {"terminated": {"exitCode": 78, "reason": "Error"}}}]}}});
+        assert_eq!(Until::Crashed.words(&again), Until::Crashed.words(&waits));
+        let first =
+            json!({"pod": {"status": {"containerStatuses": [{"state": {"terminated": {"exitCode": 78}}}]}}});
+        assert_eq!(Until::Crashed.words(&first), None);
         assert_eq!(Until::Ended("Killing").words(&waits), None, "the Event is not there yet");
         assert_eq!(Until::Waiting("ErrImagePull").words(&waits), None);
     }
