@@ -6,12 +6,16 @@
  *   --sleep         serves nothing                 --ready-path P  answers 404 on every path but P
  *   --slow MS       serves so long after the start --flaky ON OFF  answers 503 for OFF ms after every ON ms
  *   --write PATH    wants to write there           --connect IP:PORT   wants to reach it, or ends with exit code 1
- *   --term N        ends with exit code N on SIGTERM; 0 without
+ *   --term N        ends with exit code N on SIGTERM; 0 without; --deaf: does not hear it
+ *   --raise N       ends by the signal N, which the first process of a process namespace cannot send to itself
+ *   --chown PATH    wants to own it                --unshare       wants a user namespace; else exit code 1
  *   --tenths N      with --exit: ends with 0 unless the first number in the host's name ends in a digit below N
  */
+#define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,6 +62,9 @@ static int reaches(const char *place) {
   return reached;
 }
 
+/* Says what it could not do. */
+static int fails(const char *what) { fprintf(stderr, "%s: %m\n", what); return 1; }
+
 /* The last digit of the first number in the host's name, which is the pod's: of the runs nightly-0 to nightly-9 each has its own. */
 static int digit(void) {
   char host[256] = {0};
@@ -67,9 +74,9 @@ static int digit(void) {
 }
 
 int main(int count, char **argument) {
-  int code = -1, tenths = 10, by = 0, ready = 1, hog = 0, serve = 1;
+  int code = -1, tenths = 10, by = 0, ready = 1, hog = 0, serve = 1, own = 0, deaf = 0, apart = 0;
   long after = 0, spread = 0, slow = 0, on = 0, off = 0;
-  const char *path = NULL, *file = NULL, *place = NULL;
+  const char *path = NULL, *file = NULL, *place = NULL, *owned = NULL;
   for (int at = 1; at < count; at++) {
     int more = count - at - 1;
     if (!strcmp(argument[at], "--exit") && more) code = atoi(argument[++at]);
@@ -86,8 +93,13 @@ int main(int count, char **argument) {
     else if (!strcmp(argument[at], "--never-ready")) ready = 0;
     else if (!strcmp(argument[at], "--alloc")) hog = 1;
     else if (!strcmp(argument[at], "--sleep")) serve = 0;
+    else if (!strcmp(argument[at], "--raise") && more) own = atoi(argument[++at]);
+    else if (!strcmp(argument[at], "--chown") && more) owned = argument[++at];
+    else if (!strcmp(argument[at], "--unshare")) apart = 1;
+    else if (!strcmp(argument[at], "--deaf")) deaf = 1;
   }
-  signal(SIGTERM, end);
+  if (own) { raise(own); return 1; }
+  signal(SIGTERM, deaf ? SIG_IGN : end);
   signal(SIGINT, end);
   signal(SIGPIPE, SIG_IGN);
   srand(time(NULL) ^ (getpid() << 8) ^ milliseconds());
@@ -96,6 +108,8 @@ int main(int count, char **argument) {
     fprintf(stderr, "open %s: %m\n", file);
     return 1;
   }
+  if (owned && chown(owned, 1000, 1000)) return fails("chown");
+  if (apart && unshare(CLONE_NEWUSER)) return fails("unshare");
   if (place && !reaches(place)) return 1;
   if (tenths <= digit()) code = 0;
   int ends = code >= 0 || by || hog;

@@ -285,11 +285,7 @@ impl Cluster {
         )?;
         let file = file.display().to_string();
         self.spawn(name, &self.parts.program("registry"), &["serve", &file], &[])?;
-        for entry in
-            fs::read_dir(&self.folder)?.flatten().filter(|entry| entry.path().join("certs.d").exists())
-        {
-            node::speaks_plain_http(&entry.path(), &host)?;
-        }
+        self.speaks_plain_http(&host)?;
         Ok(host)
     }
 

@@ -23,6 +23,7 @@ pub mod keeper;
 pub mod operator;
 pub mod parts;
 pub mod prometheus;
+pub mod recorded;
 pub mod shop;
 pub mod sign;
 pub mod simulated;

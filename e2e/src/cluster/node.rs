@@ -53,6 +53,17 @@ fn network(cluster: &Cluster, number: u8) -> anyhow::Result<String> {
 }
 
 impl Cluster {
+    /// Lets the nodes that are there pull from a registry by plain http.
+    pub fn speaks_plain_http(&self, host: &str) -> anyhow::Result<()> {
+        let nodes = fs::read_dir(&self.folder)?.flatten().map(|entry| entry.path());
+        nodes.filter(|node| node.join("certs.d").exists()).try_for_each(|node| speaks_plain_http(&node, host))
+    }
+
+    /// The folder of a node's kubelet; profiles of seccomp are in `seccomp` below it.
+    pub fn kubelet_folder(&self, node: &str) -> PathBuf {
+        self.folder.join(node).join("kubelet")
+    }
+
     /// Drops what the pods of a node send to a port of the bridge, from now on, by a rule of nftables in its network
     /// namespace: the bridge plugin enforces no NetworkPolicy.
     pub fn drop_egress(&self, number: u8, port: u16) -> anyhow::Result<()> {
@@ -100,7 +111,7 @@ fn containerd(cluster: &Cluster, number: u8, folder: &Path) -> anyhow::Result<Pa
 }
 
 /// Lets a node pull from a registry by plain http; containerd reads this anew at each pull.
-pub(super) fn speaks_plain_http(folder: &Path, registry: &str) -> anyhow::Result<()> {
+fn speaks_plain_http(folder: &Path, registry: &str) -> anyhow::Result<()> {
     let hosts = folder.join("certs.d").join(registry);
     fs::create_dir_all(&hosts)?;
     let text = format!(

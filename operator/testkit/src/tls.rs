@@ -54,6 +54,15 @@ impl TestAuthority {
         path
     }
 
+    /// Serves something by TLS on a free port of 127.0.0.1 for as long as the runtime lives: its `host:port`.
+    pub async fn serve(&self, service: axum::Router) -> String {
+        let inner = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = inner.local_addr().unwrap().to_string();
+        let listener = TlsListener { inner, acceptor: self.acceptor(false) };
+        tokio::spawn(async move { axum::serve(listener, service).await });
+        address
+    }
+
     /// A server's side of TLS on 127.0.0.1; with `for_clients` it refuses whoever has no certificate of ours.
     pub(crate) fn acceptor(&self, for_clients: bool) -> TlsAcceptor {
         let (certificate, key) = self.issue("127.0.0.1");

@@ -90,8 +90,11 @@ pub fn classify_pod(pod: &Pod, judged: &BTreeSet<String>) -> Option<Finding> {
         return Some(finding(code, &words, Blame::Environment, false));
     }
     if let Some(message) = &pod.unschedulable {
+        // What preemption could not do either is no cause.
+        let message = message.split(" preemption: ").next().unwrap_or(message);
         let code = lookup(Place::Schedule, message).map_or(Reason::Unschedulable, |rule| rule.reason);
-        return Some(finding(code, message, Blame::Environment, false));
+        let words = text::clean_around(message, table::decisive(Place::Schedule, message), 200);
+        return Some(finding(code, &words, Blame::Environment, false));
     }
     // The judged containers speak first; another container's failure is the pod's, not the image's.
     let (own, others): (Vec<_>, Vec<_>) = pod.containers.iter().partition(|one| judged.contains(&one.name));

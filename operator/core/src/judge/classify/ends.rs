@@ -75,6 +75,8 @@ fn matches(rule: &End, pod: &Pod, container: &ContainerStatus, ended: &Terminati
             When::Limited => container.memory_limit.is_some(),
             When::Liveness => told(&["Unhealthy", "Killing"], "liveness probe"),
             When::Startup => told(&["Unhealthy", "Killing"], "startup probe"),
+            When::LivenessKill => told(&["Killing"], "failed liveness probe"),
+            When::StartupKill => told(&["Killing"], "failed startup probe"),
             When::Asked => {
                 pod.deleting
                     || pod.disruption.is_some()

@@ -1,7 +1,7 @@
 //! The table of causes as data: which words of Kubernetes, at which place, mean which code, and whose fault that is.
 //!
 //! Texts are those of Kubernetes 1.37, containerd 2.4 and runc 1.5. Order matters within a place: the first row that matches
-//! wins. Each text of each row has a recorded example in `tests/tables/classify.txt`. Who reads it: `judge/classify.rs`.
+//! wins. Each text of each row has an example in `tests/tables/classify.txt`. Who reads it: `judge/classify.rs`.
 
 use super::Blame;
 use crate::reason::Reason;
@@ -89,6 +89,8 @@ pub const RULES: &[Rule] = &[
             "no route to host",
             "TLS handshake timeout",
             "certificate signed by unknown authority",
+            // No answer came, whatever the reason.
+            "failed to do request",
         ],
         Reason::PullUnavailable,
     ),
@@ -124,11 +126,14 @@ pub const RULES: &[Rule] = &[
             "wrong diff id",
             "invalid tar",
             "mismatched",
+            "number of layers and diffIDs don't match",
+            "unexpected commit digest",
         ],
         Reason::PullInvalid,
         false,
     ),
-    // Creating and starting the container.
+    // Creating and starting the container. A hook that is missing is not the program.
+    image(Place::Start, &["PostStartHook", "PreStartHook", "PreCreateHook"], Reason::HookFailed, false),
     image(Place::Start, &["runAsNonRoot", "non-root", "non-numeric user"], Reason::RunAsNonRoot, true),
     environment(Place::Start, &["secret \"", "configmap \"", "couldn't find key"], Reason::ConfigMissing),
     image(Place::Start, &["exec format error"], Reason::PullPlatform, true),
@@ -141,6 +146,14 @@ pub const RULES: &[Rule] = &[
         &["failed to reserve container name", "no space left on device", "failed to sync"],
         Reason::NodeRefused,
     ),
+    environment(Place::Start, &["failed to prepare subPath"], Reason::VolumeUnavailable),
+    // An image that names no program, or a user that it does not know.
+    image(
+        Place::Start,
+        &["no command specified", "no users found", "lstat etc: file does not exist"],
+        Reason::StartFailed,
+        true,
+    ),
     // A volume on a path that the image has otherwise. A second try can end otherwise: the volume may change.
     image(Place::Start, &["error mounting"], Reason::StartFailed, false),
     image(
@@ -149,7 +162,6 @@ pub const RULES: &[Rule] = &[
         Reason::StartFailed,
         true,
     ),
-    image(Place::Start, &["PostStartHook", "PreStartHook", "PreCreateHook"], Reason::HookFailed, false),
     // The kubelet refused the pod, or took it away.
     environment(Place::Refusal, &["AppArmor"], Reason::AppArmorUnavailable),
     environment(Place::Refusal, &["SysctlForbidden"], Reason::SysctlForbidden),
@@ -162,6 +174,8 @@ pub const RULES: &[Rule] = &[
     environment(Place::Refusal, &["OutOfcpu"], Reason::InsufficientCpu),
     environment(Place::Refusal, &["OutOfmemory"], Reason::InsufficientMemory),
     environment(Place::Refusal, &["OutOfpods"], Reason::PodCountExceeded),
+    environment(Place::Refusal, &["didn't have free ports"], Reason::HostPortTaken),
+    environment(Place::Refusal, &["didn't match Pod's node affinity/selector"], Reason::NodeSelectorUnmet),
     // The scheduler. It lists a reason for each node: what a surge brings about comes first, what is true of some node in
     // every cluster (taints) last.
     environment(Place::Schedule, &["didn't have free ports"], Reason::HostPortTaken),
@@ -183,9 +197,25 @@ pub const RULES: &[Rule] = &[
     environment(Place::Schedule, &["Insufficient memory"], Reason::InsufficientMemory),
     environment(Place::Schedule, &["Too many pods"], Reason::PodCountExceeded),
     environment(Place::Schedule, &["didn't match Pod's node affinity/selector"], Reason::NodeSelectorUnmet),
+    // What has no code of its own stands before the taints all the same.
+    environment(
+        Place::Schedule,
+        &["didn't match pod affinity rules", "Insufficient "],
+        Reason::Unschedulable,
+    ),
     environment(Place::Schedule, &["untolerated taint"], Reason::TaintNotTolerated),
     // Warnings, as reason and message.
     environment(Place::Warning, &["Multi-Attach error"], Reason::VolumeInUse),
+    environment(
+        Place::Warning,
+        &[
+            " : configmap \"",
+            " : secret \"",
+            "references non-existent config key",
+            "references non-existent secret key",
+        ],
+        Reason::ConfigMissing,
+    ),
     environment(Place::Warning, &["FailedMount: ", "FailedAttachVolume: "], Reason::VolumeUnavailable),
     environment(Place::Warning, &["FailedCreatePodSandBox: "], Reason::NodeRefused),
     image(Place::Warning, &["Startup probe"], Reason::StartupProbeFailed, false),
@@ -219,6 +249,10 @@ pub enum When {
     Liveness,
     /// Its startup probe failed, by an Event.
     Startup,
+    /// The kubelet said that it ends it for its liveness probe.
+    LivenessKill,
+    /// The kubelet said that it ends it for its startup probe.
+    StartupKill,
     /// The kubelet was asked to stop it: a deletion, a drain.
     Asked,
 }
@@ -248,6 +282,8 @@ const fn end(
 
 /// SIGKILL and SIGTERM: how a kubelet ends a container.
 const BY_THE_KUBELET: &[i32] = &[137, 143];
+/// How a program ends that hears SIGTERM: in good order. It may also have ended by itself, so the kubelet must have said it.
+const IN_GOOD_ORDER: &[i32] = &[0];
 
 /// The rules on ends. What starts with `StartError` is looked up among the texts first.
 pub const ENDS: &[End] = &[
@@ -262,6 +298,8 @@ pub const ENDS: &[End] = &[
     },
     end(BY_THE_KUBELET, &[], When::Startup, Reason::StartupProbeFailed, false),
     end(BY_THE_KUBELET, &[], When::Liveness, Reason::LivenessFailed, false),
+    end(IN_GOOD_ORDER, &[], When::StartupKill, Reason::StartupProbeFailed, false),
+    end(IN_GOOD_ORDER, &[], When::LivenessKill, Reason::LivenessFailed, false),
     End { codes: &[0, 143, 137], reasons: &[], when: When::Asked, cause: None },
     end(&[159], &[], When::Always, Reason::SeccompKill, true),
     end(&[137], &[], When::Limited, Reason::OutOfMemory, false),
