@@ -330,10 +330,10 @@ impl Watches {
         let (exceptions, exception_changes) =
             trusted::<DeserializeGuard<VerificationException>>(client, namespace);
         let (roots, root_changes) = trusted::<DeserializeGuard<TrustRoot>>(client, namespace);
-        let trust = TrustStores { policies: decisions, roots, exceptions };
+        let trust = TrustStores { policies: decisions, roots, exceptions, doubts: named::Doubts::default() };
         let (map_changes, root_map_changes) = {
             let (trust, policies) = (trust.clone(), policies.clone());
-            named::follow(client.clone(), move || trust.named(&policies))
+            named::follow(client.clone(), trust.doubts.clone(), move || trust.named(&policies))
         };
         let trust_roots = roots_controller(client, namespace, &trust, root_map_changes);
         let wake = |known: &Policies| {

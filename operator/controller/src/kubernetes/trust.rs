@@ -1,20 +1,45 @@
 //! What a decision names beside itself: entries of ConfigMaps; and the one thing that is written to a trust root, its status.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
 use rollforward_api::trust_root::{TrustRoot, TrustRootStatus};
 use serde_json::json;
+use thiserror::Error;
+use tokio::time::timeout;
 
-use super::{ApiError, optional, words};
+use super::{ApiError, optional, status, words};
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A ConfigMap; `None` where there is none.
 ///
 /// # Errors
-/// The apiserver's words: a key that may not be read is said, and is no missing signature.
-pub async fn config_map(client: &Client, namespace: &str, name: &str) -> Result<Option<ConfigMap>, String> {
+/// Where the apiserver refused, or gave no answer in time: neither is an absence.
+pub async fn config_map(client: &Client, namespace: &str, name: &str) -> Result<Option<ConfigMap>, NotRead> {
     let api = Api::<ConfigMap>::namespaced(client.clone(), namespace);
-    optional(api.get(name).await).map_err(|error| format!("ConfigMap {name}: {}", words(&error)))
+    match timeout(PATIENCE, api.get(name)).await.map(optional) {
+        Ok(Ok(found)) => Ok(found),
+        Ok(Err(error)) if status(&error).is_some_and(|status| status.code == 403) => {
+            Err(NotRead::Forbidden(words(&error)))
+        }
+        Ok(Err(error)) => Err(NotRead::Silent(words(&error))),
+        Err(_) => Err(NotRead::Silent(format!("none within {} s", PATIENCE.as_secs()))),
+    }
+}
+
+/// Why a ConfigMap was not read.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NotRead {
+    /// It may not be, in the apiserver's words.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The apiserver gave no answer.
+    #[error("{0}")]
+    Silent(String),
 }
 
 /// Writes the status of a trust root.

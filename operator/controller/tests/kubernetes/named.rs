@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use http::{Request, Response};
 use kube::client::Body;
 use kube::{Client, ResourceExt as _};
-use rollforward::kubernetes::named::{Name, Named};
+use rollforward::kubernetes::named::{Doubts, Name, Named};
 use serde_json::{Value, json};
 
 type Asked = Arc<Mutex<Vec<String>>>;
@@ -91,4 +91,26 @@ async fn what_is_no_longer_named_is_forgotten_and_counts_as_new_when_it_is_named
     assert!(known.ask(&client, &keys()).await.is_none());
     known.keep(&BTreeSet::new());
     assert!(known.ask(&client, &keys()).await.is_some());
+}
+
+#[tokio::test]
+async fn what_a_pass_could_not_read_is_news_at_the_next_question_though_nothing_changed_here() {
+    let doubts = Doubts::default();
+    let mut known = Named::new(doubts.clone());
+    let (client, _) = apiserver(vec![at("1"), at("1"), refused(503, "Silent"), at("1"), at("1")]);
+    let mut woken = Vec::new();
+    for doubted in [false, true, true, false, false] {
+        if doubted {
+            doubts.add("shop", "keys");
+        }
+        woken.push(known.ask(&client, &keys()).await.is_some());
+    }
+    // In doubt twice: the first time the answer is there, the second time after a silence of its own.
+    assert_eq!(woken, [true, true, false, true, false]);
+    doubts.add("shop", "keys");
+    known.keep(&BTreeSet::new());
+    known.keep(&BTreeSet::from([keys()]));
+    let mut others = Named::new(doubts);
+    assert!(others.ask(&client, &keys()).await.is_some());
+    assert!(others.ask(&client, &keys()).await.is_none(), "a doubt about what nobody names any more is gone");
 }

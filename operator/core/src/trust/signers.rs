@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::evidence::{Attached, Content, Fault, FaultKind, Item, Signer};
 use crate::trust::merge::RootState;
-use crate::trust::{Authority, Decision, Effective, Means};
+use crate::trust::{Authority, Decision, Effective, Means, Unreadable};
 
 /// An item that an authority signed.
 #[derive(Debug, Clone, Copy)]
@@ -34,11 +34,11 @@ pub enum Missing<'a> {
     /// Its trust root does not exist.
     NoRoot(&'a str),
     /// Its trust root cannot be read.
-    RootUnreadable(&'a str, &'a str),
+    RootUnreadable(&'a str, &'a Unreadable),
     /// Its trust root has expired.
     RootExpired(&'a str, Timestamp),
     /// Its key cannot be read.
-    KeyUnreadable(&'a str),
+    KeyUnreadable(&'a Unreadable),
 }
 
 /// Whether an item vouches for the digest as such: a signature, or where it was built.

@@ -7,8 +7,8 @@ use rollforward_core::evidence::{Answer, Attached, Budget, FaultKind, RuleAnswer
 use rollforward_core::gate::{Layer, Word};
 use rollforward_core::reason::Reason;
 use rollforward_core::trust::{
-    AttestationRule, Binding, Decision, Demand, Exception, Listed, Means, Origin, Pattern, RootContent, Soak,
-    Unsigned,
+    AttestationRule, Binding, Decision, Demand, Exception, Kept, Listed, Means, Origin, Pattern, RootContent,
+    Soak, Unreadable, Unsigned,
 };
 
 use crate::build;
@@ -16,6 +16,7 @@ use crate::papers::{
     DEV, ISSUER, RELEASE, RULE, SLSA, World, attached, attested, badly_logged, decision, faulty, key,
     keyless, shape, signed, signed_by_key, signed_for, signer, unreadable, with_claim, world,
 };
+use crate::threats::report;
 
 /// Everything in order: signed by release.yml, logged, bound, with provenance and an SBOM.
 fn in_order(decisions: Vec<Decision>) -> World {
@@ -67,7 +68,7 @@ fn an_unsigned_image_an_unknown_place_and_an_exhausted_budget_are_three_things()
     holds(
         &world,
         "SignatureAbsent: expected authority ci (github",
-        "observed nothing attached to the digest. Sign",
+        "observed nothing attached to the digest. No pod was started. Sign the digest by ci, as VerificationPolicy acme asks.",
     );
     world.attach("1.0.1", attached(vec![unreadable()]));
     holds(&world, "SignatureAbsent", "no signature in referrers, .sig tag; 1 unreadable");
@@ -150,21 +151,130 @@ fn issuer_subject_and_claims_each_refuse_alone() {
 fn a_root_that_is_missing_unreadable_or_expired_is_said_and_proves_nothing() {
     let mut world = in_order(vec![decision(vec![keyless("ci")])]);
     let mut root = world.facts.seen.roots.remove("public").unwrap();
-    holds(&world, "TrustRootMissing", "no TrustRoot public in the namespace. Create it");
-    root.content = RootContent::Unreadable { why: "ConfigMap roots does not exist".to_owned() };
+    holds(
+        &world,
+        "TrustRootMissing: expected TrustRoot public, by which ci of VerificationPolicy acme is known",
+        "observed none of that name in the namespace. Create it, or correct VerificationPolicy acme.",
+    );
+    root.content = RootContent::Unreadable { why: Unreadable::NoConfigMap(kept("roots", "root.json")) };
     world.facts.seen.roots.insert("public".to_owned(), root.clone());
-    holds(&world, "TrustRootMissing", "TrustRoot public cannot be used: ConfigMap roots does not exist");
+    holds(
+        &world,
+        "TrustRootMissing: expected ConfigMap roots with entry root.json, the content of TrustRoot public, observed that there is no such ConfigMap",
+        "Create it, or correct TrustRoot public. Seen by itself within 10 s.",
+    );
     root.content = RootContent::PublicGood;
     root.expires = Some(build::at("2026-11-02T12:00:00Z"));
     world.facts.seen.roots.insert("public".to_owned(), root.clone());
-    holds(&world, "TrustRootExpired", "TrustRoot public expired 2026-11-02 12:00Z. Give it a current");
+    holds(
+        &world,
+        "TrustRootExpired: expected TrustRoot public, by which ci of VerificationPolicy acme is known, to be valid",
+        "observed that it expired 2026-11-02 12:00Z. Give TrustRoot public a current trusted_root.json",
+    );
     root.expires = Some(build::at("2026-11-02T12:00:01Z"));
     world.facts.seen.roots.insert("public".to_owned(), root);
     assert_eq!(world.decided(), "move");
+}
+
+fn kept(config_map: &str, entry: &str) -> Kept {
+    Kept { config_map: config_map.to_owned(), entry: entry.to_owned() }
+}
+
+/// What is said of the candidate, and of what runs.
+#[track_caller]
+fn tells(why: Unreadable, candidate: &str, running: Option<&str>) {
     let mut authority = key("ci");
-    authority.means = Means::Unreadable { why: "ConfigMap keys has no entry ci.pub".to_owned() };
-    let world = in_order(vec![decision(vec![authority])]);
-    holds(&world, "AuthorityUnreadable", "the key of ci cannot be read: ConfigMap keys has no entry ci.pub");
+    authority.means = Means::Unreadable { why };
+    let mut world = in_order(vec![decision(vec![authority])]);
+    holds(&world, candidate, "");
+    let text = report(&world).join("\n");
+    assert!(text.contains("A security check could not be made; the application is not at fault"), "{text}");
+    let runs = text.lines().find(|line| line.starts_with("1.0.0 runs: ")).unwrap_or_default();
+    let only = build::scan(&["1.0.0"], world.facts.now);
+    world.facts.seen.repositories.get_mut(&build::repository()).unwrap().scan = only;
+    let alone = report(&world).join("\n");
+    let blocked = alone.lines().find(|line| line.starts_with("Blocked true: "));
+    match running {
+        Some(says) => {
+            assert!(blocked.is_some_and(|line| line.contains(says)), "{alone}");
+            assert!(runs.contains("; cannot be verified ("), "{runs}");
+        }
+        None => {
+            assert_eq!(blocked, None, "{alone}");
+            assert!(runs.contains("; not known whether it is still verified (AuthorityUnknown"), "{runs}");
+        }
+    }
+    assert!(!alone.contains("RunningImageNoLongerVerified"), "{alone}");
+}
+
+#[test]
+fn what_cannot_be_read_is_told_with_where_it_should_be_and_of_what_runs_too_and_silence_is_neither() {
+    tells(
+        Unreadable::NoConfigMap(kept("keys", "ci.pub")),
+        "AuthorityUnreadable: expected ConfigMap keys with entry ci.pub, the key of authority ci, observed that there is no such ConfigMap. Create it, or correct VerificationPolicy acme. Seen by itself within 10 s.",
+        Some(
+            "AuthorityUnreadable: 1.0.0 for ghcr.io/acme/web:1.0.0@59253ca8 runs and cannot be verified: expected ConfigMap keys with entry ci.pub, the key of authority ci, observed that there is no such ConfigMap. Affected: Deployment/web, 4 of 4 pods. Nothing is said against the image, and nothing is rolled back by this. Create it, or correct VerificationPolicy acme.",
+        ),
+    );
+    tells(
+        Unreadable::NoEntry(kept("keys", "ci.pub"), vec!["ci.pem".to_owned()]),
+        "AuthorityUnreadable: expected ConfigMap keys with entry ci.pub, the key of authority ci, observed no such entry, only ci.pem. Add the entry, or correct VerificationPolicy acme.",
+        Some("observed no such entry, only ci.pem. Affected"),
+    );
+    tells(
+        Unreadable::Forbidden(kept("keys", "ci.pub"), "configmaps \"keys\" is forbidden".to_owned()),
+        "AuthorityUnreadable: expected ConfigMap keys with entry ci.pub, the key of authority ci, observed that the operator may not read it: configmaps \"keys\" is forbidden. Let the operator get ConfigMaps in this namespace, or write it inline into VerificationPolicy acme.",
+        Some("the operator may not read it"),
+    );
+    tells(
+        Unreadable::Content(Some(kept("keys", "ci.pub")), "no PEM".to_owned()),
+        "AuthorityUnreadable: expected a public key in PEM in entry ci.pub of ConfigMap keys, the key of authority ci, observed no PEM. Write the public key there, as `cosign public-key` prints it, or correct VerificationPolicy acme.",
+        Some("observed no PEM"),
+    );
+    tells(
+        Unreadable::Content(None, "no PEM".to_owned()),
+        "AuthorityUnreadable: expected a public key in PEM as the key of authority ci in VerificationPolicy acme, observed no PEM. Write the public key there",
+        Some("observed no PEM"),
+    );
+    tells(
+        Unreadable::Object(Reason::NewerApi, "spec.unsigned: a newer value".to_owned()),
+        "DecisionUnreadable: expected VerificationPolicy acme to be one that this version can read, observed spec.unsigned: a newer value. Upgrade the operator, or correct VerificationPolicy acme; until then it denies what it is about.",
+        Some("DecisionUnreadable: 1.0.0 for "),
+    );
+    tells(
+        Unreadable::Silent(kept("keys", "ci.pub"), "connection refused".to_owned()),
+        "AuthorityUnknown: expected ConfigMap keys with entry ci.pub, the key of authority ci, observed no answer of the apiserver: connection refused. Nothing is concluded from silence; asked again by itself within 10 s.",
+        None,
+    );
+    tells(
+        Unreadable::Unlisted("not listed yet".to_owned()),
+        "AuthorityUnknown: expected the VerificationPolicies and TrustRoots of the namespace, observed not listed yet. Nothing is concluded",
+        None,
+    );
+}
+
+#[test]
+fn another_authority_that_signed_is_enough_whatever_key_is_gone() {
+    let mut gone = key("ci");
+    gone.means = Means::Unreadable { why: Unreadable::NoConfigMap(kept("keys", "ci.pub")) };
+    let both = |require: usize| Decision { require, ..decision(vec![gone.clone(), key("security")]) };
+    let mut world = in_order(vec![both(1)]);
+    world.attach("1.0.1", attached(vec![signed_by_key("security", true)]));
+    assert_eq!(world.decided(), "move");
+    world.facts.seen.decisions = vec![both(2)];
+    holds(
+        &world,
+        "AuthorityUnreadable: expected ConfigMap keys with entry ci.pub",
+        "there is no such ConfigMap",
+    );
+    // Where unsigned images may run, a key that is gone stops nothing.
+    let allowing = Decision {
+        unsigned: Some(Unsigned::Allow),
+        soak: Soak { routine: None, unsigned: Some(build::duration("0s")) },
+        ..both(2)
+    };
+    world.facts.seen.decisions = vec![allowing];
+    assert_eq!(world.decided(), "move");
 }
 
 #[test]
@@ -194,7 +304,7 @@ fn k_of_n_authorities_have_to_sign_and_one_identity_counts_once() {
     holds(
         &world,
         "SignaturesTooFew: expected 2 of the authorities ci, security, legal",
-        "1 of 2 (ci); no signature",
+        "1 of 2 (ci); of legal: no signature in referrers",
     );
     world.attach("1.0.1", attached(vec![signed_by_key("ci", false), signed_by_key("legal", false)]));
     assert_eq!(world.decided(), "move");

@@ -7,7 +7,7 @@ use rollforward_core::evidence::{Answer, Attached, Budget, FaultKind, RuleAnswer
 use rollforward_core::gate::Layer;
 use rollforward_core::reason::Reason;
 use rollforward_core::trust::{
-    AttestationRule, Binding, Decision, Demand, Listed, Means, Origin, RootContent, Soak,
+    AttestationRule, Binding, Decision, Demand, Kept, Listed, Means, Origin, RootContent, Soak, Unreadable,
 };
 
 use crate::build;
@@ -114,16 +114,31 @@ fn signatures() -> Vec<World> {
     missing.facts.seen.roots.clear();
     worlds.push(missing);
     let mut unread = with(own(), vec![good()]);
-    let content = RootContent::Unreadable { why: "ConfigMap roots does not exist".to_owned() };
+    let kept =
+        |config_map: &str, entry: &str| Kept { config_map: config_map.to_owned(), entry: entry.to_owned() };
+    let why = Unreadable::NoConfigMap(kept("roots", "root.json"));
+    let content = RootContent::Unreadable { why };
     unread.facts.seen.roots.insert("public".to_owned(), rollforward_core::trust::Root { content, ..root() });
     worlds.push(unread);
     let mut expired = with(own(), vec![good()]);
     let ended = rollforward_core::trust::Root { expires: Some(build::at("2026-11-01T00:00:00Z")), ..root() };
     expired.facts.seen.roots.insert("public".to_owned(), ended);
     worlds.push(expired);
-    let mut unreadable = key("ci");
-    unreadable.means = Means::Unreadable { why: "ConfigMap keys has no entry ci.pub".to_owned() };
-    worlds.push(with(decision(vec![unreadable]), vec![good()]));
+    let keys = || kept("keys", "ci.pub");
+    let reasons = [
+        Unreadable::NoConfigMap(keys()),
+        Unreadable::NoEntry(keys(), vec!["ci.pem".to_owned()]),
+        Unreadable::Forbidden(keys(), "the apiserver's words".to_owned()),
+        Unreadable::Silent(keys(), "the apiserver's words".to_owned()),
+        Unreadable::Content(Some(keys()), "the engine's words".to_owned()),
+        Unreadable::Content(None, "the engine's words".to_owned()),
+        Unreadable::Object(Reason::NewerApi, "spec.unsigned: a newer value".to_owned()),
+    ];
+    worlds.extend(reasons.map(|why| {
+        let mut unreadable = key("ci");
+        unreadable.means = Means::Unreadable { why };
+        with(decision(vec![unreadable]), vec![good()])
+    }));
     worlds
 }
 

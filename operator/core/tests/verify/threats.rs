@@ -286,7 +286,7 @@ proptest! {
 }
 
 /// What is said of a world: conditions, then the explanation.
-fn report(world: &World) -> Vec<String> {
+pub fn report(world: &World) -> Vec<String> {
     let (assessment, _) =
         rollforward_core::gate::assess(&world.facts, current::choose(&world.facts), &world.evidence);
     let decision = decide(&world.facts, assessment);
@@ -337,7 +337,10 @@ fn what_runs_is_verified_again_and_told_when_it_is_not_any_more_and_nothing_is_r
     world.facts.seen.decisions = vec![decision(vec![keyless("ci")])];
     world.facts.seen.roots.get_mut("public").unwrap().expires = Some(world.facts.now);
     assert!(
-        said(&world).contains("TrustRoot public expired 2026-11-02 12:00Z (TrustRootExpired)"),
+        said(&world).contains("Blocked true: TrustRootExpired: 1.0.0 for ghcr.io/acme/web:1.0.0@")
+            && said(&world).contains(
+                " runs and cannot be verified: expected TrustRoot public, by which ci of VerificationPolicy acme is known, to be valid, observed that it expired 2026-11-02 12:00Z. Affected: Deployment/web, 4 of 4 pods."
+            ),
         "{}",
         said(&world)
     );
@@ -400,7 +403,7 @@ fn a_missing_signature_is_looked_for_again_soon_while_the_image_is_new_and_every
     holds(
         &world,
         "SignatureAbsent",
-        "Sign the digest. A signature is looked for again within 10 min, sooner while the image is new.",
+        "Sign the digest by ci, as VerificationPolicy acme asks. A signature is looked for again within 10 min, sooner while the image is new.",
     );
     // Somebody else's, or one that does not hold, is no other case; a silent registry is asked at each look.
     world.attach("1.0.1", attached(vec![signed(signer(DEV))]));

@@ -1,0 +1,164 @@
+//! The keys of a decision in ConfigMaps: what becomes of what runs when one changes, goes, or the apiserver says nothing of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use e2e::cluster::Cluster;
+use e2e::door::Door;
+use e2e::harness::{Named, trial};
+use e2e::keeper;
+use e2e::operator::Operator;
+use e2e::shop::{PATIENCE, Shop, Workload, image};
+use e2e::sign;
+use e2e::wait::{Seen, wait_until};
+use rcgen::KeyPair;
+use rollforward_testkit::sigstore::{public_pem, signed_by_key};
+
+pub(crate) fn trials() -> Vec<Named> {
+    vec![
+        trial(
+            "a key that changes in its ConfigMap counts within seconds, whatever the interval of the policy",
+            changed,
+        ),
+        trial(
+            "a key that goes is told as a key that is not there, and not as a signature that is not",
+            deleted,
+        ),
+        trial(
+            "a key of which the apiserver says nothing is no missing key, and is read again within seconds",
+            silent,
+        ),
+    ]
+}
+
+/// The bound of the documentation (10 s), and as much for the look and for a machine under load.
+const SECONDS: Duration = Duration::from_secs(20);
+
+/// A workload whose image is signed, by a key in the ConfigMap `keys` that a VerificationPolicy names; looked at once an hour.
+async fn keyed(cluster: &Arc<Cluster>, name: &str) -> anyhow::Result<(Shop, KeyPair)> {
+    let shop = Shop::open(cluster, name).await?;
+    let ours = KeyPair::generate()?;
+    let digest = shop.push("1.0.0", e2e::image::Image::new("1.0.0")).await?;
+    let bundle = signed_by_key(&ours, &digest);
+    sign::attach(shop.pusher(), shop.repository(), &digest, &[bundle]).await?;
+    let pinned = format!("{}:1.0.0@{digest}", shop.full_repository());
+    shop.workload(&Workload { image: &pinned, ..Workload::default() })?;
+    keys(cluster, name, &ours)?;
+    let decision = "apiVersion: rollforward.dev/v1alpha1\nkind: VerificationPolicy\nmetadata: {name: acme}\nspec: {authorities: [{name: ci, key: {configMap: {name: keys, key: ci.pub}}}]}\n";
+    cluster.apply(name, decision)?;
+    shop.policy_every("web", "1h", "")?;
+    Ok((shop, ours))
+}
+
+fn keys(cluster: &Cluster, namespace: &str, key: &KeyPair) -> anyhow::Result<()> {
+    let pem = public_pem(key).trim().replace('\n', "\\n");
+    let yaml = format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: keys}}\ndata: {{ci.pub: \"{pem}\\n\"}}\n"
+    );
+    cluster.apply(namespace, &yaml)?;
+    Ok(())
+}
+
+/// Waits until the explanation has a line with these parts.
+async fn says(shop: &Shop, parts: &[&str]) -> anyhow::Result<()> {
+    wait_until(&format!("{parts:?}"), PATIENCE, || async {
+        let why = shop.read_policy("web").await?.status.and_then(|status| status.why).unwrap_or_default();
+        let said = why.iter().any(|line| parts.iter().all(|part| line.contains(part)));
+        Ok(if said { Seen::Yes(()) } else { Seen::NotYet(why.join(" | ")) })
+    })
+    .await
+}
+
+const VERIFIED: [&str; 2] = ["1.0.0 runs: ", "; still verified"];
+
+async fn changed(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let (mut shop, ours) = keyed(&cluster, "changed-key").await?;
+    shop.start_operator("").await?;
+    says(&shop, &VERIFIED).await?;
+
+    keys(&cluster, "changed-key", &KeyPair::generate()?)?;
+    let changed_at = Instant::now();
+    let parts = ["1.0.0 for ", "expected authority ci (key)", "Nothing is rolled back by this."];
+    shop.wait_says("Blocked", "RunningImageNoLongerVerified", &parts).await?;
+    println!("a changed key was told after {:.1} s", changed_at.elapsed().as_secs_f64());
+    ensure!(changed_at.elapsed() < SECONDS, "told after {:?}", changed_at.elapsed());
+
+    keys(&cluster, "changed-key", &ours)?;
+    says(&shop, &VERIFIED).await?;
+    shop.close()
+}
+
+async fn deleted(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let (mut shop, ours) = keyed(&cluster, "deleted-key").await?;
+    shop.start_operator("").await?;
+    says(&shop, &VERIFIED).await?;
+    let before = shop.read_workload().await?;
+
+    shop.kubectl(&["delete", "configmap", "keys"])?;
+    let deleted_at = Instant::now();
+    let parts = [
+        "AuthorityUnreadable: 1.0.0 for ",
+        " runs and cannot be verified: expected ConfigMap keys with entry ci.pub, the key of authority ci, observed that there is no such ConfigMap.",
+        "Affected: Deployment/web, ",
+        "nothing is rolled back by this. Create it, or correct VerificationPolicy acme.",
+    ];
+    let told = shop.wait_says("Blocked", "AuthorityUnreadable", &parts).await?;
+    ensure!(deleted_at.elapsed() < SECONDS, "told after {:?}", deleted_at.elapsed());
+    ensure!(!told.contains("SignatureAbsent") && !told.contains("RunningImageNoLongerVerified"), "{told}");
+
+    shop.kubectl(&["create", "configmap", "keys", "--from-literal=ci.pem=x"])?;
+    let parts =
+        ["observed no such entry, only ci.pem. ", "Add the entry, or correct VerificationPolicy acme."];
+    shop.wait_says("Blocked", "AuthorityUnreadable", &parts).await?;
+    shop.kubectl(&["delete", "configmap", "keys"])?;
+    shop.kubectl(&["create", "configmap", "keys", "--from-literal=ci.pub=x"])?;
+    let parts = [
+        "expected a public key in PEM in entry ci.pub of ConfigMap keys, the key of authority ci, observed ",
+        "Write the public key there, as `cosign public-key` prints it",
+    ];
+    shop.wait_says("Blocked", "AuthorityUnreadable", &parts).await?;
+
+    keys(&cluster, "deleted-key", &ours)?;
+    says(&shop, &VERIFIED).await?;
+    let after = shop.read_workload().await?;
+    ensure!(image(&after) == image(&before) && after.metadata.generation == before.metadata.generation);
+    ensure!(
+        shop.read_policy("web")
+            .await?
+            .status
+            .is_some_and(|status| { !status.conditions.iter().flatten().any(|one| one.type_ == "Blocked") })
+    );
+    shop.close()
+}
+
+async fn silent(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let (shop, _) = keyed(&cluster, "silent-key").await?;
+    let door = Door::open(&cluster, "silent-key").await?;
+    let config = format!(
+        "watchNamespaces: [silent-key]\nregistries: {{plainHttp: [\"{}\"]}}\n",
+        cluster.registry_host()
+    );
+    let operator = Operator::spawn(&cluster.folder, &door.kubeconfig, "operator-silent-key", &config)?;
+    keeper::remember(&cluster.folder, operator.pid())?;
+    door.aim(operator.pid(), None);
+    operator.wait_ready().await?;
+    says(&shop, &VERIFIED).await?;
+
+    // The metadata are answered, so that nothing has changed for who asks for them: the pass alone meets the silence.
+    door.silence(Some("/api/v1/namespaces/silent-key/configmaps/keys"));
+    shop.kubectl(&["annotate", "updatepolicy", "web", "rollforward.dev/requestedAt=now"])?;
+    let unknown = "; not known whether it is still verified (AuthorityUnknown: expected ConfigMap keys with entry ci.pub, the key of authority ci).";
+    says(&shop, &["1.0.0 runs: ", unknown]).await?;
+    let status = shop.read_policy("web").await?.status.unwrap_or_default();
+    let blocked = status.conditions.iter().flatten().find(|one| one.type_ == "Blocked");
+    ensure!(blocked.is_none(), "silence is no missing key: {blocked:?}");
+
+    door.silence(None);
+    let answered_at = Instant::now();
+    says(&shop, &VERIFIED).await?;
+    println!("a key was read {:.1} s after the apiserver's silence", answered_at.elapsed().as_secs_f64());
+    ensure!(answered_at.elapsed() < SECONDS, "read after {:?}", answered_at.elapsed());
+    operator.kill()?;
+    shop.close()
+}
