@@ -1,4 +1,5 @@
-//! The keys of a decision in ConfigMaps: what becomes of what runs when one changes, goes, or the apiserver says nothing of it.
+//! The keys of a decision in ConfigMaps: what becomes of what runs when one changes, goes, or the apiserver says nothing of it; and what
+//! the decision says of itself.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use e2e::shop::{PATIENCE, Shop, Workload, image};
 use e2e::sign;
 use e2e::wait::{Seen, wait_until};
 use rcgen::KeyPair;
-use rollforward_testkit::sigstore::{public_pem, signed_by_key};
+use rollforward_testkit::sigstore::{MiniSigstore, public_pem, signed_by_key};
 
 pub(crate) fn trials() -> Vec<Named> {
     vec![
@@ -24,6 +25,10 @@ pub(crate) fn trials() -> Vec<Named> {
         trial(
             "a key that goes is told as a key that is not there, and not as a signature that is not",
             deleted,
+        ),
+        trial(
+            "a VerificationPolicy says in its own status what is wrong with it, and what is mended",
+            standing,
         ),
         trial(
             "a key of which the apiserver says nothing is no missing key, and is read again within seconds",
@@ -160,5 +165,134 @@ async fn silent(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     println!("a key was read {:.1} s after the apiserver's silence", answered_at.elapsed().as_secs_f64());
     ensure!(answered_at.elapsed() < SECONDS, "read after {:?}", answered_at.elapsed());
     operator.kill()?;
+    shop.close()
+}
+
+/// The condition `Ready` of a VerificationPolicy.
+fn ready(shop: &Shop, name: &str) -> anyhow::Result<(String, String)> {
+    let path = "jsonpath={.status.conditions[0].type}={.status.conditions[0].status} {.status.observedGeneration}={.metadata.generation}\n{.status.conditions[0].message}";
+    let said = shop.kubectl(&["get", "verificationpolicy", name, "-o", path])?;
+    let (head, message) = said.split_once('\n').unwrap_or_default();
+    Ok((head.to_owned(), message.to_owned()))
+}
+
+/// Waits for a status of the newest generation with exactly this sentence.
+async fn stands(shop: &Shop, name: &str, is_ready: bool, sentence: &str) -> anyhow::Result<()> {
+    let status = if is_ready { "True" } else { "False" };
+    wait_until(&format!("{name}: {sentence}"), PATIENCE, || async {
+        let (head, message) = ready(shop, name)?;
+        let current = head.split_once(' ').is_some_and(|(ready, generations)| {
+            let same = generations.split_once('=').is_some_and(|(one, other)| one == other);
+            same && ready == format!("Ready={status}")
+        });
+        Ok(if current && message == sentence {
+            Seen::Yes(())
+        } else {
+            Seen::NotYet(format!("{head} {message}"))
+        })
+    })
+    .await
+}
+
+async fn standing(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let mut shop = Shop::open(&cluster, "standing").await?;
+    let apply = |name: &str, spec: &str| {
+        let yaml = format!(
+            "apiVersion: rollforward.dev/v1alpha1\nkind: VerificationPolicy\nmetadata: {{name: {name}}}\nspec: {spec}\n"
+        );
+        cluster.apply("standing", &yaml)
+    };
+    apply("mapped", "{authorities: [{name: ci, key: {configMap: {name: keys, key: ci.pub}}}]}")?;
+    let pem = "-----BEGIN PUBLIC KEY-----\\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE\\n-----END PUBLIC KEY-----";
+    apply("inline", &format!("{{authorities: [{{name: ci, key: {{inline: \"{pem}\"}}}}]}}"))?;
+    apply(
+        "rooted",
+        "{authorities: [{name: ci, keyless: {trustRoot: acme, issuer: \"https://i\", subject: \"https://s\"}}]}",
+    )?;
+    shop.start_operator("").await?;
+
+    let then = "Until then nothing that it is about moves; nothing is rolled back by this.";
+    let mapped = |observed: &str, hint: &str| {
+        format!(
+            "AuthorityUnreadable: authority ci cannot be asked: expected ConfigMap keys with entry ci.pub, the key of authority ci, observed {observed}. {hint}, or correct VerificationPolicy mapped. Seen by itself within 10 s. {then}"
+        )
+    };
+    stands(&shop, "mapped", false, &mapped("that there is no such ConfigMap", "Create it")).await?;
+    shop.kubectl(&["create", "configmap", "keys", "--from-literal=ci.pem=x"])?;
+    stands(&shop, "mapped", false, &mapped("no such entry, only ci.pem", "Add the entry")).await?;
+    keys(&cluster, "standing", &KeyPair::generate()?)?;
+    stands(&shop, "mapped", true, "Usable: about all repositories; signed by 1 of: ci (key).").await?;
+
+    let (head, message) = ready(&shop, "inline")?;
+    let begins = "AuthorityUnreadable: authority ci cannot be asked: expected a public key in PEM as the key of authority ci in VerificationPolicy inline, observed ";
+    ensure!(head == "Ready=False 1=1" && message.starts_with(begins), "{head} {message}");
+    let ends = format!("Write the public key there, as `cosign public-key` prints it. {then}");
+    ensure!(message.ends_with(&ends), "{message}");
+    let pem = public_pem(&KeyPair::generate()?).trim().replace('\n', "\\n");
+    apply("inline", &format!("{{authorities: [{{name: ci, key: {{inline: \"{pem}\"}}}}]}}"))?;
+    stands(&shop, "inline", true, "Usable: about all repositories; signed by 1 of: ci (key).").await?;
+    apply(
+        "inline",
+        &format!(
+            "{{authorities: [{{name: ci, key: {{inline: \"{pem}\"}}}}], attestations: [{{predicateType: \"https://t\", rule: \"predicate.(\"}}]}}"
+        ),
+    )?;
+    wait_until("a rule that is none to be told", PATIENCE, || async {
+        let (_, message) = ready(&shop, "inline")?;
+        let begins =
+            "RuleNotRun: expected a rule over https://t that can be run, observed not a CEL expression: ";
+        Ok(if message.starts_with(begins) { Seen::Yes(()) } else { Seen::NotYet(message) })
+    })
+    .await?;
+
+    let missing = format!(
+        "TrustRootMissing: authority ci cannot be asked: expected TrustRoot acme, by which ci of VerificationPolicy rooted is known, observed none of that name in the namespace. Create it, or correct VerificationPolicy rooted. {then}"
+    );
+    stands(&shop, "rooted", false, &missing).await?;
+    let root = "apiVersion: rollforward.dev/v1alpha1\nkind: TrustRoot\nmetadata: {name: acme}\nspec: {trustedRoot: {configMap: {name: roots, key: root.json}}}\n";
+    cluster.apply("standing", root)?;
+    let unread = format!(
+        "TrustRootMissing: authority ci cannot be asked: expected ConfigMap roots with entry root.json, the content of TrustRoot acme, observed that there is no such ConfigMap. Create it, or correct TrustRoot acme. Seen by itself within 10 s. {then}"
+    );
+    stands(&shop, "rooted", false, &unread).await?;
+    let content = format!("--from-literal=root.json={}", MiniSigstore::default().trusted_root(None));
+    shop.kubectl(&["create", "configmap", "roots", &content])?;
+    wait_until("the root to be usable", PATIENCE, || async {
+        let (head, message) = ready(&shop, "rooted")?;
+        let usable = head.starts_with("Ready=True ")
+            && message.starts_with("Usable: about all repositories; signed by 1 of: ci (TrustRoot acme");
+        Ok(if usable { Seen::Yes(()) } else { Seen::NotYet(format!("{head} {message}")) })
+    })
+    .await?;
+
+    // A root that cannot be read any more loses its hash, once: nothing is written while nothing changes.
+    shop.kubectl(&["delete", "configmap", "roots"])?;
+    stands(&shop, "rooted", false, &unread).await?;
+    let columns = shop.kubectl(&["get", "verificationpolicy", "rooted"])?;
+    ensure!(columns.contains("READY") && columns.contains("REASON"), "{columns}");
+    ensure!(columns.contains("False   TrustRootMissing"), "{columns}");
+    let versions = || {
+        let path = "jsonpath={range .items[*]}{.kind} {.metadata.name} {.metadata.resourceVersion} {.status.hash}{\"\\n\"}{end}";
+        shop.kubectl(&["get", "verificationpolicies,trustroots", "-o", path])
+    };
+    wait_until("the root to be told too", PATIENCE, || async {
+        let said = versions()?;
+        let told = said.lines().any(|line| line.starts_with("TrustRoot acme ") && line.ends_with(' '));
+        Ok(if told { Seen::Yes(()) } else { Seen::NotYet(said) })
+    })
+    .await?;
+    let before = versions()?;
+    for name in ["verificationpolicy/rooted", "verificationpolicy/mapped", "trustroot/acme"] {
+        shop.kubectl(&["annotate", name, "look=again"])?;
+    }
+    let annotated = versions()?;
+    ensure!(annotated != before, "an annotation is a change");
+    // Another object's look is the proof that these have had theirs: they were woken before it.
+    apply("last", "{unsigned: Allow}")?;
+    stands(&shop, "last", true, "Usable: about all repositories; no authority, unsigned images may run.")
+        .await?;
+    let after = versions()?;
+    let kept = annotated.lines().all(|line| after.lines().any(|other| other == line));
+    ensure!(kept, "written without a change: {annotated} {after}");
     shop.close()
 }

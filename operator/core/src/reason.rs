@@ -158,6 +158,8 @@ reasons! {
         SignaturesTooFew,
         /// More is attached to the digest than is read, and none of what was read is the signature. Delete what is not yours.
         EvidenceBudgetExhausted,
+        /// Everything that the VerificationPolicy names can be used; the sentence says what it asks for.
+        Usable,
         /// The trust root can be used.
         TrustRootUsable,
         /// The trust root ends within 60 days; nothing keyless can be verified after that. Give it a current `trusted_root.json`.

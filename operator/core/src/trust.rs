@@ -9,6 +9,7 @@ pub mod roots;
 pub mod score;
 pub mod settings;
 pub mod signers;
+pub mod standing;
 pub mod unreadable;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -38,6 +38,12 @@ pub fn wanted(verification: &Verification) -> impl Iterator<Item = &ConfigMapKey
     authorities.filter_map(|authority| authority.key.as_ref()?.config_map.as_ref())
 }
 
+/// The trust roots that a decision names.
+pub fn roots_of(verification: &Verification) -> impl Iterator<Item = &str> {
+    let authorities = verification.authorities.iter().flatten();
+    authorities.filter_map(|authority| Some(authority.keyless.as_ref()?.trust_root.as_str()))
+}
+
 /// A decision. `repositories` are patterns; none is all.
 pub fn decision(
     origin: Origin,

@@ -103,23 +103,24 @@ impl Named {
     }
 }
 
-/// Follows what is named, as long as somebody listens: for the policies, and for the trust roots.
+/// Follows what is named, as long as somebody listens: for the policies, for the trust roots, and for the decisions.
 pub fn follow(
     client: Client,
     doubts: Doubts,
     names: impl Fn() -> BTreeSet<Name> + Send + 'static,
-) -> (UnboundedReceiver<Changed>, UnboundedReceiver<Changed>) {
-    let (for_policies, policies) = unbounded();
-    let (for_roots, roots) = unbounded();
-    tokio::spawn(ask_for_ever(client, Named::new(doubts), names, [for_policies, for_roots]));
-    (policies, roots)
+) -> [UnboundedReceiver<Changed>; 3] {
+    let [(for_policies, policies), (for_roots, roots), (for_decisions, decisions)] =
+        [unbounded(), unbounded(), unbounded()];
+    let listeners = [for_policies, for_roots, for_decisions];
+    tokio::spawn(ask_for_ever(client, Named::new(doubts), names, listeners));
+    [policies, roots, decisions]
 }
 
 async fn ask_for_ever(
     client: Client,
     mut known: Named,
     names: impl Fn() -> BTreeSet<Name> + Send + 'static,
-    listeners: [UnboundedSender<Changed>; 2],
+    listeners: [UnboundedSender<Changed>; 3],
 ) {
     let mut round = interval(EVERY);
     round.set_missed_tick_behavior(MissedTickBehavior::Delay);

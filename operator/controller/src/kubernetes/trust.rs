@@ -1,15 +1,17 @@
-//! What a decision names beside itself: entries of ConfigMaps; and the one thing that is written to a trust root, its status.
+//! What a decision names beside itself: entries of ConfigMaps; and the one thing that is written to a VerificationPolicy or a trust
+//! root, its status.
 
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DynamicObject};
 use rollforward_api::trust_root::{TrustRoot, TrustRootStatus};
-use serde_json::json;
+use rollforward_api::verification::{VerificationPolicy, VerificationPolicyStatus};
 use thiserror::Error;
 use tokio::time::timeout;
 
+use super::store::write_status;
 use super::{ApiError, optional, status, words};
 
 /// How long an answer may take.
@@ -42,7 +44,23 @@ pub enum NotRead {
     Silent(String),
 }
 
-/// Writes the status of a trust root.
+/// Writes the status of a VerificationPolicy. One that was deleted meanwhile has none.
+///
+/// # Errors
+/// Where the apiserver refused.
+pub async fn policy_status(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    status: &VerificationPolicyStatus,
+) -> Result<(), ApiError> {
+    // By metadata: one that cannot be read as a VerificationPolicy is told so too.
+    let resource = ApiResource::erase::<VerificationPolicy>(&());
+    let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &resource);
+    write_status(&api, name, status).await.map_err(ApiError::of("write the VerificationPolicy's status"))
+}
+
+/// Writes the status of a trust root. One that was deleted meanwhile has none.
 ///
 /// # Errors
 /// Where the apiserver refused.
@@ -53,8 +71,5 @@ pub async fn root_status(
     status: &TrustRootStatus,
 ) -> Result<(), ApiError> {
     let api = Api::<TrustRoot>::namespaced(client.clone(), namespace);
-    let patch = Patch::Merge(json!({ "status": status }));
-    let params = PatchParams::default();
-    api.patch_status(name, &params, &patch).await.map_err(ApiError::of("write the TrustRoot's status"))?;
-    Ok(())
+    write_status(&api, name, status).await.map_err(ApiError::of("write the TrustRoot's status"))
 }

@@ -13,9 +13,9 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use rollforward_api::exception::VerificationException;
 use rollforward_api::policy::UpdatePolicy;
 use rollforward_api::trust_root::{TrustRoot, TrustRootSpec};
-use rollforward_api::verification::{ConfigMapKey, VerificationPolicy};
+use rollforward_api::verification::{ConfigMapKey, Verification, VerificationPolicy};
 use rollforward_core::reason::Reason;
-use rollforward_core::trust::{Decision, Exception, Origin, Root, RootContent, Roots, Unreadable};
+use rollforward_core::trust::{Decision, Exception, Means, Origin, Root, RootContent, Roots, Unreadable};
 
 use super::Context;
 use crate::convert::policy::Faults;
@@ -83,6 +83,45 @@ impl TrustStores {
         let named = within.filter(|root| root.0.as_ref().is_ok_and(holds));
         named.map(|root| ObjectRef::from_obj(root.as_ref())).collect()
     }
+
+    /// The VerificationPolicies of a namespace that name a ConfigMap themselves, or by a trust root.
+    #[must_use]
+    pub fn policies_by_map(
+        &self,
+        namespace: &str,
+        map: &str,
+    ) -> Vec<ObjectRef<DeserializeGuard<VerificationPolicy>>> {
+        let roots: BTreeSet<String> =
+            self.roots_in(namespace, map).into_iter().map(|root| root.name).collect();
+        self.policies_in(namespace, |policy| {
+            let wish = policy.spec.verification();
+            verification::wanted(&wish).any(|wanted| wanted.name == map)
+                || verification::roots_of(&wish).any(|root| roots.contains(root))
+        })
+    }
+
+    /// The VerificationPolicies of a namespace that name a trust root.
+    #[must_use]
+    pub fn policies_by_root(
+        &self,
+        namespace: &str,
+        root: &str,
+    ) -> Vec<ObjectRef<DeserializeGuard<VerificationPolicy>>> {
+        self.policies_in(namespace, |policy| {
+            verification::roots_of(&policy.spec.verification()).any(|named| named == root)
+        })
+    }
+
+    fn policies_in(
+        &self,
+        namespace: &str,
+        is_meant: impl Fn(&VerificationPolicy) -> bool,
+    ) -> Vec<ObjectRef<DeserializeGuard<VerificationPolicy>>> {
+        let all = self.policies.state();
+        let within = all.iter().filter(|policy| policy.namespace().as_deref() == Some(namespace));
+        let meant = within.filter(|policy| policy.0.as_ref().is_ok_and(&is_meant));
+        meant.map(|policy| ObjectRef::from_obj(policy.as_ref())).collect()
+    }
 }
 
 /// What a namespace trusts.
@@ -133,18 +172,7 @@ pub async fn read(ctx: &Context, object: &UpdatePolicy, own: Option<Decision>, n
     });
     let kept = |name: &str| verification::kept_key(object.spec.verification.as_ref()?, name);
     let own = own.map(|own| papers::with_readable_keys(own, kept));
-    let mut roots = Roots::new();
-    for root in watched.iter().flat_map(|stores| stores.roots.state()).filter(|root| within(root.namespace()))
-    {
-        let name = root.name_any();
-        let read = match &root.0 {
-            Ok(root) => self::root(ctx, &namespace, &name, &root.spec).await,
-            Err(invalid) => {
-                unreadable_root(&name, Unreadable::Object(Reason::Unreadable, invalid.error.clone()))
-            }
-        };
-        roots.insert(name, read);
-    }
+    let roots = roots(ctx, &namespace, |_| true).await;
     let exceptions = watched.iter().flat_map(|stores| stores.exceptions.state());
     let exceptions = exceptions
         .filter(|exception| within(exception.namespace()))
@@ -152,6 +180,51 @@ pub async fn read(ctx: &Context, object: &UpdatePolicy, own: Option<Decision>, n
         .filter(|exception| now < exception.ends)
         .collect();
     Trusted { decisions, own, roots, exceptions }
+}
+
+/// A decision of the security team with the roots that it names; `None` while the namespace has not been listed.
+pub async fn of_policy(ctx: &Context, policy: &VerificationPolicy) -> Option<(Decision, Roots)> {
+    for stores in ctx.stores.trust() {
+        if !matches!(tokio::time::timeout(FIRST_LISTING, stores.listed()).await, Ok(true)) {
+            return None;
+        }
+    }
+    let namespace = policy.namespace().unwrap_or_default();
+    let entries = entries_of(ctx, &namespace, &[policy.spec.verification()]).await;
+    let decision = decision(policy, &entries);
+    let named = |name: &str| {
+        decision.authorities.iter().any(|one| match &one.means {
+            Means::Keyless { root, .. } => root == name,
+            Means::Key { .. } | Means::Unreadable { .. } => false,
+        })
+    };
+    let roots = roots(ctx, &namespace, named).await;
+    Some((decision, roots))
+}
+
+/// The trust roots of a namespace that are meant.
+async fn roots(ctx: &Context, namespace: &str, is_meant: impl Fn(&str) -> bool) -> Roots {
+    let mut roots = Roots::new();
+    for root in ctx.stores.trust().iter().flat_map(|stores| stores.roots.state()) {
+        let name = root.name_any();
+        if root.namespace().as_deref() != Some(namespace) || !is_meant(&name) {
+            continue;
+        }
+        let read = match &root.0 {
+            Ok(root) => self::root(ctx, namespace, &name, &root.spec).await,
+            Err(invalid) => {
+                unreadable_root(&name, Unreadable::Object(Reason::Unreadable, invalid.error.clone()))
+            }
+        };
+        roots.insert(name, read);
+    }
+    roots
+}
+
+/// Whether nobody said what is in a root.
+#[must_use]
+pub fn is_silent(root: &Root) -> bool {
+    matches!(&root.content, RootContent::Unreadable { why } if why.is_silent())
 }
 
 /// While it is not known what the namespace trusts, nobody can satisfy it.
@@ -177,6 +250,10 @@ async fn entries(
 ) -> Entries {
     let specs = policies.iter().filter_map(|policy| Some(policy.0.as_ref().ok()?.spec.verification()));
     let all: Vec<_> = specs.chain(object.spec.verification.clone()).collect();
+    entries_of(ctx, namespace, &all).await
+}
+
+async fn entries_of(ctx: &Context, namespace: &str, all: &[Verification]) -> Entries {
     let mut entries = Entries::new();
     for wanted in all.iter().flat_map(verification::wanted) {
         let key = (wanted.name.clone(), wanted.key.clone());

@@ -277,6 +277,20 @@ fn refusal(decision: &Decision, authority: &Authority, why: &Missing<'_>, attach
             let found = format!("{}: {}", count(attached), text::clean(message, 160));
             told(Word::Fail, reason, found, hint)
         }
+        Missing::NoRoot(_)
+        | Missing::RootExpired(..)
+        | Missing::RootUnreadable(..)
+        | Missing::KeyUnreadable(_) => {
+            unusable(decision, authority, why.clone()).unwrap_or_else(|| short_of(decision, &[]))
+        }
+    }
+}
+
+/// The word on an authority that cannot be asked; `None` for one that can.
+pub(crate) fn unusable(decision: &Decision, authority: &Authority, why: Missing<'_>) -> Option<Verdict> {
+    let origin = &decision.origin;
+    let name = &authority.name;
+    Some(match why {
         Missing::NoRoot(root) => Verdict::new(
             Word::Fail,
             Reason::TrustRootMissing,
@@ -288,12 +302,13 @@ fn refusal(decision: &Decision, authority: &Authority, why: &Missing<'_>, attach
             Word::Fail,
             Reason::TrustRootExpired,
             format!("TrustRoot {root}, by which {name} of {origin} is known, to be valid"),
-            format!("that it expired {}", text::instant(*at)),
+            format!("that it expired {}", text::instant(at)),
         )
         .hint(format!("Give TrustRoot {root} a current trusted_root.json; until then it proves nothing.")),
         Missing::RootUnreadable(root, why) => unreadable(why, Needed::Root(root)),
         Missing::KeyUnreadable(why) => unreadable(why, Needed::Key { authority: name, origin }),
-    }
+        Missing::Nothing | Missing::OtherIdentity | Missing::Claim(..) | Missing::Faults(..) => return None,
+    })
 }
 
 /// Silence of the apiserver is `Unknown`; all else needs a person, and is said of what runs too.

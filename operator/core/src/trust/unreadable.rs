@@ -176,8 +176,9 @@ impl Unreadable {
             }
             Unreadable::Content(Some(_), _) => format!("{}, or correct {owner}. {SEEN}", needed.mended()),
             Unreadable::Content(None, _) => format!("{}.", needed.mended()),
+            // The fault says so: upgrade, or use a known value.
             Unreadable::Object(Reason::NewerApi, _) => {
-                format!("Upgrade the operator, or correct {owner}; until then it denies what it is about.")
+                format!("Until then {owner} denies what it is about.")
             }
             Unreadable::Object(..) => format!("Correct {owner}; until then it denies what it is about."),
             Unreadable::Unlisted(_) => "Nothing is concluded from silence; asked again by itself.".to_owned(),

@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use rollforward_core::evidence::{Answer, Attached, Budget, FaultKind, RuleAnswer, Shape};
 use rollforward_core::gate::{Layer, Word};
 use rollforward_core::reason::Reason;
+use rollforward_core::trust::standing::standing;
 use rollforward_core::trust::{
-    AttestationRule, Binding, Decision, Demand, Exception, Kept, Listed, Means, Origin, Pattern, RootContent,
-    Soak, Unreadable, Unsigned,
+    AttestationRule, Binding, Decision, Demand, Exception, Kept, Listed, Means, Origin, Pattern, Root,
+    RootContent, Roots, Soak, Unreadable, Unsigned,
 };
 
 use crate::build;
@@ -237,8 +238,8 @@ fn what_cannot_be_read_is_told_with_where_it_should_be_and_of_what_runs_too_and_
         Some("observed no PEM"),
     );
     tells(
-        Unreadable::Object(Reason::NewerApi, "spec.unsigned: a newer value".to_owned()),
-        "DecisionUnreadable: expected VerificationPolicy acme to be one that this version can read, observed spec.unsigned: a newer value. Upgrade the operator, or correct VerificationPolicy acme; until then it denies what it is about.",
+        Unreadable::Object(Reason::NewerApi, "spec.unsigned: a value that this version does not know; upgrade the operator, or use a value it knows".to_owned()),
+        "DecisionUnreadable: expected VerificationPolicy acme to be one that this version can read, observed spec.unsigned: a value that this version does not know; upgrade the operator, or use a value it knows. Until then VerificationPolicy acme denies what it is about.",
         Some("DecisionUnreadable: 1.0.0 for "),
     );
     tells(
@@ -805,4 +806,91 @@ fn the_source_is_compared_with_certificate_and_provenance_and_silence_is_no_agre
     exact.facts.seen.decisions = vec![own];
     exact.attach("1.0.1", attached(vec![signed(claims("https://evil"))]));
     assert_eq!(exact.decided(), "move", "advisory is told and stops nothing");
+}
+
+#[test]
+fn a_decision_says_of_itself_what_cannot_be_used_and_what_that_means_for_images() {
+    let now = build::at("2026-11-02T12:00:00Z");
+    let roots = |expires: &str| -> Roots {
+        let root = Root { expires: Some(build::at(expires)), ..crate::papers::root() };
+        [("public".to_owned(), root)].into()
+    };
+    let good = roots("2027-06-01T00:00:00Z");
+    let of = |own: &Decision, roots: &Roots, rules: &[(String, String)]| {
+        let said = standing(own, roots, rules, now);
+        (said.is_ready, said.message)
+    };
+    let gone = |name: &str, why: Unreadable| {
+        let mut authority = key(name);
+        authority.means = Means::Unreadable { why };
+        authority
+    };
+    let no_map = || gone("ci", Unreadable::NoConfigMap(kept("keys", "ci.pub")));
+    let check = |own: Decision, is_ready: Option<bool>, says: &str| {
+        assert_eq!(of(&own, &good, &[]), (is_ready, says.to_owned()));
+    };
+    let two = Decision {
+        repositories: vec!["ghcr.io/acme/*".to_owned()],
+        ..decision(vec![keyless("ci"), key("security")])
+    };
+    check(
+        two.clone(),
+        Some(true),
+        "Usable: about ghcr.io/acme/*; signed by 1 of: ci (TrustRoot public, ends 2027-06-01 00:00Z), security (key).",
+    );
+    check(
+        Decision::new(Origin::VerificationPolicy("acme".to_owned())),
+        Some(true),
+        "Usable: about all repositories; no authority, unsigned images are denied.",
+    );
+    let missing = "authority ci cannot be asked: expected ConfigMap keys with entry ci.pub, the key of authority ci, observed that there is no such ConfigMap. Create it, or correct VerificationPolicy acme. Seen by itself within 10 s.";
+    check(
+        decision(vec![no_map()]),
+        Some(false),
+        &format!(
+            "AuthorityUnreadable: {missing} Until then nothing that it is about moves; nothing is rolled back by this."
+        ),
+    );
+    check(
+        decision(vec![no_map(), key("security")]),
+        Some(false),
+        &format!("AuthorityUnreadable: {missing} Until then the other authorities have to sign."),
+    );
+    check(
+        Decision { unsigned: Some(Unsigned::Allow), ..decision(vec![no_map(), no_map()]) },
+        Some(false),
+        &format!(
+            "AuthorityUnreadable: {missing} Another authority cannot be asked either. Unsigned images are allowed: until then images count as unsigned."
+        ),
+    );
+    check(
+        decision(vec![
+            gone("ci", Unreadable::Silent(kept("keys", "ci.pub"), "refused".to_owned())),
+            no_map(),
+        ]),
+        None,
+        "AuthorityUnknown: expected ConfigMap keys with entry ci.pub, the key of authority ci, observed no answer of the apiserver: refused. Nothing is concluded from silence; asked again by itself within 10 s.",
+    );
+    let newer = "spec.unsigned: a value that this version does not know; upgrade the operator, or use a value it knows";
+    check(
+        decision(vec![gone("unknown", Unreadable::Object(Reason::NewerApi, newer.to_owned()))]),
+        Some(false),
+        &format!(
+            "NewerApi: expected VerificationPolicy acme to be one that this version can read, observed {newer}. Until then VerificationPolicy acme denies what it is about."
+        ),
+    );
+    let (ready, said) = of(&two, &Roots::new(), &[]);
+    assert_eq!(ready, Some(false));
+    assert!(
+        said.starts_with("TrustRootMissing: authority ci cannot be asked: expected TrustRoot public, by which ci of VerificationPolicy acme is known, observed none of that name in the namespace. Create it, or correct VerificationPolicy acme."),
+        "{said}"
+    );
+    let (ready, said) = of(&two, &roots("2026-11-02T12:00:00Z"), &[]);
+    assert_eq!(ready, Some(false));
+    assert!(said.starts_with("TrustRootExpired: authority ci cannot be asked: "), "{said}");
+    let rule = [(SLSA.to_owned(), "not a CEL expression: (".to_owned())];
+    assert_eq!(
+        of(&two, &good, &rule).1,
+        "RuleNotRun: expected a rule over https://slsa.dev/provenance/v1 that can be run, observed not a CEL expression: (. Correct it; until then no statement satisfies it, and nothing that it is about moves."
+    );
 }

@@ -132,7 +132,7 @@ fn signatures() -> Vec<World> {
         Unreadable::Silent(keys(), "the apiserver's words".to_owned()),
         Unreadable::Content(Some(keys()), "the engine's words".to_owned()),
         Unreadable::Content(None, "the engine's words".to_owned()),
-        Unreadable::Object(Reason::NewerApi, "spec.unsigned: a newer value".to_owned()),
+        Unreadable::Object(Reason::NewerApi, "spec.unsigned: a value that this version does not know; upgrade the operator, or use a value it knows".to_owned()),
     ];
     worlds.extend(reasons.map(|why| {
         let mut unreadable = key("ci");
