@@ -322,7 +322,7 @@ fn of_fault(kind: FaultKind, decision: &Decision, authority: &Authority) -> (Rea
     let (name, origin) = (&authority.name, &decision.origin);
     let by = match &authority.means {
         Means::Keyless { root, .. } => format!("TrustRoot {root}"),
-        Means::Key { .. } | Means::Unreadable { .. } => format!("the key of {name} in {origin}"),
+        Means::Key { .. } | Means::Unreadable { .. } => format!("its key in {origin}"),
     };
     match kind {
         FaultKind::Signature => {
