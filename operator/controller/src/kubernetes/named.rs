@@ -4,10 +4,13 @@
 //! needed anyway, and the metadata of an object are a few hundred bytes. Where no ConfigMap is named nothing is asked.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+use futures::stream::unfold;
+use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
@@ -112,25 +115,31 @@ pub fn follow(
     let [(for_policies, policies), (for_roots, roots), (for_decisions, decisions)] =
         [unbounded(), unbounded(), unbounded()];
     let listeners = [for_policies, for_roots, for_decisions];
-    tokio::spawn(ask_for_ever(client, Named::new(doubts), names, listeners));
+    let mut round = interval(EVERY);
+    round.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let ticks = unfold(round, |mut round| async {
+        round.tick().await;
+        Some(((), round))
+    });
+    tokio::spawn(async move { ask_each_round(&client, Named::new(doubts), names, listeners, ticks).await });
     [policies, roots, decisions]
 }
 
-async fn ask_for_ever(
-    client: Client,
+/// Asks for what is named at each tick, until there are no more or nobody listens. Where nothing is named nothing is asked.
+pub async fn ask_each_round(
+    client: &Client,
     mut known: Named,
-    names: impl Fn() -> BTreeSet<Name> + Send + 'static,
+    names: impl Fn() -> BTreeSet<Name>,
     listeners: [UnboundedSender<Changed>; 3],
+    ticks: impl Stream<Item = ()>,
 ) {
-    let mut round = interval(EVERY);
-    round.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while !listeners.iter().all(UnboundedSender::is_closed) {
-        round.tick().await;
+    let mut ticks = pin!(ticks);
+    while ticks.next().await.is_some() && !listeners.iter().all(UnboundedSender::is_closed) {
         let names = names();
         known.keep(&names);
         for name in &names {
             sleep(PACE).await;
-            let Some(changed) = known.ask(&client, name).await else { continue };
+            let Some(changed) = known.ask(client, name).await else { continue };
             tracing::debug!(namespace = %name.0, config_map = %name.1, "a ConfigMap with keys or roots changed");
             for listener in &listeners {
                 let _ = listener.unbounded_send(changed.clone()); // who is gone is not told

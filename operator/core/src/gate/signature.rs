@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::evidence::{Answer, Attached, Budget, Content, FaultKind, Item};
-use crate::gate::Layer;
-use crate::gate::{Subject, Verdict, Word, worst};
+use crate::evidence::{Attached, Budget, Content, FaultKind, Item};
+use crate::gate::{Layer, SILENCE, Subject, Verdict, Word, worst};
 use crate::reason::Reason;
 use crate::text;
 use crate::trust::signers::Missing;
@@ -38,11 +37,10 @@ pub fn judge(subject: &Subject<'_>, effective: &Effective<'_>, now: Timestamp) -
     if !effective.has_authorities() {
         return denied_by_all(effective);
     }
-    let found = match subject.attached {
-        Some(Answer::Found(attached)) => attached,
-        Some(Answer::Unknown(unknown)) => return Some(unanswered(effective, &unknown.message)),
-        None => return Some(unanswered(effective, "not asked yet")),
-        Some(Answer::Absent) => return Some(absent(effective, None)),
+    let found = match subject.looked() {
+        Ok(Some(attached)) => attached,
+        Ok(None) => return Some(absent(effective)),
+        Err(silence) => return Some(unanswered(effective, &silence)),
     };
     let n_holding =
         effective.with_authorities().filter(|decision| effective.holds(decision, found, now)).count();
@@ -81,20 +79,17 @@ fn denied_by_all(effective: &Effective<'_>) -> Option<Verdict> {
 fn unanswered(effective: &Effective<'_>, why: &str) -> Verdict {
     let demand = if effective.allows_unsigned() { Demand::Advisory } else { Demand::Required };
     Verdict::new(Word::Unknown, Reason::SignatureUnknown, expected_of_all(effective), why.to_owned())
-        .hint("Nothing is concluded from silence; asked again by itself.")
+        .hint(SILENCE)
         .demanded(demand)
 }
 
-fn absent(effective: &Effective<'_>, attached: Option<&Attached>) -> Verdict {
+fn absent(effective: &Effective<'_>) -> Verdict {
     let demand = if effective.allows_unsigned() { Demand::Advisory } else { Demand::Required };
-    let observed = attached.map_or_else(
-        || "nothing attached to the digest".to_owned(),
-        |attached| format!("no signature in {}", attached.places()),
-    );
     let by = effective.with_authorities().next().map_or_else(String::new, |decision| {
         let names: Vec<&str> = decision.authorities.iter().map(|one| one.name.as_str()).collect();
         format!(" by {}, as {} asks", names.join(" or "), decision.origin)
     });
+    let observed = "nothing attached to the digest";
     Verdict::new(Word::Absent, Reason::SignatureAbsent, expected_of_all(effective), observed)
         .hint(format!("No pod was started. Sign the digest{by}. {AGAIN}"))
         .demanded(demand)
@@ -154,14 +149,9 @@ fn of_decision(
         }
         return Verdict::new(Word::Pass, Reason::SignatureVerified, expected(decision), observed);
     }
-    if let Some((place, unknown)) = attached.silent() {
-        return Verdict::new(
-            Word::Unknown,
-            Reason::SignatureUnknown,
-            expected(decision),
-            format!("the {place} could not be read: {}", unknown.message),
-        )
-        .hint("Nothing is concluded from silence; asked again by itself.");
+    if let Some(silence) = attached.silence() {
+        return Verdict::new(Word::Unknown, Reason::SignatureUnknown, expected(decision), silence)
+            .hint(SILENCE);
     }
     let missing =
         words.iter().filter_map(|(authority, word)| word.as_ref().err().map(|why| (*authority, why)));
@@ -221,10 +211,12 @@ fn short_of(decision: &Decision, held: &[&str]) -> Verdict {
 
 fn exhausted(decision: &Decision, budget: Budget, attached: &Attached) -> Verdict {
     // Time may suffice at the next look; junk stays until somebody deletes it.
-    let (word, what) = match budget {
-        Budget::Count => (Word::Fail, "number"),
-        Budget::Bytes => (Word::Fail, "size"),
-        Budget::Time => (Word::Unknown, "time"),
+    let junk = "Delete what is attached to the digest and is no signature of yours.";
+    let slow = "The registry was too slow for all of it: read again by itself; where it stays so, delete what is no signature of yours.";
+    let (word, what, hint) = match budget {
+        Budget::Count => (Word::Fail, "number", junk),
+        Budget::Bytes => (Word::Fail, "size", junk),
+        Budget::Time => (Word::Unknown, "time", slow),
     };
     let n_read = attached.items.len();
     Verdict::new(
@@ -236,7 +228,7 @@ fn exhausted(decision: &Decision, budget: Budget, attached: &Attached) -> Verdic
             attached.n_left_out
         ),
     )
-    .hint("Delete what is attached to the digest and is no signature of yours.")
+    .hint(hint)
 }
 
 fn refusal(decision: &Decision, authority: &Authority, why: &Missing<'_>, attached: &Attached) -> Verdict {
