@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::Context as _;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderName, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::Value;
@@ -36,6 +37,7 @@ struct Shared {
     writes: Mutex<Vec<String>>,
     aim: watch::Sender<Aim>,
     fallen: watch::Sender<Option<String>>,
+    silence: Mutex<Option<String>>,
 }
 
 /// Which write: the words of it, and how many of the same words come before it.
@@ -67,6 +69,7 @@ impl Door {
             writes: Mutex::default(),
             aim: watch::Sender::default(),
             fallen: watch::Sender::default(),
+            silence: Mutex::default(),
         });
         let app = axum::Router::new().fallback(pass).with_state(Arc::clone(&shared));
         let task = tokio::spawn(async move {
@@ -80,6 +83,11 @@ impl Door {
     pub fn aim(&self, pid: u32, after: Option<Which>) {
         let from = self.writes().len();
         self.shared.aim.send_replace(Aim { pid, after, from });
+    }
+
+    /// From now on the object of this path is not given out, as by an apiserver in trouble; its metadata are. `None` ends it.
+    pub fn silence(&self, path: Option<&str>) {
+        *self.shared.silence.lock().expect("not poisoned") = path.map(str::to_owned);
     }
 
     /// The writes so far, in words.
@@ -109,6 +117,9 @@ impl Drop for Door {
 async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let refused = |error: String| (StatusCode::BAD_GATEWAY, error).into_response();
     let (mut parts, body) = request.into_parts();
+    if shared.is_silent_about(&parts) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "silent").into_response();
+    }
     let body = match axum::body::to_bytes(body, MOST_BYTES).await {
         Ok(body) => body,
         Err(error) => return refused(error.to_string()),
@@ -138,6 +149,13 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
 }
 
 impl Shared {
+    fn is_silent_about(&self, parts: &Parts) -> bool {
+        let silence = self.silence.lock().expect("not poisoned");
+        let accept = parts.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+        let whole = !accept.unwrap_or_default().contains("as=PartialObjectMetadata;");
+        whole && silence.as_deref() == Some(parts.uri.path())
+    }
+
     fn wrote(&self, write: String) {
         let aim = self.aim.borrow().clone();
         let same = {

@@ -18,6 +18,8 @@ mod cosign;
 mod delegates;
 #[path = "integration/helm.rs"]
 mod helm;
+#[path = "integration/keys.rs"]
+mod keys;
 #[path = "integration/kills.rs"]
 mod kills;
 #[path = "integration/kinds.rs"]
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         .into_iter()
         .chain(targets::trials())
         .chain(verify_schema::trials())
+        .chain(keys::trials())
         .chain(registries::trials())
         .chain(canary::trials())
         .chain(kills::trials())

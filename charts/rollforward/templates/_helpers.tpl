@@ -25,13 +25,13 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [rollforward.dev]
   resources: [imageledgers]
   verbs: [get, create, patch]
-# cli/run.rs watches what the namespace trusts; nothing of it is written.
+# cli/run.rs watches what the namespace trusts; nothing of it is written but how it stands.
 - apiGroups: [rollforward.dev]
   resources: [verificationpolicies, trustroots, verificationexceptions]
   verbs: [get, list, watch]
-# kubernetes/trust.rs: root_status says how long a trust root lasts.
+# kubernetes/trust.rs: policy_status says whether a VerificationPolicy can be used, root_status how long a trust root lasts.
 - apiGroups: [rollforward.dev]
-  resources: [trustroots/status]
+  resources: [verificationpolicies/status, trustroots/status]
   verbs: [patch]
 # kubernetes/trust.rs: config_map reads the keys and roots that a VerificationPolicy or TrustRoot names there; kubernetes/named.rs
 # asks whether they changed. By name: no list, no watch.

@@ -44,7 +44,12 @@ async fn signed(cluster: Arc<Cluster>) -> anyhow::Result<()> {
 
     let digest = shop.push("1.0.1", Image::new("1.0.1")).await?;
     let about = format!("for {}:1.0.1@{}", shop.full_repository(), &digest[7..15]);
-    let parts = [about.as_str(), "expected authority release (", "observed no signature", "Sign the digest."];
+    let parts = [
+        about.as_str(),
+        "expected authority release (",
+        "observed no signature",
+        "Sign the digest by release, as ",
+    ];
     shop.wait_says("Blocked", "SignatureAbsent", &parts).await?;
 
     push_signed(&shop, &sigstore, ("1.0.2", Image::new("1.0.2")), ("dev.yml", "refs/heads/main")).await?;

@@ -1,7 +1,7 @@
-//! What the real cosign signs into the real registry, judged by `rollforward verify`: both layouts, another key, an
-//! attestation, and nothing at all.
+//! What the real cosign signs into the real registry, judged by `rollforward verify`: both layouts, each kind of
+//! key, another key, an attestation, and nothing at all.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
@@ -9,13 +9,19 @@ use anyhow::{Context as _, ensure};
 use e2e::cluster::Cluster;
 use e2e::harness::{Named, trial};
 use e2e::image::Image;
+use rcgen::{
+    KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize,
+};
 use serde_json::Value;
 
 pub(crate) fn trials() -> Vec<Named> {
-    vec![trial(
-        "what cosign signs with a key is verified in both layouts, and with another key refused",
-        signed,
-    )]
+    vec![
+        trial(
+            "what cosign signs with a key is verified in both layouts, and with another key refused",
+            signed,
+        ),
+        trial("cosign's signatures by each kind of key that it takes are verified in both layouts", kinds),
+    ]
 }
 
 /// Without a log and without the public instance: nothing here is asked of the internet.
@@ -60,6 +66,65 @@ fn expect(output: &Output, code: i32, parts: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
+const LAYOUTS: [(&str, &str, &str); 2] = [
+    ("bundle", "--new-bundle-format=true", "fallback tag"),
+    ("legacy", "--new-bundle-format=false", ".sig tag"),
+];
+
+/// The keys that cosign imports: it makes ECDSA P-256 itself.
+fn keys() -> anyhow::Result<Vec<(&'static str, KeyPair)>> {
+    let rsa = |size| KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, size);
+    Ok(vec![
+        ("p256", KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?),
+        ("p384", KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384)?),
+        ("ed25519", KeyPair::generate_for(&PKCS_ED25519)?),
+        ("rsa2048", rsa(RsaKeySize::_2048)?),
+        ("rsa3072", rsa(RsaKeySize::_3072)?),
+        ("rsa4096", rsa(RsaKeySize::_4096)?),
+    ])
+}
+
+async fn kinds(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let folder = folder.path();
+    std::fs::write(folder.join("bom.json"), r#"{"spdxVersion": "SPDX-2.3"}"#)?;
+    let (mut failed, mut before): (Vec<String>, Option<PathBuf>) = (Vec::new(), None);
+    for (kind, key) in keys()? {
+        std::fs::write(folder.join(format!("{kind}.pem")), key.serialize_pem())?;
+        let import =
+            ["import-key-pair", "--yes", "--key", &format!("{kind}.pem"), "--output-key-prefix", kind];
+        cosign(&cluster, folder, &import)?;
+        let (private, public) = (format!("{kind}.key"), folder.join(format!("{kind}.pub")));
+        for (layout, format, place) in LAYOUTS {
+            let repository = format!("kinds/{kind}-{layout}");
+            let digest = cluster.pusher().push(&repository, "1.4.3", &Image::new(kind)).await?;
+            let pinned = format!("{}/{repository}@{digest}", cluster.registry_host());
+            let image = format!("{}/{repository}:1.4.3", cluster.registry_host());
+            let sign = [&["sign", "--key", &private, format][..], &OFFLINE[..], &[&pinned]].concat();
+            cosign(&cluster, folder, &sign)?;
+            let about =
+                ["attest", "--key", &private, format, "--predicate", "bom.json", "--type", "spdxjson"];
+            cosign(&cluster, folder, &[&about[..], &OFFLINE[..], &[&pinned]].concat())?;
+            let held = [
+                "Verified: ".to_owned(),
+                format!("{place}: signature, by the key, in no log"),
+                "attestation https://spdx.dev/Document, by the key, in no log".to_owned(),
+            ];
+            let held: Vec<&str> = held.iter().map(String::as_str).collect();
+            // All rows are tried: which kinds and layouts fail says more than the first of them.
+            if let Err(error) = verify(&image, &public, &[]).and_then(|output| expect(&output, 0, &held)) {
+                failed.push(format!("{kind}, {layout}: {error}"));
+            }
+            if let Some(foreign) = &before {
+                expect(&verify(&image, foreign, &[])?, 1, &["does not hold: not signed by this key"])?;
+            }
+        }
+        before = Some(public);
+    }
+    ensure!(failed.is_empty(), "{}", failed.join("\n"));
+    Ok(())
+}
+
 async fn signed(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let (ours, other) = (folder.path().join("ours"), folder.path().join("other"));
@@ -72,11 +137,7 @@ async fn signed(cluster: Arc<Cluster>) -> anyhow::Result<()> {
         ours.join("provenance.json"),
         r#"{"buildDefinition": {}, "runDetails": {"builder": {"id": "https://ci.acme.test"}}}"#,
     )?;
-    let layouts = [
-        ("bundle", "--new-bundle-format=true", "fallback tag"),
-        ("legacy", "--new-bundle-format=false", ".sig tag"),
-    ];
-    for (name, format, place) in layouts {
+    for (name, format, place) in LAYOUTS {
         let repository = format!("cosign/{name}");
         let digest = cluster.pusher().push(&repository, "1.4.3", &Image::new(name)).await?;
         let pinned = format!("{}/{repository}@{digest}", cluster.registry_host());

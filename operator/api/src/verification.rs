@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -21,10 +22,13 @@ use crate::schema;
     shortname = "vpol",
     category = "rollforward",
     namespaced,
+    status = "VerificationPolicyStatus",
     derive = "PartialEq",
     doc = "What images must show before they run: all VerificationPolicies that match a repository must be satisfied.",
     printcolumn = r#"{"name":"Repositories","type":"string","jsonPath":".spec.repositories"}"#,
     printcolumn = r#"{"name":"Unsigned","type":"string","jsonPath":".spec.unsigned"}"#,
+    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].reason"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[x_kube(
@@ -83,6 +87,19 @@ pub struct VerificationPolicySpec {
     /// Whether the trust ledger may add delay. Without it: `Report`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust_ledger: Option<TrustLedger>,
+}
+
+/// Whether everything that the policy names can be used.
+#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VerificationPolicyStatus {
+    /// The generation that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Ready`: `Usable`, or why an authority cannot be asked or the policy cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Option<Vec<Condition>>,
 }
 
 /// What to trust, as a part of an `UpdatePolicy`: in addition to every matching VerificationPolicy, never instead.

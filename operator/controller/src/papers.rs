@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use rollforward_core::evidence::{Attached, Content, Fault, FaultKind, Item, Questions, Signer, Verifier};
 use rollforward_core::image::{Digest, Repository};
 use rollforward_core::text::instant;
-use rollforward_core::trust::{Decision, Means, RootContent, Roots};
+use rollforward_core::trust::{Decision, Kept, Means, RootContent, Roots, Unreadable};
 
 use crate::registry::{Attachment, Attachments, Credential, Form, Registry};
 use crate::sigstore::{Document, Key, Root, Subject};
@@ -25,15 +25,16 @@ pub struct Engine {
     roots: Mutex<BTreeMap<String, Result<Arc<Root>, Fault>>>,
 }
 
-/// A decision whose keys are keys: an authority with another text cannot be asked, and that is no absence of its signature.
+/// A decision whose keys are keys: an authority with another text cannot be asked, and that is no absence of its signature. `kept` says
+/// where the key of an authority is.
 #[must_use]
-pub fn with_readable_keys(mut decision: Decision) -> Decision {
+pub fn with_readable_keys(mut decision: Decision, kept: impl Fn(&str) -> Option<Kept>) -> Decision {
     for authority in &mut decision.authorities {
         if let Means::Key { pem } = &authority.means
             && let Err(fault) = Key::from_pem(pem)
         {
-            authority.means =
-                Means::Unreadable { why: format!("it is no public key in PEM: {}", fault.message) };
+            let why = Unreadable::Content(kept(&authority.name), fault.message);
+            authority.means = Means::Unreadable { why };
         }
     }
     decision

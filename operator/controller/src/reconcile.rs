@@ -4,6 +4,7 @@
 //! earlier one. `observe` and `gather` read the world, `act` and `publish` write it, everything between is core.
 
 pub mod act;
+pub mod decisions;
 pub mod explain;
 pub mod gather;
 pub mod ledgers;

@@ -26,6 +26,7 @@ pub use key::Key;
 pub use root::Root;
 
 use fault::{faulty, of_engine};
+use key::Form;
 
 /// The predicate type under which a current cosign writes a plain signature.
 const COSIGN_SIGN: &str = "https://sigstore.dev/cosign/sign/v1";
@@ -185,24 +186,29 @@ impl Document {
     /// # Errors
     /// The first thing that does not hold.
     pub fn check_key(&self, subject: Subject<'_>, key: &Key, logs: &[&Root]) -> Result<Signer, Fault> {
-        match (&self.bundle.content, &self.payload) {
+        let form = match (&self.bundle.content, &self.payload) {
             (SignatureContent::MessageSignature(signature), Some((payload, _))) => {
-                key.signed(&Artifact::from(payload.as_slice()), signature)?;
+                key.signed(&Artifact::from(payload.as_slice()), signature)?
             }
             (SignatureContent::MessageSignature(signature), None) => {
-                key.signed(&subject.artifact()?, signature)?;
+                key.signed(&subject.artifact()?, signature)?
             }
             (SignatureContent::DsseEnvelope(envelope), _) => {
-                key.signed_envelope(envelope)?;
+                let form = key.signed_envelope(envelope)?;
                 statement::names(envelope.payload.as_bytes(), &subject.hash()?)?;
+                form
             }
             (_, _) => {
                 return Err(faulty(FaultKind::Unsupported, "neither a message signature nor an envelope"));
             }
-        }
+        };
         self.names(subject)?;
         let log = match &self.log {
             Ok(log) if log.is_empty() => return Ok(Signer::default()),
+            Ok(_) if form == Form::Prehashed => {
+                let why = "the log entry of an Ed25519ph signature, which cosign makes by an Ed25519 key, is none that this version can check; sign by an ECDSA key where a log is asked for";
+                return Ok(Signer { log_fault: Some(why.to_owned()), ..Signer::default() });
+            }
             Ok(log) => log,
             Err(fault) => return Ok(Signer { log_fault: Some(fault.message.clone()), ..Signer::default() }),
         };

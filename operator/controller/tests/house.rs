@@ -86,6 +86,7 @@ fn each_outside_system_has_one_importer() {
             may("reqwest", "registry");
         }
         may("sigstore_verify", "sigstore");
+        may("ed25519_dalek", "sigstore");
         may("cel::", "sigstore");
         if !path.starts_with("operator/controller/src/cli") {
             may("kube::api::", "kubernetes");

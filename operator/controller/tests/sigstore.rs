@@ -4,6 +4,9 @@
 //! `ROLLFORWARD_MUTANTS=100000 cargo test -p rollforward --test sigstore` tries as many changed bundles.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
+#[path = "sigstore/keys.rs"]
+mod keys;
+
 use std::collections::BTreeMap;
 
 use rcgen::KeyPair;

@@ -172,10 +172,11 @@ async fn t2_a_genuinely_signed_old_image_under_a_new_tag_is_refused() {
 async fn t4_a_forged_log_entry_is_refused() {
     let forged = [Defect::BadPromise, Defect::WrongRootHash, Defect::ForeignCheckpoint, Defect::OtherEntry];
     let untimely = [Defect::EarlyTime, Defect::NoTime, Defect::ExpiredCertificate];
-    let rows = forged.map(|defect| (defect, "LogProofInvalid: ", "refresh the trust root."));
+    let rows =
+        forged.map(|defect| (defect, "LogProofInvalid: ", "where the log has a new key, refresh TrustRoot "));
     let rows = rows
         .into_iter()
-        .chain(untimely.map(|defect| (defect, "SigningTimeUntrusted: ", "with a log or a timestamp.")));
+        .chain(untimely.map(|defect| (defect, "SigningTimeUntrusted: ", "Sign it anew by identity, with ")));
     for (defect, code, hint) in rows {
         let world = World::new().await;
         let order = Order::signature(&world.digest).with(defect);
@@ -353,7 +354,15 @@ async fn the_objects_of_a_file_judge_as_the_operator_would_and_all_that_match_mu
     world.attach_bundle(&world.mini.bundle(&order));
     // The identity is satisfied, the key is not: one of two is not enough.
     let refused = world.by_file(":1.4.3", &documents, &[]).await;
-    expect(&refused, 1, &["SignatureInvalid: ", "expected authority team (key)", "with the right key"]);
+    expect(
+        &refused,
+        1,
+        &[
+            "SignatureInvalid: ",
+            "expected authority team (key)",
+            "Sign this digest by team, or correct its key in VerificationPolicy keys.",
+        ],
+    );
     world.attach_bundle(&bundle_by_key(&world.key, &order));
     let verified = world.by_file(":1.4.3", &documents, &[]).await;
     expect(
@@ -386,7 +395,7 @@ async fn the_objects_of_a_file_judge_as_the_operator_would_and_all_that_match_mu
     expect(
         &world.by_file(":1.4.3", &denied, &[]).await,
         1,
-        &["DigestDenied: ", "this policy's verification denies"],
+        &["DigestDenied: ", "or have this policy's verification changed"],
     );
     let mut lifted = team(&world, "https://github.com/nobody");
     lifted.push(lifts(json!(["Signature"])));
@@ -406,14 +415,14 @@ async fn what_a_file_lacks_is_not_known_and_the_operators_floor_and_a_trusted_ro
     world.attach_bundle(&bundle_by_key(&world.key, &order));
     let said = world.by_file(":1.4.3", &documents[..5], &[]).await;
     assert_eq!(said.code, 2, "{}{}", said.text, said.errors);
-    assert!(said.errors.contains("ConfigMap roots was not read"), "{}", said.errors);
+    assert!(said.errors.contains("expected ConfigMap roots with entry root.json, the content of TrustRoot acme, observed that there is no such ConfigMap"), "{}", said.errors);
     let said = world.by_file(":1.4.3", &[documents[1].clone()], &[]).await;
     expect(
         &said,
         2,
         &[
             "TrustRootMissing: ",
-            "no TrustRoot acme in the namespace. Create it, or correct VerificationPolicy ci.",
+            "observed none of that name in the namespace. Create it, or correct VerificationPolicy ci.",
         ],
     );
     let root = world.path("root.json");
@@ -429,15 +438,29 @@ async fn what_a_file_lacks_is_not_known_and_the_operators_floor_and_a_trusted_ro
         said.errors
     );
     let said = world.by_file(":1.4.3", &[documents[0].clone()], &[]).await;
-    expect(&said, 2, &["AuthorityUnreadable: ", "ConfigMap keys was not read"]);
+    expect(
+        &said,
+        2,
+        &[
+            "AuthorityUnreadable: ",
+            "expected ConfigMap keys with entry team.pub, the key of authority team, observed that there is no such ConfigMap",
+        ],
+    );
     let other = map("keys", "team.pub", "no key");
     let said = world.by_file(":1.4.3", &[documents[0].clone(), other], &[]).await;
-    expect(&said, 2, &["AuthorityUnreadable: ", "it is no public key in PEM"]);
+    expect(
+        &said,
+        2,
+        &[
+            "AuthorityUnreadable: ",
+            "expected a public key in PEM in entry team.pub of ConfigMap keys, the key of authority team, observed ",
+        ],
+    );
     let floor = json!({"verification": {"deny": {"repositories": ["*/acme/*"]}}});
     world.write("rollforward.yaml", &floor.to_string());
     let config = world.path("rollforward.yaml");
     let said = world.by_file(":1.4.3", &documents, &["--config", config.to_str().unwrap()]).await;
-    expect(&said, 1, &["RepositoryDenied: ", "the operator's configuration denies this one"]);
+    expect(&said, 1, &["RepositoryDenied: ", "or have the operator's configuration changed"]);
 }
 
 #[tokio::test]

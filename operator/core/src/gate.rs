@@ -218,6 +218,9 @@ pub enum Need {
     Attached(Repository, Digest),
 }
 
+/// What a person does about silence.
+pub(crate) const SILENCE: &str = "Nothing is concluded from silence; asked again by itself.";
+
 /// What was fetched so far.
 #[derive(Debug, Clone, Default)]
 pub struct Evidence {
@@ -595,7 +598,20 @@ pub struct Subject<'a> {
     pub scan: Option<&'a Answer<Scan>>,
 }
 
-impl Subject<'_> {
+impl<'a> Subject<'a> {
+    /// What is attached to the digest, nothing where that was answered.
+    ///
+    /// # Errors
+    /// What was observed instead of an answer.
+    pub fn looked(&self) -> Result<Option<&'a Attached>, String> {
+        match self.attached {
+            Some(Answer::Found(attached)) => Ok(Some(attached)),
+            Some(Answer::Absent) => Ok(None),
+            Some(Answer::Unknown(unknown)) => Err(unknown.message.clone()),
+            None => Err("not asked yet".to_owned()),
+        }
+    }
+
     /// Whether the repository has a tag of that version.
     #[must_use]
     pub fn lists_version(&self, version: &str) -> bool {
@@ -622,7 +638,7 @@ fn assessed(facts: &Facts, effective: &Effective<'_>, subject: &Subject<'_>) -> 
         (Layer::Trust, Some(trust::judge(effective))),
         (Layer::Digest, Some(resolved::judge(subject))),
         (Layer::Platform, Some(platform::judge(subject, &facts.seen.platforms))),
-        (Layer::Ledger, Some(ledger::judge(subject, effective, policy.rebuilds, now))),
+        (Layer::Ledger, Some(ledger::judge(subject, effective, policy, now))),
         (Layer::Signature, signature::judge(subject, effective, now)),
         (Layer::Binding, binding::judge(subject, effective, true, now)),
         (Layer::Log, log::judge(subject, effective, now)),

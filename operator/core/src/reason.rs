@@ -158,16 +158,22 @@ reasons! {
         SignaturesTooFew,
         /// More is attached to the digest than is read, and none of what was read is the signature. Delete what is not yours.
         EvidenceBudgetExhausted,
+        /// Everything that the VerificationPolicy names can be used; the sentence says what it asks for.
+        Usable,
         /// The trust root can be used.
         TrustRootUsable,
         /// The trust root ends within 60 days; nothing keyless can be verified after that. Give it a current `trusted_root.json`.
         TrustRootExpiresSoon,
-        /// The trust root that an authority names does not exist or cannot be read. Create or correct it.
+        /// The trust root that an authority names does not exist or cannot be read. Create or correct it; nothing is rolled back by this.
         TrustRootMissing,
         /// The trust root has expired: nothing can be proved by it. Give it a current `trusted_root.json`.
         TrustRootExpired,
-        /// The key of an authority cannot be read. Correct the decision or the ConfigMap that it names.
+        /// The key of an authority cannot be read: its ConfigMap or entry is not there, may not be read, or holds no key. Correct the decision or the ConfigMap that it names; nothing is rolled back by this.
         AuthorityUnreadable,
+        /// The apiserver did not say what a key, a trust root or the decisions of the namespace are. Nothing is concluded; asked again within 10 s.
+        AuthorityUnknown,
+        /// A trust decision cannot be read, or uses a value of a newer version, and denies what it is about. Correct it, or upgrade the operator.
+        DecisionUnreadable,
         /// What was signed names this version.
         VersionBound,
         /// What was signed names no version. With `versionBinding: Required` nothing moves without one.
@@ -218,7 +224,7 @@ reasons! {
         TrustEnough,
         /// The evidence together does not suffice for the trust ledger yet. Time adds to it; signatures, a bound version and provenance do too.
         TrustShort,
-        /// What runs does not satisfy the decisions any more, or never did. Nothing is rolled back by this; move on, or correct the decision.
+        /// What runs does not satisfy the decisions any more, or never did. Nothing is rolled back by this; move on, or correct the decision. Where it cannot be judged for want of a key or root, the code is that one's.
         RunningImageNoLongerVerified,
         /// The digest has been known for long enough.
         SoakDone,

@@ -9,6 +9,8 @@ pub mod roots;
 pub mod score;
 pub mod settings;
 pub mod signers;
+pub mod standing;
+pub mod unreadable;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -21,6 +23,7 @@ use crate::gate::Layer;
 use crate::image::Digest;
 
 pub use merge::Effective;
+pub use unreadable::{Kept, Unreadable};
 
 /// How long a signed digest must have been known, where nobody says.
 pub const SOAK_ROUTINE: SignedDuration = SignedDuration::from_hours(24);
@@ -323,7 +326,7 @@ pub enum Means {
     /// Its key could not be read: the authority cannot be asked, and that is no absence of its signature.
     Unreadable {
         /// Why.
-        why: String,
+        why: Unreadable,
     },
 }
 
@@ -406,6 +409,6 @@ pub enum RootContent {
     /// It could not be read.
     Unreadable {
         /// Why.
-        why: String,
+        why: Unreadable,
     },
 }

@@ -148,7 +148,8 @@ fn a_moved_tag_is_told_and_an_old_digest_under_a_newer_name_is_refused() {
         let (tag, content) = candidate.split_once('=').unwrap();
         let (tag, digest, ledger) = (build::tag(tag), build::digest(content), ledger(sightings));
         let subject = subject(&tag, Some(&digest), &ledger);
-        let verdict = gate::ledger::judge(&subject, &effective(&None), Rebuilds::Follow, at("12:00:00"));
+        let following = Policy { rebuilds: Rebuilds::Follow, ..build::policy() };
+        let verdict = gate::ledger::judge(&subject, &effective(&None), &following, at("12:00:00"));
         assert_eq!(told(&verdict), answer, "{sightings} {candidate}");
     };
     check("1.0.1=a@10:00:00", "1.0.1=a", "Pass LedgerClean");

@@ -268,10 +268,8 @@ impl MiniSigstore {
         let payload = simple_payload(&signed_digest(order), repository);
         let signature = key.sign(&payload).unwrap();
         let pem = pem("CERTIFICATE", &certificate);
-        let body = json!({"apiVersion": "0.0.1", "kind": "hashedrekord", "spec": {
-            "data": {"hash": {"algorithm": "sha256", "value": hex(&Sha256::digest(&payload))}},
-            "signature": {"content": encode(&signature), "publicKey": {"content": encode(pem.as_bytes())}}}});
-        let entry = self.entry_v1(order, &body.to_string(), "hashedrekord");
+        let body = hashed_body(&payload, &encode(&signature), &pem);
+        let entry = self.entry_v1(order, &body, "hashedrekord");
         let mut annotations = BTreeMap::from([
             ("dev.cosignproject.cosign/signature".to_owned(), encode(&signature)),
             ("dev.sigstore.cosign/certificate".to_owned(), pem),
@@ -400,6 +398,31 @@ impl MiniSigstore {
         bundle["verificationMaterial"]["tlogEntries"] = json!([self.entry_v1(order, &body, "dsse")]);
         bundle
     }
+}
+
+impl MiniSigstore {
+    /// Signs with a key in the layout of `.sig`, and lets the first kind of log take it.
+    #[must_use]
+    pub fn simple_signing_by_logged_key(
+        &self,
+        key: &KeyPair,
+        digest: &Digest,
+        repository: &str,
+    ) -> (Vec<u8>, BTreeMap<String, String>) {
+        let (payload, mut annotations) = simple_signing_by_key(key, digest, repository);
+        let body =
+            hashed_body(&payload, &annotations["dev.cosignproject.cosign/signature"], &public_pem(key));
+        let entry = self.entry_v1(&Order::signature(digest), &body, "hashedrekord");
+        annotations.insert("dev.sigstore.cosign/bundle".to_owned(), legacy_entry(&entry));
+        (payload, annotations)
+    }
+}
+
+fn hashed_body(payload: &[u8], signature: &str, verifier: &str) -> String {
+    json!({"apiVersion": "0.0.1", "kind": "hashedrekord", "spec": {
+        "data": {"hash": {"algorithm": "sha256", "value": hex(&Sha256::digest(payload))}},
+        "signature": {"content": signature, "publicKey": {"content": encode(verifier.as_bytes())}}}})
+    .to_string()
 }
 
 /// Signs with a key alone: a bundle without log and time, as `cosign sign --key` with `--tlog-upload=false` writes it.

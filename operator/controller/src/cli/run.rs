@@ -3,6 +3,7 @@
 //! One watch a kind: policies and runs are kept (stripped), workloads only wake. Our own status writes wake nobody: a
 //! watch passes on an object only when its generation, annotations, finalizers or deletion changed.
 
+mod standings;
 mod waking;
 
 use std::collections::hash_map::DefaultHasher;
@@ -23,7 +24,7 @@ use kube::runtime::controller::{Action, Config as ControllerConfig};
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::watcher::{self, watcher};
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt as _};
-use kube::{Client, Resource, ResourceExt};
+use kube::{Client, Resource, ResourceExt as _};
 use rollforward_api::exception::VerificationException;
 use rollforward_api::policy::UpdatePolicy;
 use rollforward_api::run::UpdateRun;
@@ -48,12 +49,13 @@ use crate::reconcile::ledgers::Ledgers;
 use crate::reconcile::observe::Stores;
 use crate::reconcile::preflight::Obstacles;
 use crate::reconcile::trust::{self, TrustStores};
-use crate::reconcile::{Context, Error, gather, reconcile, trust_roots};
+use crate::reconcile::{Context, Error, gather, reconcile};
 use crate::registry::Registry;
 use crate::scans::Scans;
 use crate::server::{self, Readiness};
 use crate::telemetry::{self, Metrics};
 
+use standings::Standings;
 use waking::{policies_by, policies_in, policies_of, policy_of_run};
 
 /// How many passes run at once.
@@ -143,8 +145,8 @@ async fn act(
 ) -> Option<String> {
     let controllers = watches.into_iter().map(|watch| {
         let walk = watch.controller.run_until(stop.clone(), Arc::clone(ctx));
-        let roots = run_roots(watch.trust_roots, stop.clone(), Arc::clone(ctx));
-        futures::future::join(walk, roots)
+        let standings = watch.standings.run_until(stop.clone(), Arc::clone(ctx));
+        futures::future::join(walk, standings)
     });
     let lost = tokio::select! {
         _ = futures::future::join_all(controllers) => None,
@@ -261,7 +263,7 @@ struct Watches {
     runs: Store<DeserializeGuard<UpdateRun>>,
     trust: TrustStores,
     controller: Walker,
-    trust_roots: Controller<DeserializeGuard<TrustRoot>>,
+    standings: Standings,
 }
 
 struct Walker(Controller<DeserializeGuard<UpdatePolicy>>);
@@ -330,12 +332,13 @@ impl Watches {
         let (exceptions, exception_changes) =
             trusted::<DeserializeGuard<VerificationException>>(client, namespace);
         let (roots, root_changes) = trusted::<DeserializeGuard<TrustRoot>>(client, namespace);
-        let trust = TrustStores { policies: decisions, roots, exceptions };
-        let (map_changes, root_map_changes) = {
+        let trust = TrustStores { policies: decisions, roots, exceptions, doubts: named::Doubts::default() };
+        let [map_changes, root_maps, decision_maps] = {
             let (trust, policies) = (trust.clone(), policies.clone());
-            named::follow(client.clone(), move || trust.named(&policies))
+            named::follow(client.clone(), trust.doubts.clone(), move || trust.named(&policies))
         };
-        let trust_roots = roots_controller(client, namespace, &trust, root_map_changes);
+        let (root_changes, roots_too) = standings::told_twice(root_changes);
+        let standings = Standings::new(client, namespace, &trust, (root_maps, decision_maps, roots_too));
         let wake = |known: &Policies| {
             let known = known.clone();
             move |space: Option<String>| policies_in(&known, space.as_deref())
@@ -357,7 +360,7 @@ impl Watches {
         let controller = waking::<CronJob>(controller, client, namespace, (Kind::CronJob, &policies));
         let controller = waking_by::<Rollout>(controller, client, namespace, &policies);
         let controller = waking_by::<Canary>(controller, client, namespace, &policies);
-        Self { policies, runs, trust, controller: Walker(controller), trust_roots }
+        Self { policies, runs, trust, controller: Walker(controller), standings }
     }
 }
 
@@ -382,34 +385,6 @@ where
         .touched_objects()
         .predicate_filter(meaning, PredicateConfig::default());
     (store, changes)
-}
-
-/// Looks at trust roots, also where the ConfigMap that holds one changed.
-fn roots_controller(
-    client: &Client,
-    namespace: Option<&str>,
-    trust: &TrustStores,
-    map_changes: impl Stream<Item = named::Changed> + Send + 'static,
-) -> Controller<DeserializeGuard<TrustRoot>> {
-    let api = scoped::<DeserializeGuard<TrustRoot>>(client, namespace);
-    let known = trust.clone();
-    Controller::new(api, watcher::Config::default()).watches_stream(map_changes.map(Ok), move |map| {
-        known.roots_in(&map.namespace().unwrap_or_default(), &map.name_any())
-    })
-}
-
-async fn run_roots(controller: Controller<DeserializeGuard<TrustRoot>>, stop: Stop, ctx: Arc<Context>) {
-    controller
-        .graceful_shutdown_on(stop)
-        .run(trust_roots::reconcile, on_root_error, ctx)
-        .for_each(|_| std::future::ready(()))
-        .await;
-}
-
-fn on_root_error(object: Arc<DeserializeGuard<TrustRoot>>, error: &Error, _: Arc<Context>) -> Action {
-    let name = object.meta().name.clone().unwrap_or_default();
-    tracing::warn!(trust_root = %name, %error, "the status of a trust root could not be written; tried again");
-    Action::requeue(Duration::from_secs(10))
 }
 
 impl Walker {

@@ -16,25 +16,32 @@ use rollforward_api::verification::{
 use rollforward_core::gate::Layer;
 use rollforward_core::gate::source::plain;
 use rollforward_core::image::Digest;
+use rollforward_core::reason::Reason;
 use rollforward_core::text;
 use rollforward_core::trust::{
-    AttestationRule, Authority, Binding, Decision, Demand, Exception, Listed, Means, Origin, Pattern,
-    RootContent, Soak, Unsigned,
+    AttestationRule, Authority, Binding, Decision, Demand, Exception, Kept, Listed, Means, Origin, Pattern,
+    RootContent, Soak, Unreadable, Unsigned,
 };
 
-use super::policy::Faults;
+use super::policy::{Fault, Faults};
 use crate::config::parse_duration;
 
 /// The longest that an exception counts.
 pub const LONGEST_EXCEPTION: SignedDuration = SignedDuration::from_hours(72);
 
 /// Entries of ConfigMaps, or why there is none.
-pub type Entries = BTreeMap<(String, String), Result<String, String>>;
+pub type Entries = BTreeMap<(String, String), Result<String, Unreadable>>;
 
 /// The entries of ConfigMaps that a decision names.
 pub fn wanted(verification: &Verification) -> impl Iterator<Item = &ConfigMapKey> {
     let authorities = verification.authorities.iter().flatten();
     authorities.filter_map(|authority| authority.key.as_ref()?.config_map.as_ref())
+}
+
+/// The trust roots that a decision names.
+pub fn roots_of(verification: &Verification) -> impl Iterator<Item = &str> {
+    let authorities = verification.authorities.iter().flatten();
+    authorities.filter_map(|authority| Some(authority.keyless.as_ref()?.trust_root.as_str()))
 }
 
 /// A decision. `repositories` are patterns; none is all.
@@ -144,18 +151,23 @@ pub fn policy(object: &VerificationPolicy, entries: &Entries) -> Decision {
         decision(origin.clone(), repositories.clone(), &object.spec.verification(), entries, &mut faults);
     match faults.0.first() {
         None => read,
-        Some(fault) => Decision { repositories, ..unreadable(origin, &fault.to_string()) },
+        Some(fault) => Decision { repositories, ..unreadable(origin, faulty(fault)) },
     }
+}
+
+/// The first fault of a `VerificationPolicy`, by the path that it has there.
+#[must_use]
+pub fn faulty(fault: &Fault) -> Unreadable {
+    let path = fault.field.strip_prefix("verification").map(|rest| format!("spec{rest}"));
+    let path = path.unwrap_or_else(|| fault.field.to_owned());
+    Unreadable::Object(fault.reason, format!("{path}: {}", fault.message))
 }
 
 /// A decision that nobody can satisfy, for what it says is not known.
 #[must_use]
-pub fn unreadable(origin: Origin, why: &str) -> Decision {
-    let authority = Authority {
-        name: "unknown".to_owned(),
-        means: Means::Unreadable { why: text::clean(why, 160) },
-        require_log: false,
-    };
+pub fn unreadable(origin: Origin, why: Unreadable) -> Decision {
+    let authority =
+        Authority { name: "unknown".to_owned(), means: Means::Unreadable { why }, require_log: false };
     Decision { authorities: vec![authority], unsigned: Some(Unsigned::Deny), ..Decision::new(origin) }
 }
 
@@ -169,20 +181,20 @@ pub fn wanted_by_root(spec: &TrustRootSpec) -> Option<&ConfigMapKey> {
 ///
 /// # Errors
 /// Why nothing is.
-pub fn root_content(spec: &TrustRootSpec, entries: &Entries) -> Result<RootContent, String> {
+pub fn root_content(spec: &TrustRootSpec, entries: &Entries) -> Result<RootContent, Unreadable> {
+    let one_of = |fields: &str| {
+        let why = format!("expected exactly one of {fields}");
+        Err(Unreadable::Object(Reason::InvalidPolicy, why))
+    };
     match (&spec.public_good, &spec.git_hub, &spec.trusted_root) {
         (Some(_), None, None) => Ok(RootContent::PublicGood),
         (None, Some(_), None) => Ok(RootContent::GitHub),
         (None, None, Some(trusted)) => match (&trusted.inline, &trusted.config_map) {
             (Some(text), None) => Ok(RootContent::Json(text.clone())),
             (None, Some(wanted)) => entry(wanted, entries).map(RootContent::Json),
-            (Some(_), Some(_)) | (None, None) => {
-                Err("expected exactly one of inline and configMap".to_owned())
-            }
+            (Some(_), Some(_)) | (None, None) => one_of("inline and configMap"),
         },
-        (Some(_) | None, _, _) => {
-            Err("expected exactly one of publicGood, gitHub and trustedRoot".to_owned())
-        }
+        (Some(_) | None, _, _) => one_of("publicGood, gitHub and trustedRoot"),
     }
 }
 
@@ -277,13 +289,13 @@ fn unnamed_authority(one: &api::Authority, entries: &Entries, faults: &mut Fault
             (Some(_), Some(_)) | (None, None) => {
                 faults
                     .invalid("verification.authorities.key", "expected exactly one of inline and configMap");
-                Means::Unreadable { why: "it has no key".to_owned() }
+                Means::Unreadable { why: Unreadable::Content(None, "no key".to_owned()) }
             }
         },
         (None, Some(keyless)) => self::keyless(keyless, faults),
         (Some(_), Some(_)) | (None, None) => {
             faults.invalid("verification.authorities", "expected exactly one of key and keyless");
-            Means::Unreadable { why: "it names nobody".to_owned() }
+            Means::Unreadable { why: Unreadable::Content(None, "nobody named".to_owned()) }
         }
     };
     Authority { name: text::clean(&one.name, 63), means, require_log: one.require_log.unwrap_or(false) }
@@ -293,9 +305,32 @@ fn unnamed_authority(one: &api::Authority, entries: &Entries, faults: &mut Fault
 ///
 /// # Errors
 /// Why there is none.
-pub fn entry(wanted: &ConfigMapKey, entries: &Entries) -> Result<String, String> {
-    let read = entries.get(&(wanted.name.clone(), wanted.key.clone()));
-    read.cloned().unwrap_or_else(|| Err(format!("ConfigMap {} was not read", wanted.name)))
+pub fn entry(wanted: &ConfigMapKey, entries: &Entries) -> Result<String, Unreadable> {
+    if let Some(read) = entries.get(&(wanted.name.clone(), wanted.key.clone())) {
+        return read.clone();
+    }
+    // All that is wanted was read; without a cluster what is known is what the file holds.
+    let others = entries.keys().filter(|(name, _)| *name == wanted.name).map(|(_, key)| key.clone());
+    let others: Vec<String> = others.collect();
+    Err(if others.is_empty() {
+        Unreadable::NoConfigMap(kept(wanted))
+    } else {
+        Unreadable::NoEntry(kept(wanted), others)
+    })
+}
+
+/// Where a key or root is.
+#[must_use]
+pub fn kept(wanted: &ConfigMapKey) -> Kept {
+    Kept { config_map: wanted.name.clone(), entry: wanted.key.clone() }
+}
+
+/// Where the key of an authority is; `None` where it is written inline.
+#[must_use]
+pub fn kept_key(verification: &Verification, authority: &str) -> Option<Kept> {
+    let mut authorities = verification.authorities.iter().flatten();
+    let one = authorities.find(|one| text::clean(&one.name, 63) == authority)?;
+    one.key.as_ref()?.config_map.as_ref().map(kept)
 }
 
 fn keyless(keyless: &Keyless, faults: &mut Faults) -> Means {
@@ -318,7 +353,10 @@ fn keyless(keyless: &Keyless, faults: &mut Faults) -> Means {
             subject,
             claims: keyless.claims.clone().unwrap_or_default(),
         },
-        (None, _) | (_, None) => Means::Unreadable { why: "its issuer or subject cannot be read".to_owned() },
+        (None, _) | (_, None) => {
+            let why = "an issuer or subject that cannot be read".to_owned();
+            Means::Unreadable { why: Unreadable::Content(None, why) }
+        }
     }
 }
 

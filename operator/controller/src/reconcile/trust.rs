@@ -13,14 +13,15 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use rollforward_api::exception::VerificationException;
 use rollforward_api::policy::UpdatePolicy;
 use rollforward_api::trust_root::{TrustRoot, TrustRootSpec};
-use rollforward_api::verification::{ConfigMapKey, VerificationPolicy};
-use rollforward_core::text;
-use rollforward_core::trust::{Decision, Exception, Origin, Root, RootContent, Roots};
+use rollforward_api::verification::{ConfigMapKey, Verification, VerificationPolicy};
+use rollforward_core::reason::Reason;
+use rollforward_core::trust::{Decision, Exception, Means, Origin, Root, RootContent, Roots, Unreadable};
 
 use super::Context;
 use crate::convert::policy::Faults;
 use crate::convert::verification::{self, Entries};
-use crate::kubernetes::named::Name;
+use crate::kubernetes::named::{Doubts, Name};
+use crate::kubernetes::trust::{NotRead, config_map};
 use crate::{papers, sigstore};
 
 /// How long a pass waits for the first listing of a watch; afterwards what is not known denies.
@@ -37,9 +38,18 @@ pub struct TrustStores {
     pub roots: Store<DeserializeGuard<TrustRoot>>,
     /// Exceptions.
     pub exceptions: Store<DeserializeGuard<VerificationException>>,
+    /// The ConfigMaps that could not be read.
+    pub doubts: Doubts,
 }
 
 impl TrustStores {
+    /// Whether all kinds have been listed, once that is known.
+    async fn listed(&self) -> bool {
+        let all = (self.policies.wait_until_ready(), self.roots.wait_until_ready());
+        let (policies, roots) = futures::join!(all.0, all.1);
+        policies.is_ok() && roots.is_ok() && self.exceptions.wait_until_ready().await.is_ok()
+    }
+
     /// The ConfigMaps that hold keys and roots: those that decisions, policies of their own and trust roots name.
     #[must_use]
     pub fn named(&self, own: &Store<DeserializeGuard<UpdatePolicy>>) -> BTreeSet<Name> {
@@ -73,6 +83,45 @@ impl TrustStores {
         let named = within.filter(|root| root.0.as_ref().is_ok_and(holds));
         named.map(|root| ObjectRef::from_obj(root.as_ref())).collect()
     }
+
+    /// The VerificationPolicies of a namespace that name a ConfigMap themselves, or by a trust root.
+    #[must_use]
+    pub fn policies_by_map(
+        &self,
+        namespace: &str,
+        map: &str,
+    ) -> Vec<ObjectRef<DeserializeGuard<VerificationPolicy>>> {
+        let roots: BTreeSet<String> =
+            self.roots_in(namespace, map).into_iter().map(|root| root.name).collect();
+        self.policies_in(namespace, |policy| {
+            let wish = policy.spec.verification();
+            verification::wanted(&wish).any(|wanted| wanted.name == map)
+                || verification::roots_of(&wish).any(|root| roots.contains(root))
+        })
+    }
+
+    /// The VerificationPolicies of a namespace that name a trust root.
+    #[must_use]
+    pub fn policies_by_root(
+        &self,
+        namespace: &str,
+        root: &str,
+    ) -> Vec<ObjectRef<DeserializeGuard<VerificationPolicy>>> {
+        self.policies_in(namespace, |policy| {
+            verification::roots_of(&policy.spec.verification()).any(|named| named == root)
+        })
+    }
+
+    fn policies_in(
+        &self,
+        namespace: &str,
+        is_meant: impl Fn(&VerificationPolicy) -> bool,
+    ) -> Vec<ObjectRef<DeserializeGuard<VerificationPolicy>>> {
+        let all = self.policies.state();
+        let within = all.iter().filter(|policy| policy.namespace().as_deref() == Some(namespace));
+        let meant = within.filter(|policy| policy.0.as_ref().is_ok_and(&is_meant));
+        meant.map(|policy| ObjectRef::from_obj(policy.as_ref())).collect()
+    }
 }
 
 /// What a namespace trusts.
@@ -93,10 +142,8 @@ pub async fn read(ctx: &Context, object: &UpdatePolicy, own: Option<Decision>, n
     let watched = ctx.stores.trust();
     let mut decisions = Vec::new();
     for stores in watched {
-        let ready = tokio::time::timeout(FIRST_LISTING, stores.policies.wait_until_ready()).await;
-        if !matches!(ready, Ok(Ok(()))) {
-            let why = "the VerificationPolicies of the namespace could not be listed";
-            decisions.push(verification::unreadable(Origin::VerificationPolicy("(unknown)".to_owned()), why));
+        if !matches!(tokio::time::timeout(FIRST_LISTING, stores.listed()).await, Ok(true)) {
+            return unlisted();
         }
     }
     let within = |found: Option<String>| found.as_deref() == Some(namespace.as_str());
@@ -105,9 +152,10 @@ pub async fn read(ctx: &Context, object: &UpdatePolicy, own: Option<Decision>, n
     policies.sort_by_key(|policy| policy.name_any());
     let entries = entries(ctx, &namespace, object, &policies).await;
     decisions.extend(policies.iter().map(|policy| match &policy.0 {
-        Ok(policy) => verification::policy(policy, &entries),
+        Ok(policy) => decision(policy, &entries),
         Err(invalid) => {
-            verification::unreadable(Origin::VerificationPolicy(policy.name_any()), &invalid.error)
+            let why = Unreadable::Object(Reason::Unreadable, invalid.error.clone());
+            verification::unreadable(Origin::VerificationPolicy(policy.name_any()), why)
         }
     }));
     decisions.extend(ctx.config.floor.clone());
@@ -122,24 +170,76 @@ pub async fn read(ctx: &Context, object: &UpdatePolicy, own: Option<Decision>, n
         ),
         None => without_entries,
     });
-    let mut roots = Roots::new();
-    for root in watched.iter().flat_map(|stores| stores.roots.state()).filter(|root| within(root.namespace()))
-    {
-        let name = root.name_any();
-        let read = match &root.0 {
-            Ok(root) => self::root(ctx, &namespace, &name, &root.spec).await,
-            Err(invalid) => unreadable_root(&name, &invalid.error),
-        };
-        roots.insert(name, read);
-    }
+    let kept = |name: &str| verification::kept_key(object.spec.verification.as_ref()?, name);
+    let own = own.map(|own| papers::with_readable_keys(own, kept));
+    let roots = roots(ctx, &namespace, |_| true).await;
     let exceptions = watched.iter().flat_map(|stores| stores.exceptions.state());
     let exceptions = exceptions
         .filter(|exception| within(exception.namespace()))
         .filter_map(|exception| verification::exception(exception.0.as_ref().ok()?))
         .filter(|exception| now < exception.ends)
         .collect();
-    let decisions = decisions.into_iter().map(papers::with_readable_keys).collect();
-    Trusted { decisions, own: own.map(papers::with_readable_keys), roots, exceptions }
+    Trusted { decisions, own, roots, exceptions }
+}
+
+/// A decision of the security team with the roots that it names; `None` while the namespace has not been listed.
+pub async fn of_policy(ctx: &Context, policy: &VerificationPolicy) -> Option<(Decision, Roots)> {
+    for stores in ctx.stores.trust() {
+        if !matches!(tokio::time::timeout(FIRST_LISTING, stores.listed()).await, Ok(true)) {
+            return None;
+        }
+    }
+    let namespace = policy.namespace().unwrap_or_default();
+    let entries = entries_of(ctx, &namespace, &[policy.spec.verification()]).await;
+    let decision = decision(policy, &entries);
+    let named = |name: &str| {
+        decision.authorities.iter().any(|one| match &one.means {
+            Means::Keyless { root, .. } => root == name,
+            Means::Key { .. } | Means::Unreadable { .. } => false,
+        })
+    };
+    let roots = roots(ctx, &namespace, named).await;
+    Some((decision, roots))
+}
+
+/// The trust roots of a namespace that are meant.
+async fn roots(ctx: &Context, namespace: &str, is_meant: impl Fn(&str) -> bool) -> Roots {
+    let mut roots = Roots::new();
+    for root in ctx.stores.trust().iter().flat_map(|stores| stores.roots.state()) {
+        let name = root.name_any();
+        if root.namespace().as_deref() != Some(namespace) || !is_meant(&name) {
+            continue;
+        }
+        let read = match &root.0 {
+            Ok(root) => self::root(ctx, namespace, &name, &root.spec).await,
+            Err(invalid) => {
+                unreadable_root(&name, Unreadable::Object(Reason::Unreadable, invalid.error.clone()))
+            }
+        };
+        roots.insert(name, read);
+    }
+    roots
+}
+
+/// Whether nobody said what is in a root.
+#[must_use]
+pub fn is_silent(root: &Root) -> bool {
+    matches!(&root.content, RootContent::Unreadable { why } if why.is_silent())
+}
+
+/// While it is not known what the namespace trusts, nobody can satisfy it.
+fn unlisted() -> Trusted {
+    let why = Unreadable::Unlisted("they have not been listed yet".to_owned());
+    let decision = verification::unreadable(Origin::VerificationPolicy("(unknown)".to_owned()), why);
+    Trusted { decisions: vec![decision], own: None, roots: Roots::new(), exceptions: Vec::new() }
+}
+
+/// The decision of a `VerificationPolicy`, with the keys that ConfigMaps hold.
+fn decision(policy: &VerificationPolicy, entries: &Entries) -> Decision {
+    let wish = policy.spec.verification();
+    papers::with_readable_keys(verification::policy(policy, entries), |name| {
+        verification::kept_key(&wish, name)
+    })
 }
 
 async fn entries(
@@ -150,6 +250,10 @@ async fn entries(
 ) -> Entries {
     let specs = policies.iter().filter_map(|policy| Some(policy.0.as_ref().ok()?.spec.verification()));
     let all: Vec<_> = specs.chain(object.spec.verification.clone()).collect();
+    entries_of(ctx, namespace, &all).await
+}
+
+async fn entries_of(ctx: &Context, namespace: &str, all: &[Verification]) -> Entries {
     let mut entries = Entries::new();
     for wanted in all.iter().flat_map(verification::wanted) {
         let key = (wanted.name.clone(), wanted.key.clone());
@@ -161,20 +265,28 @@ async fn entries(
 }
 
 /// An entry of a ConfigMap, or why there is none.
-async fn entry(ctx: &Context, namespace: &str, wanted: &ConfigMapKey) -> Result<String, String> {
-    let name = &wanted.name;
-    let found = crate::kubernetes::trust::config_map(&ctx.client, namespace, name).await?;
-    let map: ConfigMap = found.ok_or_else(|| format!("ConfigMap {name} does not exist"))?;
-    let value = map.data.and_then(|mut data| data.remove(&wanted.key));
-    let value = value.ok_or_else(|| format!("ConfigMap {name} has no entry {}", wanted.key))?;
+async fn entry(ctx: &Context, namespace: &str, wanted: &ConfigMapKey) -> Result<String, Unreadable> {
+    let kept = || verification::kept(wanted);
+    let map: ConfigMap = match config_map(&ctx.client, namespace, &wanted.name).await {
+        Ok(found) => found.ok_or_else(|| Unreadable::NoConfigMap(kept()))?,
+        Err(NotRead::Forbidden(words)) => return Err(Unreadable::Forbidden(kept(), words)),
+        Err(NotRead::Silent(words)) => {
+            ctx.stores.trust().iter().for_each(|stores| stores.doubts.add(namespace, &wanted.name));
+            return Err(Unreadable::Silent(kept(), words));
+        }
+    };
+    let mut data = map.data.unwrap_or_default();
+    let Some(value) = data.remove(&wanted.key) else {
+        return Err(Unreadable::NoEntry(kept(), data.into_keys().collect()));
+    };
     if MAX_ENTRY_BYTES < value.len() {
-        return Err(format!("entry {} of ConfigMap {name} is larger than 256 KiB", wanted.key));
+        return Err(Unreadable::Content(Some(kept()), "more than 256 KiB".to_owned()));
     }
     Ok(value)
 }
 
-fn unreadable_root(name: &str, why: &str) -> Root {
-    let content = RootContent::Unreadable { why: text::clean(why, 160) };
+fn unreadable_root(name: &str, why: Unreadable) -> Root {
+    let content = RootContent::Unreadable { why };
     Root { name: name.to_owned(), hash: String::new(), content, expires: None }
 }
 
@@ -187,11 +299,14 @@ pub async fn root(ctx: &Context, namespace: &str, name: &str, spec: &TrustRootSp
     }
     let content = match verification::root_content(spec, &entries) {
         Ok(content) => content,
-        Err(why) => return unreadable_root(name, &why),
+        Err(why) => return unreadable_root(name, why),
     };
     match ctx.roots.get(&content).await {
         Ok((hash, expires)) => Root { name: name.to_owned(), hash, content, expires },
-        Err(why) => unreadable_root(name, &why),
+        Err(why) => {
+            let kept = verification::wanted_by_root(spec).map(verification::kept);
+            unreadable_root(name, Unreadable::Content(kept, why))
+        }
     }
 }
 
@@ -215,7 +330,7 @@ impl KnownRoots {
             RootContent::PublicGood => Sha256::digest("built in: public good"),
             RootContent::GitHub => Sha256::digest("built in: GitHub"),
             RootContent::Json(text) => Sha256::digest(text),
-            RootContent::Unreadable { why } => return Err(why.clone()),
+            RootContent::Unreadable { why } => return Err(why.observed()),
         };
         let mut known = self.0.lock().await;
         if MAX_KNOWN <= known.len() {

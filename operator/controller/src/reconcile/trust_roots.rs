@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
@@ -14,7 +13,10 @@ use super::{Context, Error, trust};
 use crate::{clock, convert, kubernetes};
 
 /// Looked at again after so long, should the apiserver not have answered: what a ConfigMap holds is told by `kubernetes/named.rs`.
-const AGAIN: Duration = Duration::from_secs(600);
+pub(super) const AGAIN: Duration = Duration::from_secs(600);
+
+/// Looked at again so soon where the apiserver did not say what a ConfigMap holds.
+pub(super) const SILENT: Duration = Duration::from_secs(10);
 
 /// One look at a trust root.
 ///
@@ -26,25 +28,19 @@ pub async fn reconcile(object: Arc<DeserializeGuard<TrustRoot>>, ctx: Arc<Contex
     let now = clock::now();
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let root = trust::root(&ctx, &namespace, &name, &object.spec).await;
+    if trust::is_silent(&root) {
+        return Ok(Action::requeue(SILENT)); // what was said of it stays: nothing is concluded from silence
+    }
     let before = object.status.clone().unwrap_or_default();
     let hash = Some(root.hash.clone()).filter(|hash| !hash.is_empty());
     let same = before.hash == hash;
     let since = before.since.as_ref().filter(|_| same).map_or(now, |since| since.0);
     let conditions = roots::conditions(&root, since, now);
     let generation = object.metadata.generation;
-    let known = before.conditions.clone().unwrap_or_default();
+    let known = before.conditions.as_ref();
     let conditions = conditions.into_iter().map(|one| {
-        let status = if one.is_true { "True" } else { "False" };
-        let was = known.iter().find(|known| known.type_ == one.kind && known.status == status);
-        Condition {
-            type_: one.kind.to_owned(),
-            status: status.to_owned(),
-            reason: one.reason.code().to_owned(),
-            message: one.message,
-            observed_generation: generation,
-            last_transition_time: was
-                .map_or_else(|| convert::time(now), |was| was.last_transition_time.clone()),
-        }
+        let said = (one.reason, one.message);
+        convert::condition((one.kind, Some(one.is_true)), said, generation, known, now)
     });
     let status = TrustRootStatus {
         observed_generation: generation,

@@ -1,8 +1,12 @@
 //! Signatures by a public key alone: ECDSA P-256 and P-384, Ed25519, RSA.
 //!
+//! A current cosign signs by an Ed25519 key in the prehashed form (Ed25519ph, RFC 8032), in every layout; the library knows the pure
+//! form alone, so the other is checked here.
+//!
 //! The library refuses a bundle that has neither a log entry nor a timestamp, and cosign writes such ones with
 //! `--tlog-upload=false`; so signature and content are checked here, by the library's cryptography.
 
+use ed25519_dalek::{Digest as _, Sha512};
 use rollforward_core::evidence::{Fault, FaultKind};
 use sigstore_verify::PublicKeyVerificationPolicy;
 use sigstore_verify::crypto::{KeyAlgorithm, SigningScheme, VerificationKey};
@@ -14,6 +18,15 @@ use super::fault::faulty;
 
 /// The only payload of an envelope that says what it is about.
 const IN_TOTO: &str = "application/vnd.in-toto+json";
+
+/// How a signature was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// In a form that the engine knows: it can check a log entry of it.
+    Plain,
+    /// As Ed25519ph: it cannot.
+    Prehashed,
+}
 
 /// A public key that a decision names.
 #[derive(Debug, Clone)]
@@ -43,7 +56,11 @@ impl Key {
     }
 
     /// Whether this key signed an artifact; of a digest only where the scheme signs digests.
-    pub(super) fn signed(&self, artifact: &Artifact<'_>, signature: &MessageSignature) -> Result<(), Fault> {
+    pub(super) fn signed(
+        &self,
+        artifact: &Artifact<'_>,
+        signature: &MessageSignature,
+    ) -> Result<Form, Fault> {
         let declared = signature.message_digest.as_ref();
         let algorithm = declared.map_or(HashAlgorithm::Sha2256, |digest| digest.algorithm);
         if let (Some(declared), HashAlgorithm::Sha2256) = (declared, algorithm) {
@@ -56,21 +73,41 @@ impl Key {
                 return Err(faulty(FaultKind::Subject, "the signed digest is another one"));
             }
         }
+        let bytes = match artifact {
+            Artifact::Blob(bytes) => Some(*bytes),
+            _ => None,
+        };
+        if bytes.is_some_and(|bytes| self.signed_prehashed(bytes, &signature.signature)) {
+            return Ok(Form::Prehashed);
+        }
         self.any_scheme(declared.map(|_| algorithm), |key| match artifact {
             Artifact::Blob(bytes) => key.verify(bytes, &signature.signature),
             Artifact::Digest(digest) => key.verify_prehashed(digest.as_bytes(), &signature.signature),
             _ => Err(sigstore_verify::crypto::Error::Verification("no artifact".to_owned())),
         })
+        .map(|()| Form::Plain)
     }
 
     /// Whether this key signed an envelope. What the envelope is about is not looked at here.
-    pub(super) fn signed_envelope(&self, envelope: &DsseEnvelope) -> Result<(), Fault> {
+    pub(super) fn signed_envelope(&self, envelope: &DsseEnvelope) -> Result<Form, Fault> {
         if envelope.payload_type != IN_TOTO {
             let words = format!("an envelope of type {}, expected {IN_TOTO}", envelope.payload_type);
             return Err(faulty(FaultKind::Unsupported, words));
         }
         let signature: &SignatureBytes = &envelope.signature.sig;
-        self.any_scheme(None, |key| key.verify(envelope.pae(), signature))
+        if self.signed_prehashed(&envelope.pae(), signature) {
+            return Ok(Form::Prehashed);
+        }
+        self.any_scheme(None, |key| key.verify(envelope.pae(), signature)).map(|()| Form::Plain)
+    }
+
+    /// Whether this is an Ed25519 key that signed the SHA-512 of a message, as Ed25519ph without a context.
+    fn signed_prehashed(&self, message: &[u8], signature: &SignatureBytes) -> bool {
+        let KeyAlgorithm::Ed25519 = self.algorithm else { return false };
+        let Ok(key) = VerificationKey::from_spki(&self.der) else { return false };
+        let Ok(key) = ed25519_dalek::VerifyingKey::try_from(key.as_bytes()) else { return false };
+        let Ok(signature) = ed25519_dalek::Signature::from_slice(signature.as_bytes()) else { return false };
+        key.verify_prehashed_strict(Sha512::new_with_prefix(message), None, &signature).is_ok()
     }
 
     /// Tries the schemes of this key's algorithm. The hash is the signer's choice and, without a declared one, not written

@@ -43,7 +43,7 @@ impl Root {
             RootContent::PublicGood => Self::read(SigstoreInstance::PublicGood.embedded_trusted_root_json()),
             RootContent::GitHub => Self::read(SigstoreInstance::GitHub.embedded_trusted_root_json()),
             RootContent::Json(text) => Self::read(text),
-            RootContent::Unreadable { why } => Err(faulty(FaultKind::Root, why)),
+            RootContent::Unreadable { why } => Err(faulty(FaultKind::Root, why.observed())),
         }
     }
 

@@ -45,6 +45,16 @@ pub fn check(rule: &str) -> Result<(), String> {
     on_a_thread(move || Program::compile(&text).map(|_| ()).map_err(|error| not_cel(&error)))?
 }
 
+/// What is wrong with an expression; `None` also where that could not be found out in time.
+#[must_use]
+pub fn fault(rule: &str) -> Option<String> {
+    if let Err(why) = measure::measure(rule) {
+        return Some(why);
+    }
+    let text = rule.to_owned();
+    on_a_thread(move || Program::compile(&text).err().map(|error| not_cel(&error))).ok()?
+}
+
 fn not_cel(error: &impl std::fmt::Display) -> String {
     format!("not a CEL expression: {}", clean(&error.to_string(), 150))
 }

@@ -2,12 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use futures::StreamExt as _;
+use futures::channel::mpsc::unbounded;
 use http::{Request, Response};
 use kube::client::Body;
-use kube::{Client, ResourceExt as _};
-use rollforward::kubernetes::named::{Name, Named};
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::{self, Store};
+use kube::runtime::watcher::Event;
+use kube::{Client, Resource, ResourceExt as _};
+use rollforward::kubernetes::named::{Doubts, Name, Named, ask_each_round};
+use rollforward::reconcile::trust::TrustStores;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 type Asked = Arc<Mutex<Vec<String>>>;
@@ -91,4 +99,94 @@ async fn what_is_no_longer_named_is_forgotten_and_counts_as_new_when_it_is_named
     assert!(known.ask(&client, &keys()).await.is_none());
     known.keep(&BTreeSet::new());
     assert!(known.ask(&client, &keys()).await.is_some());
+}
+
+#[tokio::test]
+async fn what_a_pass_could_not_read_is_news_at_the_next_question_though_nothing_changed_here() {
+    let doubts = Doubts::default();
+    let mut known = Named::new(doubts.clone());
+    let (client, _) = apiserver(vec![at("1"), at("1"), refused(503, "Silent"), at("1"), at("1")]);
+    let mut woken = Vec::new();
+    for doubted in [false, true, true, false, false] {
+        if doubted {
+            doubts.add("shop", "keys");
+        }
+        woken.push(known.ask(&client, &keys()).await.is_some());
+    }
+    // In doubt twice: the first time the answer is there, the second time after a silence of its own.
+    assert_eq!(woken, [true, true, false, true, false]);
+    doubts.add("shop", "keys");
+    known.keep(&BTreeSet::new());
+    known.keep(&BTreeSet::from([keys()]));
+    let mut others = Named::new(doubts);
+    assert!(others.ask(&client, &keys()).await.is_some());
+    assert!(others.ask(&client, &keys()).await.is_none(), "a doubt about what nobody names any more is gone");
+}
+
+/// What the loop asks in so many rounds, and how many changes each listener was told of.
+async fn asked_in(rounds: Vec<BTreeSet<Name>>) -> (Vec<String>, Vec<usize>) {
+    let (client, asked) = apiserver(vec![at("1")]);
+    let n_rounds = rounds.len();
+    let n_begun = AtomicUsize::new(0);
+    let names = || rounds[n_begun.fetch_add(1, Ordering::SeqCst)].clone();
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..3).map(|_| unbounded()).unzip();
+    let ticks = futures::stream::iter(vec![(); n_rounds]);
+    let Ok(listeners) = <[_; 3]>::try_from(senders) else { panic!("three listeners") };
+    ask_each_round(&client, Named::default(), names, listeners, ticks).await;
+    assert_eq!(n_begun.load(Ordering::SeqCst), n_rounds, "each tick is a round");
+    let mut n_told = Vec::new();
+    for receiver in receivers {
+        n_told.push(receiver.collect::<Vec<_>>().await.len());
+    }
+    let asked = asked.lock().unwrap().clone();
+    (asked, n_told)
+}
+
+#[tokio::test]
+async fn the_loop_asks_nothing_in_a_round_in_which_no_config_map_is_named() {
+    let (none, keys) = (BTreeSet::new(), BTreeSet::from([keys()]));
+    assert_eq!(asked_in(vec![none.clone(); 5]).await, (Vec::new(), vec![0; 3]));
+    // The same loop does ask where one is named, once a round, and stops when it is not any more.
+    let question = "GET /api/v1/namespaces/shop/configmaps/keys metadata".to_owned();
+    let rounds = vec![none.clone(), keys.clone(), keys, none.clone(), none];
+    assert_eq!(asked_in(rounds).await, (vec![question; 2], vec![1; 3]));
+}
+
+fn watched<K>(objects: &[Value]) -> Store<DeserializeGuard<K>>
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned + Clone + 'static,
+{
+    let (store, mut writer) = reflector::store();
+    for object in objects {
+        writer.apply_watcher_event(&Event::Apply(serde_json::from_value(object.clone()).unwrap()));
+    }
+    store
+}
+
+fn object(kind: &str, name: &str, spec: Value) -> Value {
+    json!({"apiVersion": "rollforward.dev/v1alpha1", "kind": kind,
+        "metadata": {"name": name, "namespace": "shop"}, "spec": spec})
+}
+
+#[tokio::test]
+async fn a_namespace_names_the_config_maps_of_decisions_policies_and_roots_and_none_where_they_have_none() {
+    let named = |key: Value, root: Value| {
+        let authorities = json!([{"name": "ci", "key": key}]);
+        let decision = object("VerificationPolicy", "acme", json!({"authorities": authorities}));
+        let own = json!({"targets": [{"kind": "Deployment", "name": "web"}],
+            "verification": {"authorities": authorities}});
+        let stores = TrustStores {
+            policies: watched(&[decision, object("VerificationPolicy", "silent", json!({}))]),
+            roots: watched(&[object("TrustRoot", "acme", root)]),
+            exceptions: watched(&[]),
+            doubts: Doubts::default(),
+        };
+        let policies = [object("UpdatePolicy", "web", own)];
+        let named = stores.named(&watched(&policies));
+        named.into_iter().map(|(namespace, name)| format!("{namespace}/{name}")).collect::<Vec<_>>()
+    };
+    let nothing = named(json!({"inline": "-----BEGIN PUBLIC KEY-----"}), json!({"publicGood": {}}));
+    assert_eq!(nothing, Vec::<String>::new());
+    let map = |name: &str| json!({"configMap": {"name": name, "key": "x"}});
+    assert_eq!(named(map("keys"), json!({"trustedRoot": map("roots")})), ["shop/keys", "shop/roots"]);
 }

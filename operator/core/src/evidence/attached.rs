@@ -71,11 +71,11 @@ pub enum Place {
 }
 
 impl Attached {
-    /// The place that gave no answer: what is not found may be there.
+    /// What was observed of a place that gave no answer: what is not found may be there.
     #[must_use]
-    pub fn silent(&self) -> Option<(Place, &crate::evidence::Unknown)> {
+    pub fn silence(&self) -> Option<String> {
         self.looked_in.iter().find_map(|(place, answer)| match answer {
-            Answer::Unknown(unknown) => Some((*place, unknown)),
+            Answer::Unknown(unknown) => Some(format!("the {place} could not be read: {}", unknown.message)),
             Answer::Found(_) | Answer::Absent => None,
         })
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::evidence::Shape;
-use crate::gate::{Layer, Subject, Verdict, Word};
+use crate::gate::{Layer, SILENCE, Subject, Verdict, Word};
 use crate::reason::Reason;
 use crate::text;
 use crate::trust::{Demand, Effective, Origin};
@@ -78,9 +78,13 @@ pub fn judge(subject: &Subject<'_>, effective: &Effective<'_>) -> Option<Verdict
     }
     let expected = "the shape of what runs";
     let (Some(running), Some(candidate)) = (subject.running_shape, subject.shape) else {
-        let unread =
-            Verdict::new(Word::Unknown, Reason::DriftUnknown, expected, "a config that could not be read");
-        return Some(unread.demanded(demand));
+        let observed = match (subject.running_shape, subject.shape) {
+            (None, Some(_)) => "that the config of what runs could not be read",
+            (Some(_), None) => "that the config of the candidate could not be read",
+            (None, None) | (Some(_), Some(_)) => "that neither config could be read",
+        };
+        let unread = Verdict::new(Word::Unknown, Reason::DriftUnknown, expected, observed);
+        return Some(unread.hint(SILENCE).demanded(demand));
     };
     let differences = differences(running, candidate);
     let base = if other_base(running, candidate) { "other base layers" } else { "no difference" };

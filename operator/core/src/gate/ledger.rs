@@ -7,26 +7,21 @@ use std::cmp::Ordering;
 use jiff::Timestamp;
 
 use crate::evidence::Answer;
-use crate::gate::{Subject, Verdict, Word};
-use crate::policy::Rebuilds;
+use crate::gate::{SILENCE, Subject, Verdict, Word};
+use crate::policy::{Policy, Rebuilds};
 use crate::reason::Reason;
 use crate::text;
 use crate::trust::Effective;
 
 /// Passes where the digest is new under this tag.
-pub fn judge(
-    subject: &Subject<'_>,
-    effective: &Effective<'_>,
-    rebuilds: Rebuilds,
-    now: Timestamp,
-) -> Verdict {
+pub fn judge(subject: &Subject<'_>, effective: &Effective<'_>, policy: &Policy, now: Timestamp) -> Verdict {
     let Some(digest) = subject.digest else {
         return Verdict::skipped(Reason::LedgerClean);
     };
-    if let Some(refusal) = left_by_a_person(subject) {
+    if let Some(refusal) = left_by_a_person(subject, &policy.id.name) {
         return refusal;
     }
-    if let Some(refusal) = foreign_rebuild(subject, effective, rebuilds, now) {
+    if let Some(refusal) = foreign_rebuild(subject, effective, policy.rebuilds, now) {
         return refusal;
     }
     // `1.4` names what the newest of 1.4 is: the digest of 1.4.2 under it is no old one.
@@ -72,15 +67,22 @@ fn foreign_rebuild(
         return None;
     }
     let expected = format!("the authority that signed what runs ({}) to have signed this", running.short());
-    let (word, observed) = match (running_attached, subject.attached) {
-        (Answer::Unknown(unknown), _) | (_, Some(Answer::Unknown(unknown))) => {
-            (Word::Unknown, unknown.message.clone())
+    let unknown = |observed: String| {
+        Verdict::new(Word::Unknown, Reason::SignatureUnknown, expected.clone(), observed).hint(SILENCE)
+    };
+    let observed = match (running_attached, subject.attached) {
+        (Answer::Unknown(silence), _) | (_, Some(Answer::Unknown(silence))) => {
+            return Some(unknown(silence.message.clone()));
         }
-        (_, None) => (Word::Unknown, "not asked yet".to_owned()),
+        (_, None) => return Some(unknown("not asked yet".to_owned())),
         (Answer::Found(before), Some(Answer::Found(after))) => {
+            let silence = before.silence().or_else(|| after.silence());
             let (before, after) = (effective.names(before, now), effective.names(after, now));
             if before.intersection(&after).next().is_some() {
                 return None;
+            }
+            if let Some(silence) = silence {
+                return Some(unknown(silence));
             }
             let named = |names: std::collections::BTreeSet<&str>| {
                 if names.is_empty() {
@@ -89,13 +91,13 @@ fn foreign_rebuild(
                     names.into_iter().collect::<Vec<_>>().join(", ")
                 }
             };
-            (Word::Fail, format!("that one by {}, this one by {}", named(before), named(after)))
+            format!("that one by {}, this one by {}", named(before), named(after))
         }
         (Answer::Absent | Answer::Found(_), Some(Answer::Absent | Answer::Found(_))) => {
-            (Word::Fail, "no signature by the same authority on both".to_owned())
+            "no signature by the same authority on both".to_owned()
         }
     };
-    let verdict = Verdict::new(word, Reason::TagMoved, expected, observed);
+    let verdict = Verdict::new(Word::Fail, Reason::TagMoved, expected, observed);
     Some(
         verdict.hint(
             "Publish a new tag, or set `image.rebuilds: Follow` to take a re-pushed tag after its soak",
@@ -104,7 +106,7 @@ fn foreign_rebuild(
 }
 
 /// A rebuild that a person went back from, and every one seen before that, is held; a later one goes on.
-fn left_by_a_person(subject: &Subject<'_>) -> Option<Verdict> {
+fn left_by_a_person(subject: &Subject<'_>, policy: &str) -> Option<Verdict> {
     let left = subject.left.filter(|left| left.tag == *subject.tag)?;
     let first_seen = subject.ledger.first_seen(subject.tag, subject.digest?)?;
     (first_seen <= left.at).then(|| {
@@ -114,6 +116,6 @@ fn left_by_a_person(subject: &Subject<'_>) -> Option<Verdict> {
             format!("{} to stay as it runs", left.tag),
             format!("{} went back from it at {}", text::clean(&left.by, 64), text::instant_seconds(left.at)),
         )
-        .hint("Respected. A later push goes on by itself, or: kubectl rollforward release.")
+        .hint(format!("Respected. A later push goes on by itself, or: kubectl rollforward release {policy}."))
     })
 }

@@ -57,7 +57,7 @@ fn of_decision(
     }
     if let Some(fault) = fault(effective, decision, attached, now) {
         return Verdict::new(Word::Fail, Reason::LogProofInvalid, expected, fault).hint(format!(
-            "No pod was started. Sign it anew with a log entry, refresh the trust root, or correct {}.",
+            "No pod was started. Sign it anew with a log entry, give the TrustRoot that knows the log a current trusted_root.json, or correct {}.",
             decision.origin
         ));
     }

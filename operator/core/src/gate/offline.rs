@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::gate::{
     Layer, Subject, Verdict, Word, binding, lift, log, provenance, reference, resolved, signature, trust,
 };
+use crate::reason::Reason;
 use crate::trust::{Demand, Effective, Exception};
 
 /// The layers that need a cluster: its memory, its nodes, what runs there.
@@ -56,6 +57,12 @@ pub fn outcome(verdicts: &[(Layer, Verdict)]) -> Outcome {
     let mut outcome = Outcome::Verified;
     for (_, verdict) in verdicts.iter().filter(|(_, verdict)| !verdict.lets_through()) {
         match verdict.word {
+            // Without its key or root nothing is known of the image; an expired root was asked, and refuses.
+            Word::Fail
+                if signature::is_unusable(verdict.reason) && verdict.reason != Reason::TrustRootExpired =>
+            {
+                outcome = Outcome::Unknown;
+            }
             Word::Fail | Word::Absent => return Outcome::Refused,
             Word::Unknown | Word::Waiting(_) => outcome = Outcome::Unknown,
             // It had nothing to look at, because a layer before it was not satisfied: that one counts.
@@ -68,7 +75,6 @@ pub fn outcome(verdicts: &[(Layer, Verdict)]) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reason::Reason;
 
     #[test]
     fn a_refusal_counts_for_more_than_silence_and_silence_is_no_pass() {
@@ -83,5 +89,11 @@ mod tests {
         assert_eq!(say(&[(Word::Unknown, required), (Word::Pass, required)]), Outcome::Unknown);
         assert_eq!(say(&[(Word::Unknown, required), (Word::Absent, required)]), Outcome::Refused);
         assert_eq!(say(&[(Word::Unknown, advisory)]), Outcome::Verified);
+        let gone = |reason: Reason| {
+            outcome(&[(Layer::Signature, Verdict::new(Word::Fail, reason, "", "").demanded(required))])
+        };
+        assert_eq!(gone(Reason::AuthorityUnreadable), Outcome::Unknown);
+        assert_eq!(gone(Reason::TrustRootMissing), Outcome::Unknown);
+        assert_eq!(gone(Reason::TrustRootExpired), Outcome::Refused);
     }
 }

@@ -3,8 +3,8 @@
 
 use jiff::Timestamp;
 
-use crate::evidence::{Answer, Attached, Content, Item, RuleAnswer};
-use crate::gate::{Layer, Subject, Verdict, Word, worst};
+use crate::evidence::{Attached, Budget, Content, Item, RuleAnswer};
+use crate::gate::{Layer, SILENCE, Subject, Verdict, Word, worst};
 use crate::reason::Reason;
 use crate::text;
 use crate::trust::signers::Vouch;
@@ -35,38 +35,51 @@ pub fn sbom(subject: &Subject<'_>, effective: &Effective<'_>, now: Timestamp) ->
         return None;
     }
     let expected = "a signed list of what is in the image";
+    let asking = effective.decisions.iter().find(|decision| decision.demand(Layer::Sbom) == demand);
+    let absent = || {
+        let or = asking.map_or_else(String::new, |decision| format!(", or correct {}", decision.origin));
+        Verdict::new(Word::Absent, Reason::SbomAbsent, expected, "none")
+            .hint(format!("Attach one with `cosign attest --type spdxjson` or `cyclonedx`{or}."))
+    };
     let is_sbom = |item: &Item| kind(item).is_some_and(|kind| SBOM.iter().any(|sbom| is_of(kind, sbom)));
-    let verdict = match subject.attached {
-        Some(Answer::Found(attached)) => {
+    let verdict = match subject.looked() {
+        Ok(Some(attached)) => {
             let authorities = effective.with_authorities().flat_map(|decision| &decision.authorities);
             let mut found =
                 authorities.flat_map(|authority| effective.of_authority(authority, attached, now, is_sbom));
-            match (found.next(), attached.silent(), attached.exhausted) {
+            match (found.next(), attached.silence(), attached.exhausted) {
                 (Some(vouch), _, _) => Verdict::new(
                     Word::Pass,
                     Reason::SbomPresent,
                     expected,
                     format!("one by {}", vouch.authority.name),
                 ),
-                (None, Some((place, unknown)), _) => {
-                    silent(expected, &format!("the {place} could not be read: {}", unknown.message))
-                }
-                (None, None, Some(_)) => silent(expected, "not all that is attached was read"),
-                (None, None, None) => Verdict::new(Word::Absent, Reason::SbomAbsent, expected, "none")
-                    .hint("Attach one with `cosign attest --type spdxjson`."),
+                (None, Some(silence), _) => silent(expected, &silence),
+                (None, None, Some(budget)) => unread(expected, budget, attached),
+                (None, None, None) => absent(),
             }
         }
-        Some(Answer::Absent) => Verdict::new(Word::Absent, Reason::SbomAbsent, expected, "none")
-            .hint("Attach one with `cosign attest --type spdxjson`."),
-        Some(Answer::Unknown(unknown)) => silent(expected, &unknown.message),
-        None => silent(expected, "not asked yet"),
+        Ok(None) => absent(),
+        Err(silence) => silent(expected, &silence),
     };
     Some(verdict.demanded(demand))
 }
 
 fn silent(expected: &str, why: &str) -> Verdict {
-    Verdict::new(Word::Unknown, Reason::AttestationUnknown, expected, why.to_owned())
-        .hint("Nothing is concluded from silence; asked again by itself.")
+    Verdict::new(Word::Unknown, Reason::AttestationUnknown, expected, why.to_owned()).hint(SILENCE)
+}
+
+/// What was not read may be the statement that is looked for.
+fn unread(expected: &str, budget: Budget, attached: &Attached) -> Verdict {
+    let observed =
+        format!("none among the first {}; {} more were not read", attached.items.len(), attached.n_left_out);
+    let hint = match budget {
+        Budget::Count | Budget::Bytes => {
+            "Delete what is attached to the digest and is no statement of yours."
+        }
+        Budget::Time => "The registry was too slow for all of it; read again by itself.",
+    };
+    Verdict::new(Word::Unknown, Reason::EvidenceBudgetExhausted, expected, observed).hint(hint)
 }
 
 fn kind(item: &Item) -> Option<&str> {
@@ -89,11 +102,10 @@ fn of_rule(
     now: Timestamp,
 ) -> Verdict {
     let expected = format!("a signed statement {}", rule.predicate_type);
-    let attached = match subject.attached {
-        Some(Answer::Found(attached)) => attached,
-        Some(Answer::Unknown(unknown)) => return silent(&expected, &unknown.message),
-        None => return silent(&expected, "not asked yet"),
-        Some(Answer::Absent) => return absent(decision, expected, "nothing attached to the digest"),
+    let attached = match subject.looked() {
+        Ok(Some(attached)) => attached,
+        Ok(None) => return absent(decision, rule, expected, "nothing attached to the digest"),
+        Err(silence) => return silent(&expected, &silence),
     };
     let of_type: Vec<&Item> =
         attached.items.iter().filter(|item| kind(item) == Some(rule.predicate_type.as_str())).collect();
@@ -101,27 +113,38 @@ fn of_rule(
     if let Some(verdict) = best(rule, decision, &signed) {
         return verdict;
     }
-    if let Some((place, unknown)) = attached.silent() {
-        return silent(&expected, &format!("the {place} could not be read: {}", unknown.message));
+    if let Some(silence) = attached.silence() {
+        return silent(&expected, &silence);
     }
-    if attached.exhausted.is_some() {
-        return silent(&expected, "not all that is attached was read");
+    if let Some(budget) = attached.exhausted {
+        return unread(&expected, budget, attached);
     }
     if of_type.is_empty() {
-        return absent(decision, expected, "none of that type");
+        return absent(decision, rule, expected, "none of that type");
     }
+    let may: Vec<&str> = match rule.authorities.as_slice() {
+        [] => decision.authorities.iter().map(|one| one.name.as_str()).collect(),
+        named => named.iter().map(String::as_str).collect(),
+    };
     Verdict::new(
         Word::Fail,
         Reason::AttestationUntrusted,
         expected,
         format!("{} of that type, none by an authority that may sign it", of_type.len()),
     )
-    .hint(format!("No pod was started. Sign it by one of them, or correct {}.", decision.origin))
+    .hint(format!(
+        "No pod was started. Sign it by {}, or correct {}.",
+        may.join(" or "),
+        decision.origin
+    ))
 }
 
-fn absent(decision: &Decision, expected: String, observed: &str) -> Verdict {
-    Verdict::new(Word::Absent, Reason::AttestationAbsent, expected, observed)
-        .hint(format!("No pod was started. Attach it with `cosign attest`, or correct {}.", decision.origin))
+fn absent(decision: &Decision, rule: &AttestationRule, expected: String, observed: &str) -> Verdict {
+    Verdict::new(Word::Absent, Reason::AttestationAbsent, expected, observed).hint(format!(
+        "No pod was started. Attach it with `cosign attest --type {}`, or correct {}.",
+        text::clean(&rule.predicate_type, 120),
+        decision.origin
+    ))
 }
 
 fn signed_by<'a>(
@@ -174,6 +197,18 @@ fn best(rule: &AttestationRule, decision: &Decision, signed: &[Vouch<'_>]) -> Op
             (Word::Unknown, Reason::RuleNotRun, "the rule was not run over it".to_owned())
         }
     };
-    let hint = format!("No pod was started. Build it as the rule wants, or correct {}.", decision.origin);
+    let origin = &decision.origin;
+    let hint = match (reason, word) {
+        (Reason::RuleNotRun, Word::Unknown) => "Asked again by itself.".to_owned(),
+        (Reason::RuleNotRun, _) => format!(
+            "No pod was started. Correct the rule in {origin}, or attach a statement that has what the rule reads."
+        ),
+        (Reason::ProvenanceRuleFailed, _) => {
+            format!("No pod was started. Build it as the rule wants, or correct {origin}.")
+        }
+        (_, _) => format!(
+            "No pod was started. Mend what the statement says and attach a new one, or correct the rule in {origin}."
+        ),
+    };
     Some(Verdict::new(word, reason, expected, observed).hint(hint))
 }

@@ -44,7 +44,7 @@ fn refused(repositories: &[String], digest: Option<&Digest>, decision: &Decision
             Reason::RepositoryDenied,
             "a repository that is not denied",
             format!("{repository} on the deny list ({pattern})"),
-            format!("Use another repository; {origin} denies this one, and no exception lifts that."),
+            format!("Use another repository, or have {origin} changed: no exception lifts a deny list."),
         ));
     }
     if !decision.allow.repositories.is_empty() && named(&decision.allow.repositories).is_none() {
@@ -52,7 +52,7 @@ fn refused(repositories: &[String], digest: Option<&Digest>, decision: &Decision
             Reason::RepositoryNotAllowed,
             format!("a repository that {origin} allows ({})", decision.allow.repositories.join(", ")),
             repository.to_owned(),
-            format!("Add it to {origin}, or use an allowed one."),
+            format!("Use an allowed one, or have it added to {origin}: no exception lifts an allow list."),
         ));
     }
     let digest = digest?;
@@ -61,15 +61,18 @@ fn refused(repositories: &[String], digest: Option<&Digest>, decision: &Decision
             Reason::DigestDenied,
             "a digest that is not denied",
             format!("{} on the deny list", digest.short()),
-            format!("Publish a newer version; {origin} denies this digest, and no exception lifts that."),
+            format!("Publish a newer version, or have {origin} changed: no exception lifts a deny list."),
         ));
     }
     (!decision.allow.digests.is_empty() && !decision.allow.digests.contains(digest)).then(|| {
         fail(
             Reason::DigestNotAllowed,
-            format!("one of the {} digests that {origin} allows", decision.allow.digests.len()),
-            digest.short().to_owned(),
-            format!("Add {digest} to {origin}."),
+            match decision.allow.digests.len() {
+                1 => format!("the digest that {origin} allows"),
+                n => format!("one of the {n} digests that {origin} allows"),
+            },
+            format!("another, {}", digest.short()),
+            format!("Have {digest} added to {origin}, or use an allowed one."),
         )
     })
 }

@@ -2,7 +2,7 @@
 //! resolved once; from here on only the digest counts.
 
 use crate::evidence::Answer;
-use crate::gate::{Subject, Verdict, Word};
+use crate::gate::{SILENCE, Subject, Verdict, Word};
 use crate::image::Digest;
 use crate::reason::Reason;
 
@@ -11,6 +11,7 @@ pub fn judge(subject: &Subject<'_>) -> Verdict {
     match (subject.answer, subject.manifest) {
         (Some(Answer::Unknown(unknown)), _) | (_, Some(Answer::Unknown(unknown))) => {
             Verdict::new(Word::Unknown, unknown.reason, "the manifest of the tag", unknown.message.clone())
+                .hint(SILENCE)
         }
         (Some(Answer::Absent), _) | (_, Some(Answer::Absent)) => Verdict::new(
             Word::Absent,
@@ -41,7 +42,7 @@ fn served(subject: &Subject<'_>, digest: &Digest) -> Verdict {
                 .hint("Copy the image there; tried again by itself.")
         }
         Some(Answer::Unknown(unknown)) => {
-            Verdict::new(Word::Unknown, unknown.reason, expected, unknown.message.clone())
+            Verdict::new(Word::Unknown, unknown.reason, expected, unknown.message.clone()).hint(SILENCE)
         }
         None => Verdict::new(Word::Unknown, Reason::RegistryUnavailable, expected, "not asked yet"),
     }

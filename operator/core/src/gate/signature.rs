@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::evidence::{Answer, Attached, Budget, Content, FaultKind, Item};
-use crate::gate::Layer;
-use crate::gate::{Subject, Verdict, Word, worst};
+use crate::evidence::{Attached, Budget, Content, FaultKind, Item};
+use crate::gate::{Layer, SILENCE, Subject, Verdict, Word, worst};
 use crate::reason::Reason;
 use crate::text;
 use crate::trust::signers::Missing;
-use crate::trust::{Authority, Decision, Demand, Effective, Means};
+use crate::trust::unreadable::Needed;
+use crate::trust::{Authority, Decision, Demand, Effective, Means, Unreadable};
 
 /// A missing signature is looked for again so soon after the first sighting, then each time after twice as long.
 const SOONEST: SignedDuration = SignedDuration::from_secs(30);
@@ -37,11 +37,10 @@ pub fn judge(subject: &Subject<'_>, effective: &Effective<'_>, now: Timestamp) -
     if !effective.has_authorities() {
         return denied_by_all(effective);
     }
-    let found = match subject.attached {
-        Some(Answer::Found(attached)) => attached,
-        Some(Answer::Unknown(unknown)) => return Some(unanswered(effective, &unknown.message)),
-        None => return Some(unanswered(effective, "not asked yet")),
-        Some(Answer::Absent) => return Some(absent(effective, None)),
+    let found = match subject.looked() {
+        Ok(Some(attached)) => attached,
+        Ok(None) => return Some(absent(effective)),
+        Err(silence) => return Some(unanswered(effective, &silence)),
     };
     let n_holding =
         effective.with_authorities().filter(|decision| effective.holds(decision, found, now)).count();
@@ -80,18 +79,19 @@ fn denied_by_all(effective: &Effective<'_>) -> Option<Verdict> {
 fn unanswered(effective: &Effective<'_>, why: &str) -> Verdict {
     let demand = if effective.allows_unsigned() { Demand::Advisory } else { Demand::Required };
     Verdict::new(Word::Unknown, Reason::SignatureUnknown, expected_of_all(effective), why.to_owned())
-        .hint("Nothing is concluded from silence; asked again by itself.")
+        .hint(SILENCE)
         .demanded(demand)
 }
 
-fn absent(effective: &Effective<'_>, attached: Option<&Attached>) -> Verdict {
+fn absent(effective: &Effective<'_>) -> Verdict {
     let demand = if effective.allows_unsigned() { Demand::Advisory } else { Demand::Required };
-    let observed = attached.map_or_else(
-        || "nothing attached to the digest".to_owned(),
-        |attached| format!("no signature in {}", attached.places()),
-    );
+    let by = effective.with_authorities().next().map_or_else(String::new, |decision| {
+        let names: Vec<&str> = decision.authorities.iter().map(|one| one.name.as_str()).collect();
+        format!(" by {}, as {} asks", names.join(" or "), decision.origin)
+    });
+    let observed = "nothing attached to the digest";
     Verdict::new(Word::Absent, Reason::SignatureAbsent, expected_of_all(effective), observed)
-        .hint(format!("Sign the digest. {AGAIN}"))
+        .hint(format!("No pod was started. Sign the digest{by}. {AGAIN}"))
         .demanded(demand)
 }
 
@@ -149,34 +149,29 @@ fn of_decision(
         }
         return Verdict::new(Word::Pass, Reason::SignatureVerified, expected(decision), observed);
     }
-    if let Some((place, unknown)) = attached.silent() {
-        return Verdict::new(
-            Word::Unknown,
-            Reason::SignatureUnknown,
-            expected(decision),
-            format!("the {place} could not be read: {}", unknown.message),
-        )
-        .hint("Nothing is concluded from silence; asked again by itself.");
+    if let Some(silence) = attached.silence() {
+        return Verdict::new(Word::Unknown, Reason::SignatureUnknown, expected(decision), silence)
+            .hint(SILENCE);
     }
     let missing =
         words.iter().filter_map(|(authority, word)| word.as_ref().err().map(|why| (*authority, why)));
-    let mut verdict = missing
-        .map(|(authority, why)| refusal(decision, authority, why, attached))
-        .max_by_key(|verdict| gravity(verdict.reason))
-        .unwrap_or_else(|| short_of(decision, &held));
+    let (lacking, mut verdict) = missing
+        .map(|(authority, why)| (authority.name.as_str(), refusal(decision, authority, why, attached)))
+        .max_by_key(|(_, verdict)| gravity(verdict.reason))
+        .unwrap_or_else(|| ("", short_of(decision, &held)));
     if let Some(budget) = attached.exhausted.filter(|_| !is_unusable(verdict.reason)) {
         return exhausted(decision, budget, attached);
     }
-    if !held.is_empty() {
-        verdict = Verdict { reason: Reason::SignaturesTooFew, ..verdict };
-        verdict.observed =
-            format!("{} of {} ({}); {}", held.len(), decision.require, held.join(", "), verdict.observed);
+    if !held.is_empty() && !lacking.is_empty() && !is_unusable(verdict.reason) {
+        let of = format!("{} of {} ({})", held.len(), decision.require, held.join(", "));
+        verdict.observed = format!("{of}; of {lacking}: {}", verdict.observed);
+        verdict.reason = Reason::SignaturesTooFew;
     }
     verdict
 }
 
 /// Which of several reasons is told, the last first: the one that says most of what to do.
-const BY_GRAVITY: [Reason; 12] = [
+const BY_GRAVITY: [Reason; 14] = [
     Reason::SignatureAbsent,
     Reason::SignatureUnsupported,
     Reason::SignatureInvalid,
@@ -186,18 +181,22 @@ const BY_GRAVITY: [Reason; 12] = [
     Reason::SignatureIdentityMismatch,
     Reason::SignatureClaimMismatch,
     Reason::RepositoryMismatch,
+    Reason::AuthorityUnknown,
     Reason::AuthorityUnreadable,
     Reason::TrustRootMissing,
     Reason::TrustRootExpired,
+    Reason::DecisionUnreadable,
 ];
 
 fn gravity(reason: Reason) -> usize {
     BY_GRAVITY.iter().position(|one| *one == reason).unwrap_or_default()
 }
 
-/// Whether the authority itself could not be asked: then it does not matter what was left unread.
-fn is_unusable(reason: Reason) -> bool {
-    gravity(Reason::AuthorityUnreadable) <= gravity(reason)
+/// Whether the authority itself could not be asked, for want of its key or root: that says nothing of the image, and what was left
+/// unread does not matter.
+#[must_use]
+pub fn is_unusable(reason: Reason) -> bool {
+    gravity(Reason::AuthorityUnknown) <= gravity(reason)
 }
 
 fn short_of(decision: &Decision, held: &[&str]) -> Verdict {
@@ -212,10 +211,12 @@ fn short_of(decision: &Decision, held: &[&str]) -> Verdict {
 
 fn exhausted(decision: &Decision, budget: Budget, attached: &Attached) -> Verdict {
     // Time may suffice at the next look; junk stays until somebody deletes it.
-    let (word, what) = match budget {
-        Budget::Count => (Word::Fail, "number"),
-        Budget::Bytes => (Word::Fail, "size"),
-        Budget::Time => (Word::Unknown, "time"),
+    let junk = "Delete what is attached to the digest and is no signature of yours.";
+    let slow = "The registry was too slow for all of it: read again by itself; where it stays so, delete what is no signature of yours.";
+    let (word, what, hint) = match budget {
+        Budget::Count => (Word::Fail, "number", junk),
+        Budget::Bytes => (Word::Fail, "size", junk),
+        Budget::Time => (Word::Unknown, "time", slow),
     };
     let n_read = attached.items.len();
     Verdict::new(
@@ -227,26 +228,29 @@ fn exhausted(decision: &Decision, budget: Budget, attached: &Attached) -> Verdic
             attached.n_left_out
         ),
     )
-    .hint("Delete what is attached to the digest and is no signature of yours.")
+    .hint(hint)
 }
 
 fn refusal(decision: &Decision, authority: &Authority, why: &Missing<'_>, attached: &Attached) -> Verdict {
     let origin = &decision.origin;
     let name = &authority.name;
-    let (word, reason, observed, hint) = match why {
-        Missing::Nothing => (
+    let told = |word, reason, observed: String, hint: String| {
+        Verdict::new(word, reason, expected(decision), observed).hint(format!("No pod was started. {hint}"))
+    };
+    match why {
+        Missing::Nothing => told(
             Word::Absent,
             Reason::SignatureAbsent,
             nothing(attached),
-            format!("No pod was started. Sign the digest. {AGAIN}"),
+            format!("Sign the digest by {name}, as {origin} asks. {AGAIN}"),
         ),
-        Missing::OtherIdentity => (
+        Missing::OtherIdentity => told(
             Word::Fail,
             Reason::SignatureIdentityMismatch,
             found_instead(attached),
-            format!("No pod was started. Sign it by {name}, or correct {origin}."),
+            format!("Sign it by {name}, or correct {origin}."),
         ),
-        Missing::Claim(claim, wanted, found) => (
+        Missing::Claim(claim, wanted, found) => told(
             Word::Fail,
             if claim.contains("epository") {
                 Reason::RepositoryMismatch
@@ -258,60 +262,92 @@ fn refusal(decision: &Decision, authority: &Authority, why: &Missing<'_>, attach
                 found.map_or_else(|| "not named".to_owned(), |found| text::clean(found, 120)),
                 text::clean(wanted, 120)
             ),
-            format!("No pod was started. Build it where {name} expects it, or correct {origin}."),
+            format!("Build it where {name} expects it, or correct {origin}."),
         ),
         Missing::Faults(kind, message) => {
-            let (reason, hint) = of_fault(*kind);
+            let (reason, hint) = of_fault(*kind, decision, authority);
             let found = format!("{}: {}", count(attached), text::clean(message, 160));
-            (Word::Fail, reason, found, hint.to_owned())
+            told(Word::Fail, reason, found, hint)
         }
-        Missing::NoRoot(root) => (
-            Word::Unknown,
-            Reason::TrustRootMissing,
-            format!("no TrustRoot {root} in the namespace"),
-            format!("Create it, or correct {origin}."),
-        ),
-        Missing::RootUnreadable(root, why) => (
-            Word::Unknown,
-            Reason::TrustRootMissing,
-            format!("TrustRoot {root} cannot be used: {}", text::clean(why, 160)),
-            "Correct it.".to_owned(),
-        ),
-        Missing::RootExpired(root, at) => (
-            Word::Fail,
-            Reason::TrustRootExpired,
-            format!("TrustRoot {root} expired {}", text::instant(*at)),
-            "Give it a current trusted_root.json.".to_owned(),
-        ),
-        Missing::KeyUnreadable(why) => (
-            Word::Unknown,
-            Reason::AuthorityUnreadable,
-            format!("the key of {name} cannot be read: {}", text::clean(why, 160)),
-            format!("Correct {origin} or the ConfigMap that it names."),
-        ),
-    };
-    Verdict::new(word, reason, expected(decision), observed).hint(hint)
+        Missing::NoRoot(_)
+        | Missing::RootExpired(..)
+        | Missing::RootUnreadable(..)
+        | Missing::KeyUnreadable(_) => {
+            unusable(decision, authority, why.clone()).unwrap_or_else(|| short_of(decision, &[]))
+        }
+    }
 }
 
-fn of_fault(kind: FaultKind) -> (Reason, &'static str) {
+/// The word on an authority that cannot be asked; `None` for one that can.
+pub(crate) fn unusable(decision: &Decision, authority: &Authority, why: Missing<'_>) -> Option<Verdict> {
+    let origin = &decision.origin;
+    let name = &authority.name;
+    Some(match why {
+        Missing::NoRoot(root) => Verdict::new(
+            Word::Fail,
+            Reason::TrustRootMissing,
+            format!("TrustRoot {root}, by which {name} of {origin} is known"),
+            "none of that name in the namespace",
+        )
+        .hint(format!("Create it, or correct {origin}.")),
+        Missing::RootExpired(root, at) => Verdict::new(
+            Word::Fail,
+            Reason::TrustRootExpired,
+            format!("TrustRoot {root}, by which {name} of {origin} is known, to be valid"),
+            format!("that it expired {}", text::instant(at)),
+        )
+        .hint(format!("Give TrustRoot {root} a current trusted_root.json; until then it proves nothing.")),
+        Missing::RootUnreadable(root, why) => unreadable(why, Needed::Root(root)),
+        Missing::KeyUnreadable(why) => unreadable(why, Needed::Key { authority: name, origin }),
+        Missing::Nothing | Missing::OtherIdentity | Missing::Claim(..) | Missing::Faults(..) => return None,
+    })
+}
+
+/// Silence of the apiserver is `Unknown`; all else needs a person, and is said of what runs too.
+fn unreadable(why: &Unreadable, needed: Needed<'_>) -> Verdict {
+    let word = if why.is_silent() { Word::Unknown } else { Word::Fail };
+    Verdict::new(word, why.reason(needed), why.expected(needed), why.observed()).hint(why.hint(needed))
+}
+
+/// The code of a fault, and what ends it.
+fn of_fault(kind: FaultKind, decision: &Decision, authority: &Authority) -> (Reason, String) {
+    let (name, origin) = (&authority.name, &decision.origin);
+    let by = match &authority.means {
+        Means::Keyless { root, .. } => format!("TrustRoot {root}"),
+        Means::Key { .. } | Means::Unreadable { .. } => format!("its key in {origin}"),
+    };
     match kind {
-        FaultKind::Signature | FaultKind::Certificate | FaultKind::Malformed => {
-            (Reason::SignatureInvalid, "No pod was started. Sign the digest anew with the right key.")
+        FaultKind::Signature => {
+            (Reason::SignatureInvalid, format!("Sign this digest by {name}, or correct {by}."))
         }
+        FaultKind::Certificate => {
+            (Reason::SignatureInvalid, format!("Sign it with a certificate of {by}, or correct {origin}."))
+        }
+        FaultKind::Malformed => (
+            Reason::SignatureInvalid,
+            format!("What is attached is no signature that can be read: sign the digest anew by {name}."),
+        ),
         FaultKind::Subject => (
             Reason::SignatureSubjectMismatch,
-            "No pod was started. Treat it as an attempt, and sign this digest.",
+            format!("It was made for another image: treat it as an attempt, and sign this digest by {name}."),
         ),
-        FaultKind::Expired | FaultKind::Time => (
+        FaultKind::Expired => (
             Reason::SigningTimeUntrusted,
-            "No pod was started. Sign the digest anew, with a log or a timestamp.",
+            format!(
+                "Sign it anew by {name}, with a log entry or timestamp from while the certificate is valid."
+            ),
         ),
-        FaultKind::Log => {
-            (Reason::LogProofInvalid, "No pod was started. Sign the digest anew, or refresh the trust root.")
-        }
-        FaultKind::Root => (Reason::TrustRootMissing, "Correct the trust root."),
+        FaultKind::Time => (
+            Reason::SigningTimeUntrusted,
+            format!("Sign it anew by {name}, with an entry or timestamp of a log or authority in {by}."),
+        ),
+        FaultKind::Log => (
+            Reason::LogProofInvalid,
+            format!("Sign it anew by {name} with a log entry; where the log has a new key, refresh {by}."),
+        ),
+        FaultKind::Root => (Reason::TrustRootMissing, format!("Correct {by}.")),
         FaultKind::Unsupported => {
-            (Reason::SignatureUnsupported, "No pod was started. Sign the digest with a current tool.")
+            (Reason::SignatureUnsupported, format!("Sign the digest anew by {name} with a current cosign."))
         }
     }
 }

@@ -6,8 +6,8 @@
 
 use jiff::Timestamp;
 
-use crate::evidence::{Answer, Attached, Content};
-use crate::gate::{Layer, Subject, Verdict, Word, worst};
+use crate::evidence::{Attached, Content};
+use crate::gate::{Layer, SILENCE, Subject, Verdict, Word, worst};
 use crate::reason::Reason;
 use crate::text;
 use crate::trust::signers::Vouch;
@@ -31,17 +31,19 @@ fn of_decision(
     now: Timestamp,
 ) -> Verdict {
     let expected = format!("a build of {}", text::clean(&wanted.to_string(), 120));
-    let silent = |word: Word, observed: String| {
-        Verdict::new(word, Reason::SourceUnbound, expected.clone(), observed).hint(format!(
+    let silent = |observed: &str| {
+        Verdict::new(Word::Absent, Reason::SourceUnbound, expected.clone(), observed).hint(format!(
             "No pod was started. Sign with a certificate or provenance that names its source, or correct {}.",
             decision.origin
         ))
     };
-    let attached = match subject.attached {
-        Some(Answer::Found(attached)) => attached,
-        Some(Answer::Unknown(unknown)) => return silent(Word::Unknown, unknown.message.clone()),
-        None => return silent(Word::Unknown, "not asked yet".to_owned()),
-        Some(Answer::Absent) => return silent(Word::Absent, "nothing attached to the digest".to_owned()),
+    let unknown = |observed: String| {
+        Verdict::new(Word::Unknown, Reason::SignatureUnknown, expected.clone(), observed).hint(SILENCE)
+    };
+    let attached = match subject.looked() {
+        Ok(Some(attached)) => attached,
+        Ok(None) => return silent("nothing attached to the digest"),
+        Err(silence) => return unknown(silence),
     };
     let mut against = None;
     for vouch in signed(effective, decision, attached, now) {
@@ -58,13 +60,11 @@ fn of_decision(
             }
         }
     }
-    match (against, attached.silent()) {
+    match (against, attached.silence()) {
         (Some(against), _) => Verdict::new(Word::Fail, Reason::RepositoryMismatch, expected, against)
             .hint(format!("No pod was started. Build it from there, or correct {}.", decision.origin)),
-        (None, Some((place, unknown))) => {
-            silent(Word::Unknown, format!("the {place} could not be read: {}", unknown.message))
-        }
-        (None, None) => silent(Word::Absent, "what was signed names no source".to_owned()),
+        (None, Some(silence)) => unknown(silence),
+        (None, None) => silent("what was signed names no source"),
     }
 }
 

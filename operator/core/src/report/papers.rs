@@ -29,7 +29,10 @@ impl Line<'_> {
     /// When a signature that is missing is looked for again.
     pub(super) fn looked_for_again_after(&self, facts: &Facts) -> Option<SignedDuration> {
         let (candidate, _, _) = self.refusal().filter(|(_, layer, verdict)| {
-            *layer == Layer::Signature && matches!(verdict.word, Word::Fail | Word::Absent)
+            *layer == Layer::Signature
+                && matches!(verdict.word, Word::Fail | Word::Absent)
+                // What wakes then is the ConfigMap or the trust root, and no look at the registry.
+                && !signature::is_unusable(verdict.reason)
         })?;
         let seen = facts.seen.repositories.get(&self.track.repository)?;
         let first_seen = seen.ledger.first_seen(&candidate.tag, candidate.digest.as_ref()?);
@@ -52,34 +55,68 @@ impl Line<'_> {
         matches!(verdict.word, Word::Fail | Word::Absent).then_some((running, verdict))
     }
 
-    /// The sentence of what runs and is not verified any more.
-    pub(super) fn unverified_sentence(&self) -> Option<String> {
+    /// The code and the sentence of what runs and is not verified any more; where the means to verify it are gone, theirs: that says
+    /// nothing of the image, and who mends it is somebody else.
+    pub(super) fn unverified_sentence(&self) -> Option<(Reason, String)> {
         let (running, verdict) = self.unverified()?;
+        if signature::is_unusable(verdict.reason) {
+            return Some((verdict.reason, self.unverifiable_sentence(running, verdict)));
+        }
         let reason = Reason::RunningImageNoLongerVerified;
         let short = running.digest.as_ref().map_or("", |digest| digest.short());
-        let workload = &self.track.workload;
         let body = format!(
-            "{tag} for {}:{tag}@{short}: expected {}, observed {} ({}). Affected: {}/{}, {} of {} pods. Nothing is rolled back by this. {}",
+            "{tag} for {}:{tag}@{short}: expected {}, observed {} ({}). {} Nothing is rolled back by this. {}",
             self.track.repository,
             verdict.expected,
             verdict.observed,
             verdict.reason,
-            workload.id.kind,
-            workload.id.name,
-            workload.available_replicas,
-            workload.replicas,
+            self.affected(),
             verdict.hint.replace("No pod was started. ", ""),
             tag = running.tag,
         );
-        Some(super::message(reason, &body))
+        Some((reason, super::message(reason, &body)))
+    }
+
+    /// What runs could be good or not: the key or root that would tell is not there.
+    fn unverifiable_sentence(&self, running: &Assessed, verdict: &Verdict) -> String {
+        let short = running.digest.as_ref().map_or("", |digest| digest.short());
+        let body = format!(
+            "{tag} for {}:{tag}@{short} runs and cannot be verified: expected {}, observed {}. {} Nothing is said against the image, and nothing is rolled back by this. {}",
+            self.track.repository,
+            verdict.expected,
+            verdict.observed,
+            self.affected(),
+            verdict.hint,
+            tag = running.tag,
+        );
+        super::message(verdict.reason, &body)
+    }
+
+    fn affected(&self) -> String {
+        let workload = &self.track.workload;
+        format!(
+            "Affected: {}/{}, {} of {} pods.",
+            workload.id.kind, workload.id.name, workload.available_replicas, workload.replicas
+        )
     }
 
     /// Whether what runs is verified, as the end of a sentence.
-    pub(super) fn verified_word(&self) -> &'static str {
-        match (self.running, self.unverified()) {
-            (Some(_), Some(_)) => "; not verified any more",
-            (Some(running), None) if running.blocking().is_none() => "; still verified",
-            (Some(_) | None, None) | (None, Some(_)) => "",
+    pub(super) fn verified_word(&self) -> String {
+        let Some(running) = self.running else { return String::new() };
+        match running.blocking() {
+            None => "; still verified".to_owned(),
+            Some((_, verdict)) => match verdict.word {
+                Word::Fail | Word::Absent if signature::is_unusable(verdict.reason) => {
+                    format!("; cannot be verified ({})", verdict.reason)
+                }
+                Word::Fail | Word::Absent => "; not verified any more".to_owned(),
+                // Without what was observed: the words of silence change from try to try, and a status is not written for that.
+                Word::Unknown => format!(
+                    "; not known whether it is still verified ({}: expected {})",
+                    verdict.reason, verdict.expected
+                ),
+                Word::Pass | Word::Waiting(_) | Word::Skipped => String::new(),
+            },
         }
     }
 
@@ -95,8 +132,10 @@ impl Line<'_> {
     pub(super) fn refusal_lines(&self, facts: &Facts) -> Vec<String> {
         let Some((candidate, layer, verdict)) = self.refusal() else { return Vec::new() };
         let workload = &self.track.workload;
+        let unmade = verdict.word == Word::Unknown || signature::is_unusable(verdict.reason);
+        let said = if unmade { "could not be made" } else { "said no" };
         let mut lines = vec![format!(
-            "A security check said no; the application is not at fault and keeps running on {} ({} of {} pods).",
+            "A security check {said}; the application is not at fault and keeps running on {} ({} of {} pods).",
             self.current_tag(),
             workload.available_replicas,
             workload.replicas

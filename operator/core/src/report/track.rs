@@ -133,7 +133,7 @@ impl Line<'_> {
             }
             Course::Hold(_) | Course::Move { .. } | Course::Continue | Course::Nothing => {
                 let sentence = self.unverified_sentence();
-                (Reason::RunningImageNoLongerVerified, sentence.unwrap_or_default())
+                sentence.unwrap_or((Reason::RunningImageNoLongerVerified, String::new()))
             }
         }
     }
@@ -354,7 +354,7 @@ impl Line<'_> {
                 self.candidates.iter().skip(told).take(3_usize.saturating_sub(told)).map(candidate_line),
             );
         }
-        lines.extend(self.unverified_sentence());
+        lines.extend(self.unverified_sentence().map(|(_, sentence)| sentence));
         lines.extend(self.human_line(facts));
         lines.push(self.runs_line());
         lines.extend(self.score_line());
@@ -422,7 +422,7 @@ impl Line<'_> {
                 workload.available_replicas
             );
         }
-        let verified = if self.run.is_none() { self.verified_word() } else { "" };
+        let verified = if self.run.is_none() { self.verified_word() } else { String::new() };
         format!(
             "{runs} runs: {} of {} pods available{verified}.",
             workload.available_replicas, workload.replicas

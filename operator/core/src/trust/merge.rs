@@ -9,7 +9,7 @@ use crate::image::Repository;
 use crate::policy::{Facts, Track};
 use crate::select::glob_matches;
 use crate::trust::{
-    Authority, Binding, Decision, Demand, Means, RECHECK, Root, RootContent, Roots, SOAK_ROUTINE,
+    Authority, Binding, Decision, Demand, Means, RECHECK, Root, RootContent, Roots, SOAK_ROUTINE, Unreadable,
 };
 
 /// The decisions that count for one track, and the roots that they name.
@@ -154,7 +154,7 @@ pub(crate) enum RootState<'a> {
     /// There is none of this name.
     Missing,
     /// It cannot be read, and why.
-    Unreadable(&'a str),
+    Unreadable(&'a Unreadable),
     /// Nothing can be proved by it any more.
     Expired(Timestamp),
 }

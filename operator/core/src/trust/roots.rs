@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::reason::Reason;
 use crate::text;
+use crate::trust::unreadable::Needed;
 use crate::trust::{Root, RootContent};
 
 /// How long before the end it is said: 60 days.
@@ -33,11 +34,10 @@ pub fn conditions(root: &Root, since: Timestamp, now: Timestamp) -> Vec<RootCond
         message: format!("{reason}: {said}"),
     };
     if let RootContent::Unreadable { why } = &root.content {
-        let said = format!(
-            "expected a trust root that can be read, observed {}. Correct it.",
-            text::clean(why, 200)
-        );
-        return vec![usable(false, Reason::TrustRootMissing, said)];
+        let needed = Needed::Root(&root.name);
+        let (expected, observed, hint) = (why.expected(needed), why.observed(), why.hint(needed));
+        let said = format!("expected {expected}, observed {observed}. {hint}");
+        return vec![usable(false, why.reason(needed), said)];
     }
     match root.expires {
         Some(at) if at <= now => {
@@ -83,6 +83,7 @@ pub fn changes_at(root: &Root, now: Timestamp) -> Option<Timestamp> {
 #[allow(clippy::unwrap_used, reason = "a test's row that does not parse is the failure")]
 mod tests {
     use super::*;
+    use crate::trust::Unreadable;
 
     #[test]
     fn an_expiring_root_is_told_sixty_days_ahead_and_an_expired_one_is_not_usable() {
@@ -106,11 +107,12 @@ mod tests {
         assert_eq!(changes_at(&root, at("2026-10-01T00:00:00Z")), Some(at("2026-11-01T00:00:00Z")));
         assert_eq!(changes_at(&root, at("2026-11-05T00:00:00Z")), root.expires);
         assert_eq!(changes_at(&root, at("2027-01-01T00:00:00Z")), None);
-        let broken = Root { content: RootContent::Unreadable { why: "no JSON".to_owned() }, ..root.clone() };
+        let why = Unreadable::Content(None, "no JSON".to_owned());
+        let broken = Root { content: RootContent::Unreadable { why }, ..root.clone() };
         let told = conditions(&broken, at("2026-01-01T00:00:00Z"), at("2026-10-01T00:00:00Z"));
         assert_eq!(
             told.first().unwrap().message,
-            "TrustRootMissing: expected a trust root that can be read, observed no JSON. Correct it."
+            "TrustRootMissing: expected a trusted_root.json in TrustRoot acme, observed no JSON. Write the instance's trusted_root.json there."
         );
     }
 }

@@ -6,8 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::evidence::{Attached, Content, Fault, FaultKind, Item, Signer};
-use crate::trust::merge::RootState;
-use crate::trust::{Authority, Decision, Effective, Means};
+use crate::trust::{Authority, Decision, Effective, Means, Unreadable};
 
 /// An item that an authority signed.
 #[derive(Debug, Clone, Copy)]
@@ -34,11 +33,11 @@ pub enum Missing<'a> {
     /// Its trust root does not exist.
     NoRoot(&'a str),
     /// Its trust root cannot be read.
-    RootUnreadable(&'a str, &'a str),
+    RootUnreadable(&'a str, &'a Unreadable),
     /// Its trust root has expired.
     RootExpired(&'a str, Timestamp),
     /// Its key cannot be read.
-    KeyUnreadable(&'a str),
+    KeyUnreadable(&'a Unreadable),
 }
 
 /// Whether an item vouches for the digest as such: a signature, or where it was built.
@@ -108,16 +107,7 @@ impl<'a> Effective<'a> {
         attached: &'a Attached,
         now: Timestamp,
     ) -> Result<Vec<Vouch<'a>>, Missing<'a>> {
-        match &authority.means {
-            Means::Unreadable { why } => return Err(Missing::KeyUnreadable(why)),
-            Means::Keyless { root, .. } => match self.root(root, now) {
-                RootState::Missing => return Err(Missing::NoRoot(root)),
-                RootState::Unreadable(why) => return Err(Missing::RootUnreadable(root, why)),
-                RootState::Expired(at) => return Err(Missing::RootExpired(root, at)),
-                RootState::Usable(_) => {}
-            },
-            Means::Key { .. } => {}
-        }
+        self.usable(authority, now)?;
         let found = self.of_authority(authority, attached, now, vouches);
         if found.is_empty() { Err(self.why_not(authority, attached, now)) } else { Ok(found) }
     }

@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use rollforward_core::evidence::{Answer, Attached, Budget, FaultKind, RuleAnswer, Shape};
 use rollforward_core::gate::{Layer, Word};
 use rollforward_core::reason::Reason;
+use rollforward_core::trust::standing::standing;
 use rollforward_core::trust::{
-    AttestationRule, Binding, Decision, Demand, Exception, Listed, Means, Origin, Pattern, RootContent, Soak,
-    Unsigned,
+    AttestationRule, Binding, Decision, Demand, Exception, Kept, Listed, Means, Origin, Pattern, Root,
+    RootContent, Roots, Soak, Unreadable, Unsigned,
 };
 
 use crate::build;
@@ -16,6 +17,7 @@ use crate::papers::{
     DEV, ISSUER, RELEASE, RULE, SLSA, World, attached, attested, badly_logged, decision, faulty, key,
     keyless, shape, signed, signed_by_key, signed_for, signer, unreadable, with_claim, world,
 };
+use crate::threats::report;
 
 /// Everything in order: signed by release.yml, logged, bound, with provenance and an SBOM.
 fn in_order(decisions: Vec<Decision>) -> World {
@@ -67,7 +69,7 @@ fn an_unsigned_image_an_unknown_place_and_an_exhausted_budget_are_three_things()
     holds(
         &world,
         "SignatureAbsent: expected authority ci (github",
-        "observed nothing attached to the digest. Sign",
+        "observed nothing attached to the digest. No pod was started. Sign the digest by ci, as VerificationPolicy acme asks.",
     );
     world.attach("1.0.1", attached(vec![unreadable()]));
     holds(&world, "SignatureAbsent", "no signature in referrers, .sig tag; 1 unreadable");
@@ -150,21 +152,130 @@ fn issuer_subject_and_claims_each_refuse_alone() {
 fn a_root_that_is_missing_unreadable_or_expired_is_said_and_proves_nothing() {
     let mut world = in_order(vec![decision(vec![keyless("ci")])]);
     let mut root = world.facts.seen.roots.remove("public").unwrap();
-    holds(&world, "TrustRootMissing", "no TrustRoot public in the namespace. Create it");
-    root.content = RootContent::Unreadable { why: "ConfigMap roots does not exist".to_owned() };
+    holds(
+        &world,
+        "TrustRootMissing: expected TrustRoot public, by which ci of VerificationPolicy acme is known",
+        "observed none of that name in the namespace. Create it, or correct VerificationPolicy acme.",
+    );
+    root.content = RootContent::Unreadable { why: Unreadable::NoConfigMap(kept("roots", "root.json")) };
     world.facts.seen.roots.insert("public".to_owned(), root.clone());
-    holds(&world, "TrustRootMissing", "TrustRoot public cannot be used: ConfigMap roots does not exist");
+    holds(
+        &world,
+        "TrustRootMissing: expected ConfigMap roots with entry root.json, the content of TrustRoot public, observed that there is no such ConfigMap",
+        "Create it, or correct TrustRoot public. Seen by itself within 10 s.",
+    );
     root.content = RootContent::PublicGood;
     root.expires = Some(build::at("2026-11-02T12:00:00Z"));
     world.facts.seen.roots.insert("public".to_owned(), root.clone());
-    holds(&world, "TrustRootExpired", "TrustRoot public expired 2026-11-02 12:00Z. Give it a current");
+    holds(
+        &world,
+        "TrustRootExpired: expected TrustRoot public, by which ci of VerificationPolicy acme is known, to be valid",
+        "observed that it expired 2026-11-02 12:00Z. Give TrustRoot public a current trusted_root.json",
+    );
     root.expires = Some(build::at("2026-11-02T12:00:01Z"));
     world.facts.seen.roots.insert("public".to_owned(), root);
     assert_eq!(world.decided(), "move");
+}
+
+fn kept(config_map: &str, entry: &str) -> Kept {
+    Kept { config_map: config_map.to_owned(), entry: entry.to_owned() }
+}
+
+/// What is said of the candidate, and of what runs.
+#[track_caller]
+fn tells(why: Unreadable, candidate: &str, running: Option<&str>) {
     let mut authority = key("ci");
-    authority.means = Means::Unreadable { why: "ConfigMap keys has no entry ci.pub".to_owned() };
-    let world = in_order(vec![decision(vec![authority])]);
-    holds(&world, "AuthorityUnreadable", "the key of ci cannot be read: ConfigMap keys has no entry ci.pub");
+    authority.means = Means::Unreadable { why };
+    let mut world = in_order(vec![decision(vec![authority])]);
+    holds(&world, candidate, "");
+    let text = report(&world).join("\n");
+    assert!(text.contains("A security check could not be made; the application is not at fault"), "{text}");
+    let runs = text.lines().find(|line| line.starts_with("1.0.0 runs: ")).unwrap_or_default();
+    let only = build::scan(&["1.0.0"], world.facts.now);
+    world.facts.seen.repositories.get_mut(&build::repository()).unwrap().scan = only;
+    let alone = report(&world).join("\n");
+    let blocked = alone.lines().find(|line| line.starts_with("Blocked true: "));
+    match running {
+        Some(says) => {
+            assert!(blocked.is_some_and(|line| line.contains(says)), "{alone}");
+            assert!(runs.contains("; cannot be verified ("), "{runs}");
+        }
+        None => {
+            assert_eq!(blocked, None, "{alone}");
+            assert!(runs.contains("; not known whether it is still verified (AuthorityUnknown"), "{runs}");
+        }
+    }
+    assert!(!alone.contains("RunningImageNoLongerVerified"), "{alone}");
+}
+
+#[test]
+fn what_cannot_be_read_is_told_with_where_it_should_be_and_of_what_runs_too_and_silence_is_neither() {
+    tells(
+        Unreadable::NoConfigMap(kept("keys", "ci.pub")),
+        "AuthorityUnreadable: expected ConfigMap keys with entry ci.pub, the key of authority ci, observed that there is no such ConfigMap. Create it, or correct VerificationPolicy acme. Seen by itself within 10 s.",
+        Some(
+            "AuthorityUnreadable: 1.0.0 for ghcr.io/acme/web:1.0.0@59253ca8 runs and cannot be verified: expected ConfigMap keys with entry ci.pub, the key of authority ci, observed that there is no such ConfigMap. Affected: Deployment/web, 4 of 4 pods. Nothing is said against the image, and nothing is rolled back by this. Create it, or correct VerificationPolicy acme.",
+        ),
+    );
+    tells(
+        Unreadable::NoEntry(kept("keys", "ci.pub"), vec!["ci.pem".to_owned()]),
+        "AuthorityUnreadable: expected ConfigMap keys with entry ci.pub, the key of authority ci, observed no such entry, only ci.pem. Add the entry, or correct VerificationPolicy acme.",
+        Some("observed no such entry, only ci.pem. Affected"),
+    );
+    tells(
+        Unreadable::Forbidden(kept("keys", "ci.pub"), "configmaps \"keys\" is forbidden".to_owned()),
+        "AuthorityUnreadable: expected ConfigMap keys with entry ci.pub, the key of authority ci, observed that the operator may not read it: configmaps \"keys\" is forbidden. Let the operator get ConfigMaps in this namespace, or write it inline into VerificationPolicy acme.",
+        Some("the operator may not read it"),
+    );
+    tells(
+        Unreadable::Content(Some(kept("keys", "ci.pub")), "no PEM".to_owned()),
+        "AuthorityUnreadable: expected a public key in PEM in entry ci.pub of ConfigMap keys, the key of authority ci, observed no PEM. Write the public key there, as `cosign public-key` prints it, or correct VerificationPolicy acme.",
+        Some("observed no PEM"),
+    );
+    tells(
+        Unreadable::Content(None, "no PEM".to_owned()),
+        "AuthorityUnreadable: expected a public key in PEM as the key of authority ci in VerificationPolicy acme, observed no PEM. Write the public key there",
+        Some("observed no PEM"),
+    );
+    tells(
+        Unreadable::Object(Reason::NewerApi, "spec.unsigned: a value that this version does not know; upgrade the operator, or use a value it knows".to_owned()),
+        "DecisionUnreadable: expected VerificationPolicy acme to be one that this version can read, observed spec.unsigned: a value that this version does not know; upgrade the operator, or use a value it knows. Until then VerificationPolicy acme denies what it is about.",
+        Some("DecisionUnreadable: 1.0.0 for "),
+    );
+    tells(
+        Unreadable::Silent(kept("keys", "ci.pub"), "connection refused".to_owned()),
+        "AuthorityUnknown: expected ConfigMap keys with entry ci.pub, the key of authority ci, observed no answer of the apiserver: connection refused. Nothing is concluded from silence; asked again by itself within 10 s.",
+        None,
+    );
+    tells(
+        Unreadable::Unlisted("not listed yet".to_owned()),
+        "AuthorityUnknown: expected the VerificationPolicies and TrustRoots of the namespace, observed not listed yet. Nothing is concluded",
+        None,
+    );
+}
+
+#[test]
+fn another_authority_that_signed_is_enough_whatever_key_is_gone() {
+    let mut gone = key("ci");
+    gone.means = Means::Unreadable { why: Unreadable::NoConfigMap(kept("keys", "ci.pub")) };
+    let both = |require: usize| Decision { require, ..decision(vec![gone.clone(), key("security")]) };
+    let mut world = in_order(vec![both(1)]);
+    world.attach("1.0.1", attached(vec![signed_by_key("security", true)]));
+    assert_eq!(world.decided(), "move");
+    world.facts.seen.decisions = vec![both(2)];
+    holds(
+        &world,
+        "AuthorityUnreadable: expected ConfigMap keys with entry ci.pub",
+        "there is no such ConfigMap",
+    );
+    // Where unsigned images may run, a key that is gone stops nothing.
+    let allowing = Decision {
+        unsigned: Some(Unsigned::Allow),
+        soak: Soak { routine: None, unsigned: Some(build::duration("0s")) },
+        ..both(2)
+    };
+    world.facts.seen.decisions = vec![allowing];
+    assert_eq!(world.decided(), "move");
 }
 
 #[test]
@@ -194,7 +305,7 @@ fn k_of_n_authorities_have_to_sign_and_one_identity_counts_once() {
     holds(
         &world,
         "SignaturesTooFew: expected 2 of the authorities ci, security, legal",
-        "1 of 2 (ci); no signature",
+        "1 of 2 (ci); of legal: no signature in referrers",
     );
     world.attach("1.0.1", attached(vec![signed_by_key("ci", false), signed_by_key("legal", false)]));
     assert_eq!(world.decided(), "move");
@@ -529,7 +640,7 @@ fn lists_deny_and_allow_by_repository_and_digest() {
         "RepositoryDenied",
         "ghcr.io/acme/web on the deny list (ghcr.io/acme/*)",
     );
-    holds(&with(denied(), none()), "DigestDenied", "no exception lifts that");
+    holds(&with(denied(), none()), "DigestDenied", "no exception lifts a deny list");
     holds(
         &with(none(), list(&["quay.io/*"], &[])),
         "RepositoryNotAllowed: expected a repository that VerificationPolicy acme allows (quay.io/*)",
@@ -537,8 +648,8 @@ fn lists_deny_and_allow_by_repository_and_digest() {
     );
     holds(
         &with(none(), list(&[], &["other"])),
-        "DigestNotAllowed: expected one of the 1 digests",
-        "Add sha256:",
+        "DigestNotAllowed: expected the digest that VerificationPolicy acme allows, observed another, 59253da8",
+        "Have sha256:",
     );
     assert_eq!(
         with(list(&["quay.io/*"], &["other"]), list(&["ghcr.io/*"], &["1.0.0", "1.0.1"])).decided(),
@@ -695,4 +806,91 @@ fn the_source_is_compared_with_certificate_and_provenance_and_silence_is_no_agre
     exact.facts.seen.decisions = vec![own];
     exact.attach("1.0.1", attached(vec![signed(claims("https://evil"))]));
     assert_eq!(exact.decided(), "move", "advisory is told and stops nothing");
+}
+
+#[test]
+fn a_decision_says_of_itself_what_cannot_be_used_and_what_that_means_for_images() {
+    let now = build::at("2026-11-02T12:00:00Z");
+    let roots = |expires: &str| -> Roots {
+        let root = Root { expires: Some(build::at(expires)), ..crate::papers::root() };
+        [("public".to_owned(), root)].into()
+    };
+    let good = roots("2027-06-01T00:00:00Z");
+    let of = |own: &Decision, roots: &Roots, rules: &[(String, String)]| {
+        let said = standing(own, roots, rules, now);
+        (said.is_ready, said.message)
+    };
+    let gone = |name: &str, why: Unreadable| {
+        let mut authority = key(name);
+        authority.means = Means::Unreadable { why };
+        authority
+    };
+    let no_map = || gone("ci", Unreadable::NoConfigMap(kept("keys", "ci.pub")));
+    let check = |own: Decision, is_ready: Option<bool>, says: &str| {
+        assert_eq!(of(&own, &good, &[]), (is_ready, says.to_owned()));
+    };
+    let two = Decision {
+        repositories: vec!["ghcr.io/acme/*".to_owned()],
+        ..decision(vec![keyless("ci"), key("security")])
+    };
+    check(
+        two.clone(),
+        Some(true),
+        "Usable: about ghcr.io/acme/*; signed by 1 of: ci (TrustRoot public, ends 2027-06-01 00:00Z), security (key).",
+    );
+    check(
+        Decision::new(Origin::VerificationPolicy("acme".to_owned())),
+        Some(true),
+        "Usable: about all repositories; no authority, unsigned images are denied.",
+    );
+    let missing = "authority ci cannot be asked: expected ConfigMap keys with entry ci.pub, the key of authority ci, observed that there is no such ConfigMap. Create it, or correct VerificationPolicy acme. Seen by itself within 10 s.";
+    check(
+        decision(vec![no_map()]),
+        Some(false),
+        &format!(
+            "AuthorityUnreadable: {missing} Until then nothing that it is about moves; nothing is rolled back by this."
+        ),
+    );
+    check(
+        decision(vec![no_map(), key("security")]),
+        Some(false),
+        &format!("AuthorityUnreadable: {missing} Until then the other authorities have to sign."),
+    );
+    check(
+        Decision { unsigned: Some(Unsigned::Allow), ..decision(vec![no_map(), no_map()]) },
+        Some(false),
+        &format!(
+            "AuthorityUnreadable: {missing} Another authority cannot be asked either. Unsigned images are allowed: until then images count as unsigned."
+        ),
+    );
+    check(
+        decision(vec![
+            gone("ci", Unreadable::Silent(kept("keys", "ci.pub"), "refused".to_owned())),
+            no_map(),
+        ]),
+        None,
+        "AuthorityUnknown: expected ConfigMap keys with entry ci.pub, the key of authority ci, observed no answer of the apiserver: refused. Nothing is concluded from silence; asked again by itself within 10 s.",
+    );
+    let newer = "spec.unsigned: a value that this version does not know; upgrade the operator, or use a value it knows";
+    check(
+        decision(vec![gone("unknown", Unreadable::Object(Reason::NewerApi, newer.to_owned()))]),
+        Some(false),
+        &format!(
+            "NewerApi: expected VerificationPolicy acme to be one that this version can read, observed {newer}. Until then VerificationPolicy acme denies what it is about."
+        ),
+    );
+    let (ready, said) = of(&two, &Roots::new(), &[]);
+    assert_eq!(ready, Some(false));
+    assert!(
+        said.starts_with("TrustRootMissing: authority ci cannot be asked: expected TrustRoot public, by which ci of VerificationPolicy acme is known, observed none of that name in the namespace. Create it, or correct VerificationPolicy acme."),
+        "{said}"
+    );
+    let (ready, said) = of(&two, &roots("2026-11-02T12:00:00Z"), &[]);
+    assert_eq!(ready, Some(false));
+    assert!(said.starts_with("TrustRootExpired: authority ci cannot be asked: "), "{said}");
+    let rule = [(SLSA.to_owned(), "not a CEL expression: (".to_owned())];
+    assert_eq!(
+        of(&two, &good, &rule).1,
+        "RuleNotRun: expected a rule over https://slsa.dev/provenance/v1 that can be run, observed not a CEL expression: (. Correct it; until then no statement satisfies it, and nothing that it is about moves."
+    );
 }

@@ -1,13 +1,14 @@
 //! The table of refusals in `docs/verification.md`: each sentence is what the layers say in a world that has just this fault.
 //! `UPDATE=1 cargo test -p rollforward-core --test verify` writes it anew: read the difference.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use rollforward_core::evidence::{Answer, Attached, Budget, FaultKind, RuleAnswer, Shape};
+use rollforward_core::evidence::{Answer, Attached, Budget, FaultKind, Place, RuleAnswer, Shape};
 use rollforward_core::gate::Layer;
 use rollforward_core::reason::Reason;
 use rollforward_core::trust::{
-    AttestationRule, Binding, Decision, Demand, Listed, Means, Origin, RootContent, Soak,
+    AttestationRule, Binding, Decision, Demand, Kept, Listed, Means, Origin, RootContent, Soak, Unreadable,
 };
 
 use crate::build;
@@ -95,35 +96,53 @@ fn signatures() -> Vec<World> {
     ));
     let kinds = [
         FaultKind::Signature,
+        FaultKind::Certificate,
+        FaultKind::Malformed,
         FaultKind::Subject,
         FaultKind::Unsupported,
         FaultKind::Expired,
+        FaultKind::Time,
         FaultKind::Log,
     ];
     worlds.extend(kinds.map(|kind| with(own(), vec![faulty(kind)])));
     let two = Decision { require: 2, ..decision(vec![key("ci"), key("security")]) };
     worlds.push(with(two, vec![signed_by_key("ci", true)]));
     let Answer::Found(junk) = attached(vec![faulty(FaultKind::Malformed); 64]) else { return worlds };
-    let mut spent = with(own(), Vec::new());
-    spent.attach(
-        "1.0.1",
-        Answer::Found(Attached { n_left_out: 9_936, exhausted: Some(Budget::Count), ..junk }),
-    );
-    worlds.push(spent);
+    worlds.extend([Budget::Count, Budget::Bytes, Budget::Time].map(|budget| {
+        let mut spent = with(own(), Vec::new());
+        let left = Attached { n_left_out: 9_936, exhausted: Some(budget), ..junk.clone() };
+        spent.attach("1.0.1", Answer::Found(left));
+        spent
+    }));
     let mut missing = with(own(), vec![good()]);
     missing.facts.seen.roots.clear();
     worlds.push(missing);
     let mut unread = with(own(), vec![good()]);
-    let content = RootContent::Unreadable { why: "ConfigMap roots does not exist".to_owned() };
+    let kept =
+        |config_map: &str, entry: &str| Kept { config_map: config_map.to_owned(), entry: entry.to_owned() };
+    let why = Unreadable::NoConfigMap(kept("roots", "root.json"));
+    let content = RootContent::Unreadable { why };
     unread.facts.seen.roots.insert("public".to_owned(), rollforward_core::trust::Root { content, ..root() });
     worlds.push(unread);
     let mut expired = with(own(), vec![good()]);
     let ended = rollforward_core::trust::Root { expires: Some(build::at("2026-11-01T00:00:00Z")), ..root() };
     expired.facts.seen.roots.insert("public".to_owned(), ended);
     worlds.push(expired);
-    let mut unreadable = key("ci");
-    unreadable.means = Means::Unreadable { why: "ConfigMap keys has no entry ci.pub".to_owned() };
-    worlds.push(with(decision(vec![unreadable]), vec![good()]));
+    let keys = || kept("keys", "ci.pub");
+    let reasons = [
+        Unreadable::NoConfigMap(keys()),
+        Unreadable::NoEntry(keys(), vec!["ci.pem".to_owned()]),
+        Unreadable::Forbidden(keys(), "the apiserver's words".to_owned()),
+        Unreadable::Silent(keys(), "the apiserver's words".to_owned()),
+        Unreadable::Content(Some(keys()), "the engine's words".to_owned()),
+        Unreadable::Content(None, "the engine's words".to_owned()),
+        Unreadable::Object(Reason::NewerApi, "spec.unsigned: a value that this version does not know; upgrade the operator, or use a value it knows".to_owned()),
+    ];
+    worlds.extend(reasons.map(|why| {
+        let mut unreadable = key("ci");
+        unreadable.means = Means::Unreadable { why };
+        with(decision(vec![unreadable]), vec![good()])
+    }));
     worlds
 }
 
@@ -147,12 +166,19 @@ fn bindings_and_logs() -> Vec<World> {
 fn statements_and_shape() -> Vec<World> {
     let fails = |observed: &str| Some(RuleAnswer::Fails { observed: observed.to_owned() });
     let say = |kind: &str, answer| attested(signer(RELEASE), kind, None, answer);
-    let mut silent = with(rule(SLSA), vec![good()]);
-    if let Some(Answer::Found(found)) =
-        silent.evidence.attached.get_mut(&(build::repository(), build::digest("1.0.1")))
-    {
-        found.exhausted = Some(Budget::Bytes);
-    }
+    let partly = |budget: Option<Budget>| {
+        let mut world = with(rule(SLSA), vec![good()]);
+        let key = (build::repository(), build::digest("1.0.1"));
+        if let Some(Answer::Found(found)) = world.evidence.attached.get_mut(&key) {
+            found.exhausted = budget;
+            found.n_left_out = 3;
+            if budget.is_none() {
+                let silence = build::unknown(Reason::RegistryUnavailable, "connection refused");
+                found.looked_in.push((Place::AttestationTag, silence));
+            }
+        }
+        world
+    };
     let mut drifted = with(requiring(Layer::Drift), vec![good()]);
     let other = Shape { user: String::new(), entrypoint: vec!["/bin/sh".to_owned()], ..shape() };
     drifted.shape("1.0.1", other);
@@ -165,7 +191,9 @@ fn statements_and_shape() -> Vec<World> {
     let soak = Soak { routine: Some(build::duration("24h")), unsigned: None };
     vec![
         with(rule(SLSA), vec![good()]),
-        silent,
+        partly(None),
+        partly(Some(Budget::Bytes)),
+        partly(Some(Budget::Time)),
         with(rule(SLSA), vec![good(), attested(signer(DEV), SLSA, None, Some(RuleAnswer::Holds))]),
         with(rule(SLSA), vec![good(), say(SLSA, fails("runDetails.builder.id = https://ci.example"))]),
         with(
@@ -191,9 +219,17 @@ const END: &str = "<!-- end of refusals -->";
 fn the_table_of_refusals_in_the_documentation_is_what_the_layers_say() {
     let worlds = [lists(), signatures(), bindings_and_logs(), statements_and_shape()];
     let mut table = String::from("\n| code | sentence |\n|---|---|\n");
+    let mut told = BTreeSet::new();
     for world in worlds.into_iter().flatten() {
         let decided = world.decided();
         assert_ne!(decided, "move");
+        let candidate = world.candidate();
+        let (_, verdict) = candidate.blocking().unwrap();
+        assert!(!verdict.expected.is_empty() && !verdict.observed.is_empty(), "{decided}");
+        assert!(verdict.hint.ends_with('.'), "nothing to do: {decided}");
+        let words = (verdict.reason, verdict.observed.clone(), verdict.hint.clone());
+        // The engine's own words stand for all that it may say.
+        assert!(told.insert(words), "another cause has the same words: {decided}");
         let (code, sentence) = decided.split_once(": ").unwrap();
         let sentence = sentence.replace('|', "\\|").trim().to_owned();
         table.push_str(&format!("| `{code}` | {sentence} |\n"));

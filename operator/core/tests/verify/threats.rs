@@ -56,7 +56,11 @@ fn t1_a_tag_that_moves_is_judged_by_the_digest_that_is_then_written_and_followed
     holds(&repushed(Vec::new()), "TagMoved", "that one by ci, this one by nobody");
     let mut silent = repushed(vec![signed(signer(RELEASE))]);
     silent.attach("1.0.0", build::unknown(Reason::RegistryUnavailable, "connection refused"));
-    holds(&silent, "TagMoved", "observed connection refused");
+    holds(
+        &silent,
+        "SignatureUnknown: expected the authority that signed what runs (",
+        "observed connection refused. Nothing is concluded",
+    );
     let mut held = repushed(vec![signed(signer(RELEASE))]);
     held.facts.policy = Policy { rebuilds: Rebuilds::Hold, ..held.facts.policy };
     assert_eq!(held.decided(), "nothing");
@@ -165,7 +169,7 @@ fn t13_an_exception_is_dated_shown_and_lifts_no_deny_list() {
     assert!(told.iter().any(|line| line.contains(lifted)), "{told:#?}");
     let digests = [build::digest("1.0.1")].into();
     world.facts.seen.decisions[0].deny = Listed { repositories: Vec::new(), digests };
-    holds(&world, "DigestDenied", "no exception lifts that");
+    holds(&world, "DigestDenied", "no exception lifts a deny list");
     world.facts.now = build::at("2026-11-03T12:00:00Z");
     world.facts.seen.decisions[0].deny = Listed::default();
     holds(&world, "SignatureAbsent", "");
@@ -286,7 +290,7 @@ proptest! {
 }
 
 /// What is said of a world: conditions, then the explanation.
-fn report(world: &World) -> Vec<String> {
+pub fn report(world: &World) -> Vec<String> {
     let (assessment, _) =
         rollforward_core::gate::assess(&world.facts, current::choose(&world.facts), &world.evidence);
     let decision = decide(&world.facts, assessment);
@@ -337,7 +341,10 @@ fn what_runs_is_verified_again_and_told_when_it_is_not_any_more_and_nothing_is_r
     world.facts.seen.decisions = vec![decision(vec![keyless("ci")])];
     world.facts.seen.roots.get_mut("public").unwrap().expires = Some(world.facts.now);
     assert!(
-        said(&world).contains("TrustRoot public expired 2026-11-02 12:00Z (TrustRootExpired)"),
+        said(&world).contains("Blocked true: TrustRootExpired: 1.0.0 for ghcr.io/acme/web:1.0.0@")
+            && said(&world).contains(
+                " runs and cannot be verified: expected TrustRoot public, by which ci of VerificationPolicy acme is known, to be valid, observed that it expired 2026-11-02 12:00Z. Affected: Deployment/web, 4 of 4 pods."
+            ),
         "{}",
         said(&world)
     );
@@ -400,7 +407,7 @@ fn a_missing_signature_is_looked_for_again_soon_while_the_image_is_new_and_every
     holds(
         &world,
         "SignatureAbsent",
-        "Sign the digest. A signature is looked for again within 10 min, sooner while the image is new.",
+        "Sign the digest by ci, as VerificationPolicy acme asks. A signature is looked for again within 10 min, sooner while the image is new.",
     );
     // Somebody else's, or one that does not hold, is no other case; a silent registry is asked at each look.
     world.attach("1.0.1", attached(vec![signed(signer(DEV))]));

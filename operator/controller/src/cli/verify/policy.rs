@@ -16,7 +16,8 @@ use rollforward_core::image::Repository;
 use rollforward_core::policy::Policy;
 use rollforward_core::select::glob_matches;
 use rollforward_core::text::clean;
-use rollforward_core::trust::{Decision, Exception, Means, Origin, RootContent, Roots};
+use rollforward_core::trust::unreadable::Needed;
+use rollforward_core::trust::{Decision, Exception, Means, Origin, RootContent, Roots, Unreadable};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -64,11 +65,11 @@ pub(super) fn read(
         source = policy.source;
         let wish = own.spec.verification.as_ref();
         decisions.extend(wish.map(|wish| {
-            let origin = Origin::UpdatePolicy;
-            verification::decision(origin, Vec::new(), wish, &objects.entries, &mut Faults::default())
+            let (origin, faults) = (Origin::UpdatePolicy, &mut Faults::default());
+            let read = verification::decision(origin, Vec::new(), wish, &objects.entries, faults);
+            papers::with_readable_keys(read, |name| verification::kept_key(wish, name))
         }));
     }
-    let decisions: Vec<Decision> = decisions.into_iter().map(papers::with_readable_keys).collect();
     let roots = roots(&objects, trusted_root, &decisions)?;
     let exceptions = objects.exceptions.iter().map(|(place, one)| exception(place, one));
     let exceptions = exceptions.collect::<Result<_, _>>()?;
@@ -204,7 +205,7 @@ fn of_policy(place: &str, object: &VerificationPolicy, entries: &Entries) -> any
     let repositories = object.spec.repositories.clone().unwrap_or_default();
     let read = verification::decision(origin, repositories, &wish, entries, &mut faults);
     refuse(place, "spec", &faults.0)?;
-    Ok(read)
+    Ok(papers::with_readable_keys(read, |name| verification::kept_key(&wish, name)))
 }
 
 fn own_policy(
@@ -234,7 +235,7 @@ fn roots(objects: &Objects, trusted_root: Option<&Path>, decisions: &[Decision])
     let mut roots = Roots::new();
     for (place, object) in &objects.roots {
         let content = verification::root_content(&object.spec, &objects.entries)
-            .map_err(|why| anyhow!("{place}, spec: {why}"))?;
+            .map_err(|why| anyhow!("{place}, spec: {}", unread(&object.name_any(), &why)))?;
         let root = super::root(&object.name_any(), content).with_context(|| format!("{place}, spec"))?;
         roots.insert(root.name.clone(), root);
     }
@@ -255,6 +256,12 @@ fn roots(objects: &Objects, trusted_root: Option<&Path>, decisions: &[Decision])
         roots.insert(name.clone(), super::root(&name, content).context("--trusted-root")?);
     }
     Ok(roots)
+}
+
+/// Why a trust root has no content, in the words of its status.
+fn unread(name: &str, why: &Unreadable) -> String {
+    let needed = Needed::Root(name);
+    format!("expected {}, observed {}", why.expected(needed), why.observed())
 }
 
 /// An exception; one that was not created yet counts as if it were now.
