@@ -54,6 +54,12 @@ fn apiserver(seen: &Value) -> Client {
     let lists: BTreeMap<&str, Value> = BTreeMap::from([
         ("replicasets", json!([own("Deployment", set)])),
         ("controllerrevisions", json!([own("StatefulSet", revision)])),
+        (
+            "jobs",
+            json!(
+                seen["job"].as_object().map(|job| own("CronJob", json!(job))).into_iter().collect::<Vec<_>>()
+            ),
+        ),
         ("pods", json!(pods)),
         ("events", events(seen)),
         ("networkpolicies", seen.get("networkPolicies").cloned().unwrap_or(json!([]))),
@@ -94,6 +100,13 @@ fn workload(seen: &Value) -> Object {
         let set: DaemonSet = serde_json::from_value(owned(&seen["daemonSet"])).unwrap();
         return Object::DaemonSet(Box::new(set));
     }
+    if seen["job"].is_object() {
+        let cron = json!({
+            "metadata": {"name": "web", "namespace": NAMESPACE, "uid": "owner"},
+            "spec": {"schedule": "0 * * * *", "jobTemplate": {}},
+        });
+        return Object::CronJob(Box::new(serde_json::from_value(cron).unwrap()));
+    }
     let deployment = json!({
         "metadata": {"name": "web", "namespace": NAMESPACE, "uid": "owner"},
         "spec": {"selector": {"matchLabels": {"app": "web"}}, "template": {}},
@@ -105,14 +118,15 @@ fn workload(seen: &Value) -> Object {
 /// What the product says of a file.
 async fn finding(name: &str) -> Option<Finding> {
     let seen = fixture(name);
-    // A controller passes the apiserver's answer on as it is; a Job's FailedCreate is read of no one yet.
+    // A controller passes the apiserver's answer on as it is.
     if let Some(answer) = seen["answer"]["message"].as_str() {
         return Some(classify_create_failure(answer));
     }
     let client = apiserver(&seen);
-    let Whole { revisions, mut pods, .. } = whole(&client, &workload(&seen)).await.unwrap();
+    let Whole { workload, revisions, mut pods } = whole(&client, &workload(&seen)).await.unwrap();
     let Some(pod) = pods.first_mut() else {
-        let failure = revisions.iter().find_map(|revision| revision.create_failure.as_deref());
+        let of_job = workload.cron_job().and_then(|cron| cron.jobs.first()?.denied.as_deref());
+        let failure = revisions.iter().find_map(|revision| revision.create_failure.as_deref()).or(of_job);
         return failure.map(classify_create_failure);
     };
     pod.egress_policies = logs::egress_policies(&client, NAMESPACE, &pod.name).await;

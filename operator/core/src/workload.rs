@@ -230,6 +230,8 @@ pub struct Job {
     pub images: BTreeMap<String, String>,
     /// Its `spec.activeDeadlineSeconds`.
     pub active_deadline_seconds: Option<i64>,
+    /// Why its pod cannot be created, where it has none.
+    pub denied: Option<String>,
     /// How it ended.
     pub end: JobEnd,
 }

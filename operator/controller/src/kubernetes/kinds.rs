@@ -126,6 +126,11 @@ pub(super) async fn runs(
     let labels = format!("{JOB_NAME} in ({})", names.join(","));
     let of_job = |pod: &core_v1::Pod| pod.labels().get(JOB_NAME).cloned();
     let pods = pods_by(client, &namespace, &labels, of_job).await?;
+    for job in jobs.iter_mut().filter(|job| job.end == JobEnd::Active) {
+        if !pods.iter().any(|pod| pod.owner == job.name) {
+            job.denied = create_failure(client, &namespace, &job.uid).await;
+        }
+    }
     let revisions = jobs.iter().map(|job| Revision {
         name: job.name.clone(),
         revision: 0,
@@ -151,6 +156,7 @@ fn job(object: &Job) -> workload::Job {
         created_at: object.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
         images: images(&spec.template),
         active_deadline_seconds: spec.active_deadline_seconds,
+        denied: None,
         end,
     }
 }

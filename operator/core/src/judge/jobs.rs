@@ -1,6 +1,6 @@
 //! The runs of a CronJob's new image → judgement: what its pods show now, and what the sequential test says of the runs so far.
 //!
-//! A run that cannot start its container is decided by its cause, like a canary's pod; one that ended counts, by the outcome of
+//! A run that cannot start its container, or create its pod, is decided by its cause, like a canary's pod; one that ended counts, by the outcome of
 //! its first attempt. The test itself: `judge/statistics.rs`; who counts: `rollout/cronjob.rs`.
 
 use std::collections::BTreeSet;
@@ -18,6 +18,8 @@ use crate::workload::Pod;
 pub struct Runs<'a> {
     /// The pods of its Jobs.
     pub new: &'a [Pod],
+    /// Why the pod of a Job of the new image cannot be created, and since when the Job is there.
+    pub denied: Option<(&'a str, Timestamp)>,
     /// The pods of the old image's Jobs.
     pub old: &'a [Pod],
     /// The containers whose image was changed.
@@ -53,6 +55,7 @@ pub fn judge_runs(runs: &Runs<'_>) -> Judgement {
         .iter()
         .filter_map(|pod| classify::classify_pod(pod, runs.judged))
         .filter(|finding| finding.deterministic || is_stuck(finding.reason))
+        .chain(runs.denied.map(|(message, _)| classify::classify_create_failure(message)))
         .collect();
     let told = |finding: &Finding| super::cause(&observation, &live, &findings, finding);
     let blames = |finding: &&Finding| {
@@ -63,8 +66,9 @@ pub fn judge_runs(runs: &Runs<'_>) -> Judgement {
         return Judgement::Fail(told(finding));
     }
     let late = |finding: &&Finding| {
-        let pod = live.iter().find(|pod| pod.name == finding.pod);
-        pod.is_some_and(|pod| runs.deadline <= runs.now.duration_since(pod.created_at))
+        let pod = live.iter().find(|pod| pod.name == finding.pod).map(|pod| pod.created_at);
+        let since = pod.or(runs.denied.map(|(_, since)| since));
+        since.is_some_and(|since| runs.deadline <= runs.now.duration_since(since))
     };
     if let Some(finding) = findings.iter().find(late) {
         return Judgement::Fail(Cause { at_deadline: true, ..told(finding) });

@@ -132,12 +132,15 @@ pub(super) fn watching(
     let since = since.unwrap_or(Timestamp::MIN);
     let is_own = |job: &Job| since < job.created_at;
     pods.new.retain(|pod| cron.jobs.iter().any(|job| job.name == pod.owner && is_own(job)));
+    let denied = cron.jobs.iter().filter(|job| is_own(job) && runs_new(run, job));
+    let denied = denied.filter_map(|job| Some((job.denied.as_deref()?, job.created_at))).next();
     let image = |side: fn(&super::run::RunContainer) -> &String| run.containers.first().map(side);
     let tally = |image: Option<&String>| memory.tallies.iter().find(|tally| Some(&tally.image) == image);
     let (base, none) = (tally(image(|container| &container.from)), Tally::default());
     let new = tally(image(|container| &container.to)).unwrap_or(&none);
     let seen = Runs {
         new: &pods.new,
+        denied,
         old: &pods.old,
         judged: &judged,
         base,
@@ -173,6 +176,11 @@ pub(super) fn watching(
     plan
 }
 
+/// Whether a Job was made from the new template.
+fn runs_new(run: &Run, job: &Job) -> bool {
+    run.containers.iter().all(|container| job.images.get(&container.name) == Some(&container.to))
+}
+
 /// After a revert: a Job of our digest that cannot start its container would stop the schedule for ever, and is ended.
 pub(super) fn aftermath(
     facts: &Facts,
@@ -182,12 +190,14 @@ pub(super) fn aftermath(
 ) -> Option<RunPlan> {
     let Split { new, .. } = split(open);
     let judged = judged(&open.run);
+    let waits = |job: &Job| {
+        new.iter().filter(|pod| pod.owner == job.name && pod.phase == "Pending").any(|pod| {
+            classify::classify_pod(pod, &judged).is_some_and(|finding| jobs::is_stuck(finding.reason))
+        })
+    };
     let is_stuck = |job: &&Job| {
-        job.end == JobEnd::Active
-            && !job.is_ending()
-            && new.iter().filter(|pod| pod.owner == job.name && pod.phase == "Pending").any(|pod| {
-                classify::classify_pod(pod, &judged).is_some_and(|finding| jobs::is_stuck(finding.reason))
-            })
+        let denied = job.denied.is_some() && runs_new(&open.run, job);
+        job.end == JobEnd::Active && !job.is_ending() && (denied || waits(job))
     };
     let job = cron.jobs.iter().find(is_stuck)?;
     let errand = Errand::EndJob { name: job.name.clone(), uid: job.uid.clone() };

@@ -76,28 +76,52 @@ pub fn step(workload: &mut Deployment, now: Timestamp, pull: Pull<'_>) -> bool {
         workload.next_run += HOUR;
         let is_busy = own(workload).jobs.iter().any(|job| job.end == JobEnd::Active);
         if !is_busy && !own(workload).is_suspended {
-            begin(workload, now, pull);
+            begin(workload, now);
             moved = true;
         }
     }
+    moved |= make(workload, now, pull);
     forget(workload);
     moved
 }
 
-fn begin(workload: &mut Deployment, now: Timestamp, pull: Pull<'_>) {
+fn begin(workload: &mut Deployment, now: Timestamp) {
     let image = workload.image().to_owned();
     let name = format!("{}-{}", workload.object.id.name, now.as_second() / 60);
-    let pulled = pull(&image);
-    let place = (format!("{name}-pod"), name.clone(), "node-a".to_owned());
-    workload.pods.push(SimPod::new(place, image.clone(), pulled, now));
     own_mut(workload).jobs.push(Job {
         uid: format!("uid-{name}"),
         name,
         created_at: now,
         images: BTreeMap::from([(build::CONTAINER.to_owned(), image)]),
         active_deadline_seconds: None,
+        denied: None,
         end: JobEnd::Active,
     });
+}
+
+/// The Job controller makes the pod of a run; where a quota is full it says so and tries again.
+fn make(workload: &mut Deployment, now: Timestamp, pull: Pull<'_>) -> bool {
+    let pods: Vec<String> = workload.pods.iter().map(|pod| pod.owner.clone()).collect();
+    let is_full = workload.quota.is_some();
+    let waits = |job: &&mut Job| job.end == JobEnd::Active && !job.is_ending() && !pods.contains(&job.name);
+    let (mut made, mut moved) = (Vec::new(), false);
+    for job in own_mut(workload).jobs.iter_mut().filter(waits) {
+        let denied = is_full.then(|| {
+            format!("Error creating: pods \"{}-x\" is forbidden: exceeded quota: compute, requested: pods=1, used: pods=8, limited: pods=8", job.name)
+        });
+        moved |= denied != job.denied;
+        if denied.is_none() {
+            made.push((job.name.clone(), job.images[build::CONTAINER].clone()));
+        }
+        job.denied = denied;
+    }
+    moved |= !made.is_empty();
+    for (name, image) in made {
+        let pulled = pull(&image);
+        let place = (format!("{name}-pod"), name, "node-a".to_owned());
+        workload.pods.push(SimPod::new(place, image, pulled, now));
+    }
+    moved
 }
 
 /// successfulJobsHistoryLimit 3, failedJobsHistoryLimit 1.
