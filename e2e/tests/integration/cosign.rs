@@ -1,5 +1,6 @@
-//! What the real cosign signs into the real registry, judged by `rollforward verify`: both layouts, each kind of
-//! key, another key, an attestation, and nothing at all.
+//! What the real cosign signs into the real registry. Judged by `rollforward verify`: both layouts, each kind of key, another
+//! key, an attestation, and nothing at all. Judged by the operator: a signature that says another version, and what is left
+//! when it is deleted.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -9,6 +10,7 @@ use anyhow::{Context as _, ensure};
 use e2e::cluster::Cluster;
 use e2e::harness::{Named, trial};
 use e2e::image::Image;
+use e2e::shop::{Shop, Workload};
 use rcgen::{
     KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize,
 };
@@ -21,6 +23,10 @@ pub(crate) fn trials() -> Vec<Named> {
             signed,
         ),
         trial("cosign's signatures by each kind of key that it takes are verified in both layouts", kinds),
+        trial(
+            "a claim against the version is remembered when its signature is deleted, also by the next operator",
+            remembered,
+        ),
     ]
 }
 
@@ -170,4 +176,69 @@ async fn signed(cluster: Arc<Cluster>) -> anyhow::Result<()> {
         ensure!(answer["digest"] == digest.as_str(), "{answer:#}");
     }
     Ok(())
+}
+
+/// The digest that a tag names in the sample registry.
+async fn digest_of(cluster: &Cluster, repository: &str, tag: &str) -> anyhow::Result<String> {
+    let url = format!("http://{}/v2/{repository}/manifests/{tag}", cluster.registry_host());
+    let accept = "application/vnd.oci.image.manifest.v1+json";
+    let answer =
+        reqwest::Client::new().head(url).header("Accept", accept).send().await?.error_for_status()?;
+    let digest = answer.headers().get("Docker-Content-Digest").context("a digest")?;
+    Ok(digest.to_str()?.to_owned())
+}
+
+async fn remembered(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let name = "claim-remembered";
+    let mut shop = Shop::open(&cluster, name).await?;
+    let folder = tempfile::tempdir()?;
+    cosign(&cluster, folder.path(), &["generate-key-pair"])?;
+    // The old image under a newer name: its own label names no version that the repository has.
+    let digest = shop.push("1.0.1", Image::new("0.9.0")).await?;
+    let pinned = format!("{}@{digest}", shop.full_repository());
+    let sign = |more: &[&str]| {
+        let all = [&["sign", "--key", "cosign.key"][..], more, &OFFLINE[..], &[pinned.as_str()]].concat();
+        cosign(&cluster, folder.path(), &all)
+    };
+    // One good signature that names no version, and one that says 0.9.0.
+    sign(&["--new-bundle-format=true"])?;
+    sign(&["--new-bundle-format=false", "-a", "org.opencontainers.image.version=0.9.0"])?;
+    let key = folder.path().join("cosign.pub");
+    let from = format!("--from-file=ci.pub={}", key.to_str().context("a path")?);
+    shop.kubectl(&["create", "configmap", "keys", &from])?;
+    let decision = "apiVersion: rollforward.dev/v1alpha1\nkind: VerificationPolicy\nmetadata: {name: acme}\nspec: {authorities: [{name: ci, key: {configMap: {name: keys, key: ci.pub}}}], soak: {routine: 0s}}\n";
+    cluster.apply(name, decision)?;
+    shop.workload(&Workload::default())?;
+    shop.policy("  rollout: {bake: 1s, deadline: 5m}")?;
+    shop.start_operator("").await?;
+    let claimed = "expected 1.0.1 to be signed as 1.0.1, observed signature 0.9.0";
+    shop.wait_says("Blocked", "VersionMismatch", &[claimed, "publish a new build, or delete the tag"])
+        .await?;
+
+    let tag = format!("{}.sig", digest.replace(':', "-"));
+    let signature = digest_of(&cluster, shop.repository(), &tag).await?;
+    shop.operator.take().context("started")?.kill()?;
+    shop.pusher().delete(shop.repository(), &signature).await?;
+    shop.start_operator("").await?;
+    let parts = [
+        claimed,
+        ", seen 20",
+        " and attached no longer",
+        "What is taken away still counts",
+        "kubectl rollforward release web sha256:",
+    ];
+    shop.wait_says("Blocked", "VersionMismatch", &parts).await?;
+    ensure!(e2e::shop::image(&shop.read_workload().await?).ends_with(":1.0.0"), "it moved");
+    let known =
+        shop.kubectl(&["get", "imageledgers", "-o", "jsonpath={.items[*].status.contradictions[*].claim}"])?;
+    ensure!(known == "0.9.0", "{known}");
+
+    // A person who knows better names the digest: then the silence counts as silence again.
+    let operator = shop.operator.as_ref().context("started")?;
+    let released = operator.command(&["release", "web", &digest, "--namespace", name])?;
+    ensure!(released.status.success(), "{}", String::from_utf8_lossy(&released.stderr));
+    shop.wait_image(&format!(":1.0.1@{digest}")).await?;
+    let known = shop.kubectl(&["get", "imageledgers", "-o", "jsonpath={.items[*].status.contradictions}"])?;
+    ensure!(known.is_empty(), "{known}");
+    shop.close()
 }

@@ -40,6 +40,14 @@ pub struct ImageLedgerStatus {
     /// Digests that failed here; at most 256.
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["digest"]))]
     pub quarantine: Vec<Failure>,
+    /// Claims of signers that contradicted a name, whether they are still attached or not; at most 64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub contradictions: Option<Vec<Contradiction>>,
+    /// Who signed what runs or ran here; at most 16.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub signers: Option<Vec<KnownSigner>>,
     /// What is remembered of each track; at most 256.
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["key"]))]
     pub workloads: Vec<WorkloadMemory>,
@@ -101,6 +109,42 @@ pub struct Failure {
     /// Who asked for the retry, where a person did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_by: Option<AskedBy>,
+}
+
+/// A claim that contradicted the name under which a digest was offered. It counts when it is attached no longer.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Contradiction {
+    /// The digest.
+    #[schemars(schema_with = "schema::label_text")]
+    pub digest: String,
+    /// The tag under which it was offered.
+    #[schemars(schema_with = "schema::label_text")]
+    pub tag: String,
+    /// What it led to: `VersionMismatch`, `BranchBuild` or `RepositoryMismatch`.
+    #[schemars(schema_with = "schema::code_text")]
+    pub reason: String,
+    /// Where it was found: `certificate`, `signature`, `provenance`, `label` or `docker-reference`.
+    #[schemars(schema_with = "schema::code_text")]
+    pub claimed_by: String,
+    /// What it says, cleaned and cut.
+    #[schemars(schema_with = "schema::line")]
+    pub claim: String,
+    /// When this operator first read it.
+    pub first_seen: Time,
+}
+
+/// Who signed what runs or ran here.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KnownSigner {
+    /// Issuer and subject without the ref behind `@`, or the last letters of a key.
+    #[schemars(schema_with = "schema::line")]
+    pub identity: String,
+    /// When this operator first saw something run that they signed.
+    pub first_seen: Time,
+    /// When it last did, to the day.
+    pub last_used: Time,
 }
 
 /// Who asked for something, and when.

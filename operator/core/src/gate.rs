@@ -20,14 +20,14 @@ pub mod soak;
 pub mod source;
 pub mod trust;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::current::{Choice, Chosen};
+use crate::current::{self, Choice, Chosen};
 use crate::evidence::{Answer, Attached, Manifest, Shape};
 use crate::image::{Digest, Repository, Tag};
-use crate::ledger::{Abandoned, Ledger};
+use crate::ledger::{Abandoned, Claim, Ledger};
 use crate::policy::{Facts, Rebuilds, Track};
 use crate::reason::Reason;
 use crate::scan::Scan;
@@ -247,6 +247,10 @@ pub struct Assessed {
     pub score: Option<Score>,
     /// Where signatures were looked for; empty where none were.
     pub looked_in: String,
+    /// Who vouches for the digest, by identity.
+    pub signers: BTreeSet<String>,
+    /// A claim that is attached and contradicts the name, for the ledger to remember.
+    pub contradicted: Option<(Claim, Reason)>,
 }
 
 impl Assessed {
@@ -318,19 +322,49 @@ pub fn assess(facts: &Facts, chosen: Vec<Chosen>, evidence: &Evidence) -> (Asses
         let Some(track) = facts.seen.tracks.get(choice.track) else {
             continue;
         };
+        let ran = ledgers
+            .get(&track.repository)
+            .and_then(|ledger| running::judge(facts, track, choice, ledger, evidence, &mut needs));
+        remember_signers(facts, track, ran.as_ref(), &mut ledgers);
         let ledger = ledgers.get(&track.repository);
         let unresolved = choice.probe.iter().map(|tag| (facts.asked(track).clone(), tag.clone()));
         let unresolved = unresolved.filter(|key| !evidence.digests.contains_key(key));
         needs.extend(unresolved.map(|(repository, tag)| Need::Digest(repository, tag)));
-        candidates.push(assess_track(facts, track, choice, ledger, evidence, &mut needs));
+        let judged = assess_track(facts, track, choice, ledger, evidence, &mut needs);
+        remember_claims(facts, track, judged.iter().chain(&ran), &mut ledgers);
+        candidates.push(judged);
         running_tag.push(running(facts, track, choice, evidence, &mut needs));
-        running_digest.push(
-            ledger.and_then(|ledger| running::judge(facts, track, choice, ledger, evidence, &mut needs)),
-        );
+        running_digest.push(ran);
     }
     needs.sort();
     needs.dedup();
     (Assessment { chosen, candidates, ledgers, running_tag, running: running_digest }, needs)
+}
+
+/// Who vouches for what runs is known from now on. Not for what is only tried: its run may yet fail.
+fn remember_signers(
+    facts: &Facts,
+    track: &Track,
+    ran: Option<&Assessed>,
+    ledgers: &mut BTreeMap<Repository, Ledger>,
+) {
+    let is_tried = current::open_run(facts, track).is_some();
+    if let (Some(ran), Some(ledger)) = (ran.filter(|_| !is_tried), ledgers.get_mut(&track.repository)) {
+        ledger.vouched(&ran.signers, facts.now);
+    }
+}
+
+/// What a signer claimed against a name is remembered: it counts when it is attached no longer.
+fn remember_claims<'a>(
+    facts: &Facts,
+    track: &Track,
+    judged: impl Iterator<Item = &'a Assessed>,
+    ledgers: &mut BTreeMap<Repository, Ledger>,
+) {
+    let Some(ledger) = ledgers.get_mut(&track.repository) else { return };
+    for (claim, reason) in judged.filter_map(|one| one.contradicted.as_ref()) {
+        ledger.contradicted(claim.clone(), *reason, facts.now);
+    }
 }
 
 /// The candidates to judge: the best of the selection; for `digest` the tag once it names something else than what runs;
@@ -461,6 +495,7 @@ fn assess_track(
                 .map(|mirror| (mirror, digest.and_then(|digest| served(mirror, digest, evidence, needs))));
             let reads_shape = looks_at_shape || effective.has_authorities();
             let subject = Subject {
+                policy: &facts.policy.id.name,
                 tag,
                 digest,
                 answer,
@@ -565,6 +600,8 @@ fn served<'a>(
 /// One candidate, as the layers read it.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
+    /// The policy, as commands name it.
+    pub policy: &'a str,
     /// Its tag.
     pub tag: &'a Tag,
     /// The digest that the tag names now, where it is known.
@@ -633,6 +670,7 @@ fn assessed(facts: &Facts, effective: &Effective<'_>, subject: &Subject<'_>) -> 
         Some(Answer::Absent | Answer::Unknown(_)) | None => None,
     };
     let signed = effective.signed(found, now);
+    let signers = found.map_or_else(BTreeSet::new, |attached| effective.identities(attached, now));
     let all = [
         (Layer::Reference, reference::judge(subject, effective)),
         (Layer::Trust, Some(trust::judge(effective))),
@@ -658,6 +696,8 @@ fn assessed(facts: &Facts, effective: &Effective<'_>, subject: &Subject<'_>) -> 
                 drift::differences(running, candidate).iter().map(|difference| difference.weight).sum()
             }),
             first_seen: subject.digest.and_then(|digest| subject.ledger.first_seen(subject.tag, digest)),
+            newly_signed: subject.ledger.are_new(&signers),
+            n_elsewhere: subject.digest.and_then(|digest| facts.seen.crowd.get(digest)).map_or(0, |n| *n),
         };
         score::score(&verdicts, witness, now)
     });
@@ -667,7 +707,9 @@ fn assessed(facts: &Facts, effective: &Effective<'_>, subject: &Subject<'_>) -> 
     }
     lift(&facts.seen.exceptions, subject.digest, &mut verdicts, now);
     let looked_in = found.map_or_else(String::new, Attached::places);
-    Assessed { tag: subject.tag.clone(), digest: subject.digest.cloned(), verdicts, score, looked_in }
+    let contradicted = binding::contradiction(subject, effective, now);
+    let (tag, digest) = (subject.tag.clone(), subject.digest.cloned());
+    Assessed { tag, digest, verdicts, score, looked_in, signers, contradicted }
 }
 
 /// Lifts what exceptions name, for exactly their digest and until they end.

@@ -1,17 +1,24 @@
-//! The memory of a repository in a namespace: first-seen times, failures, what completed and what a person gave up.
+//! The memory of a repository in a namespace: first-seen times, failures, claims against a name, who signed what ran, what
+//! completed and what a person gave up.
 //!
 //! Bounded, and stored before anything is done on its ground, so that a restart or a restored backup forgets nothing that
 //! matters. A digest that failed is never evicted. Who stores it: the controller, as `ImageLedger`, by `ledger/rebase.rs`.
 
+pub mod contradiction;
 pub mod rebase;
+pub mod signers;
+pub mod size;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::image::{Digest, Repository, Tag};
 use crate::levers::Lever;
 use crate::reason::Reason;
+
+pub use contradiction::{Claim, ClaimedBy, Contradicted};
+pub use signers::KnownSigner;
 
 /// How many tags are remembered; the oldest go first.
 pub const MAX_TAGS: usize = 200;
@@ -188,6 +195,10 @@ pub struct Ledger {
     pub tags: BTreeMap<Tag, Vec<Sighting>>,
     /// Failures by digest.
     pub failures: BTreeMap<Digest, Failure>,
+    /// Claims of signers that contradicted a name, whether they are still attached or not.
+    pub contradictions: BTreeMap<Claim, Contradicted>,
+    /// Who signed what runs or ran here, by identity.
+    pub signers: BTreeMap<String, KnownSigner>,
     /// Memory by track key.
     pub workloads: BTreeMap<String, WorkloadMemory>,
 }
@@ -196,7 +207,14 @@ impl Ledger {
     /// An empty memory.
     #[must_use]
     pub fn new(repository: Repository) -> Self {
-        Self { repository, tags: BTreeMap::new(), failures: BTreeMap::new(), workloads: BTreeMap::new() }
+        Self {
+            repository,
+            tags: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            contradictions: BTreeMap::new(),
+            signers: BTreeMap::new(),
+            workloads: BTreeMap::new(),
+        }
     }
 
     /// Records that a tag resolved to a digest. The first sighting keeps its time; a digest that comes back to a tag after
@@ -281,11 +299,13 @@ impl Ledger {
         }
     }
 
-    /// Forgets failures and manual rollbacks, as a person asked: all, or those of one digest.
+    /// Forgets failures and manual rollbacks, as a person asked: all, or those of one digest. What was claimed against a
+    /// name is forgotten only of a digest that they name: it is no fault of an environment that passes.
     pub fn release(&mut self, digest: Option<&Digest>) {
         match digest {
             Some(digest) => {
                 self.failures.remove(digest);
+                self.contradictions.retain(|claim, _| claim.digest != *digest);
             }
             None => {
                 self.failures.clear();
@@ -319,19 +339,26 @@ impl Ledger {
         }
     }
 
+    /// Forgets the oldest tags beyond what is remembered, then what makes it too large (`ledger/size.rs`).
     pub(crate) fn evict(&mut self) {
-        while MAX_TAGS < self.tags.len() {
-            let oldest = self
-                .tags
-                .iter()
-                .filter(|(_, seen)| !seen.iter().any(|sighting| self.failures.contains_key(&sighting.digest)))
-                .min_by_key(|(_, seen)| seen.last().map(|sighting| sighting.first_seen))
-                .map(|(tag, _)| tag.clone());
-            match oldest {
-                Some(tag) => self.tags.remove(&tag),
-                None => return,
-            };
-        }
+        while MAX_TAGS < self.tags.len() && self.forget_oldest_tag() {}
+        self.fit();
+    }
+
+    /// Forgets the tag that was resolved to something new longest ago, never one whose digest failed; those whose digest was
+    /// contradicted after all others. False where there is none.
+    pub(super) fn forget_oldest_tag(&mut self) -> bool {
+        let any = |seen: &[Sighting], is: &dyn Fn(&Digest) -> bool| seen.iter().any(|one| is(&one.digest));
+        let contradicted: BTreeSet<&Digest> = self.contradictions.keys().map(|claim| &claim.digest).collect();
+        let oldest = self
+            .tags
+            .iter()
+            .filter(|(_, seen)| !any(seen, &|digest| self.failures.contains_key(digest)))
+            .min_by_key(|(_, seen)| {
+                (any(seen, &|digest| contradicted.contains(digest)), seen.last().map(|one| one.first_seen))
+            })
+            .map(|(tag, _)| tag.clone());
+        oldest.is_some_and(|tag| self.tags.remove(&tag).is_some())
     }
 }
 

@@ -329,6 +329,8 @@ pub struct Seen {
     pub obstacles: Vec<Obstacle>,
     /// Digests that open runs of other policies try and that have not succeeded yet, with the run.
     pub trying: BTreeMap<(Repository, Digest), String>,
+    /// In how many other namespaces a run to the digest succeeded and none was rolled back, as far as this operator sees.
+    pub crowd: BTreeMap<Digest, usize>,
     /// Failures of late that are the environment's.
     pub incident: Option<Incident>,
     /// The newest run of each track that ended before it began: the next one needs another name.

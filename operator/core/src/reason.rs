@@ -182,11 +182,11 @@ reasons! {
         SourceBound,
         /// What was signed names no source, and one is asked for. Sign with a certificate or provenance that names it.
         SourceUnbound,
-        /// What was signed names another version: an old or other image under this name. Publish a new build, or delete the tag.
+        /// What was signed names another version: an old or other image under this name. It counts when it is attached no longer, too. Publish a new build, or delete the tag.
         VersionMismatch,
-        /// What was signed is of another repository. Sign it for this one.
+        /// What was signed is of another repository. A signature that said so counts when it is attached no longer, too. Sign it for this one.
         RepositoryMismatch,
-        /// What was signed was built from a branch or an unmerged change, not from the version's tag. Build the version from its tag.
+        /// What was signed was built from a branch or an unmerged change, not from the version's tag. It counts when it is attached no longer, too. Build the version from its tag.
         BranchBuild,
         /// Signing is proved by a log, or dated by a timestamp authority.
         LogProofPresent,

@@ -66,6 +66,7 @@ fn subject<'a>(tag: &'a Tag, digest: Option<&'a Digest>, ledger: &'a Ledger) -> 
     let (answer, manifest, mirror, running, left) = (None, None, None, None, None);
     let (attached, running_attached, shape, running_shape, scan) = (None, None, None, None, None);
     Subject {
+        policy: "web",
         tag,
         digest,
         answer,

@@ -16,6 +16,8 @@
 
 #[path = "scenarios/build.rs"]
 mod build;
+#[path = "verify/memory.rs"]
+mod memory;
 #[path = "verify/papers.rs"]
 mod papers;
 #[path = "verify/rows.rs"]

@@ -279,11 +279,13 @@ fn judge(
     let latest = Tag::parse("latest").ok();
     let Some(tag) = image.tag.as_ref().or(latest.as_ref()) else { return Vec::new() };
     let subject = Subject {
+        policy: "",
         tag,
         digest,
         answer: Some(&fetched.digest),
         manifest: fetched.manifest.as_ref(),
         mirror: None,
+        // No memory: what was taken away before this look is not known here.
         ledger: &Ledger::new(image.repository.clone()),
         running: None,
         left: None,

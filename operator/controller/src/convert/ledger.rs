@@ -1,10 +1,11 @@
-//! `ImageLedger` ↔ core's `Ledger`. An entry that cannot be read is left out, except a failure: an unreadable tag there
-//! becomes `unknown`, for a quarantined digest must never be forgotten.
+//! `ImageLedger` ↔ core's `Ledger`. An entry that cannot be read is left out, except a failure or a contradiction: an unreadable
+//! tag there becomes `unknown`, for a quarantined or contradicted digest must never be forgotten.
 
 use rollforward_api::ledger as api;
 use rollforward_core::image::{Digest, Repository, Tag};
 use rollforward_core::ledger::{
-    Abandoned, Failure, Ledger, Newest, Reapplied, RunMemory, Sighting, Tally, WorkloadMemory,
+    Abandoned, Claim, ClaimedBy, Contradicted, Failure, KnownSigner, Ledger, Newest, Reapplied, RunMemory,
+    Sighting, Tally, WorkloadMemory,
 };
 use rollforward_core::levers::Lever;
 use rollforward_core::text::clean;
@@ -49,6 +50,11 @@ pub fn from_api(repository: &Repository, object: &api::ImageLedger) -> Ledger {
         };
         ledger.failures.insert(digest, failure);
     }
+    ledger.contradictions.extend(status.contradictions.iter().flatten().filter_map(contradiction));
+    ledger.signers.extend(status.signers.iter().flatten().map(|entry| {
+        let known = KnownSigner { first_seen: entry.first_seen.0, last_used: entry.last_used.0 };
+        (entry.identity.clone(), known)
+    }));
     for entry in &status.workloads {
         let memory = WorkloadMemory {
             uid: entry.uid.clone(),
@@ -70,6 +76,18 @@ pub fn from_api(repository: &Repository, object: &api::ImageLedger) -> Ledger {
     ledger
 }
 
+/// A claim of a kind that this version does not know counts as one of a certificate, where it was read.
+fn contradiction(entry: &api::Contradiction) -> Option<(Claim, Contradicted)> {
+    let by = ClaimedBy::ALL.into_iter().find(|by| by.name() == entry.claimed_by);
+    let claim = Claim {
+        digest: Digest::parse(&entry.digest).ok()?,
+        tag: Tag::parse(&entry.tag).or_else(|_| Tag::parse("unknown")).ok()?,
+        by: by.unwrap_or(ClaimedBy::Certificate),
+        text: entry.claim.clone(),
+    };
+    Some((claim, Contradicted { reason: reason(&entry.reason), first_seen: entry.first_seen.0 }))
+}
+
 fn newest(entry: &api::Newest) -> Option<Newest> {
     Some(Newest { tag: Tag::parse(&entry.tag).ok()?, first_seen: entry.first_seen.0 })
 }
@@ -77,7 +95,7 @@ fn newest(entry: &api::Newest) -> Option<Newest> {
 /// A ledger on the wire.
 #[must_use]
 pub fn to_status(ledger: &Ledger) -> api::ImageLedgerStatus {
-    let Ledger { repository: _, tags, failures, workloads } = ledger;
+    let Ledger { repository: _, tags, failures, contradictions, signers, workloads } = ledger;
     let tags = tags.iter().map(|(tag, sightings)| api::TagEntry {
         tag: tag.to_string(),
         digests: sightings
@@ -100,6 +118,19 @@ pub fn to_status(ledger: &Ledger) -> api::ImageLedgerStatus {
             .retry_by
             .as_ref()
             .map(|asked| api::AskedBy { by: clean(&asked.by, 250), at: asked.at.map(time) }),
+    });
+    let contradictions = contradictions.iter().map(|(claim, known)| api::Contradiction {
+        digest: claim.digest.to_string(),
+        tag: claim.tag.to_string(),
+        reason: known.reason.code().to_owned(),
+        claimed_by: claim.by.name().to_owned(),
+        claim: claim.text.clone(),
+        first_seen: time(known.first_seen),
+    });
+    let signers = signers.iter().map(|(identity, known)| api::KnownSigner {
+        identity: identity.clone(),
+        first_seen: time(known.first_seen),
+        last_used: time(known.last_used),
     });
     let newest =
         |newest: &Newest| api::Newest { tag: newest.tag.to_string(), first_seen: time(newest.first_seen) };
@@ -124,8 +155,15 @@ pub fn to_status(ledger: &Ledger) -> api::ImageLedgerStatus {
     api::ImageLedgerStatus {
         tags: tags.collect(),
         quarantine: quarantine.collect(),
+        contradictions: some(contradictions),
+        signers: some(signers),
         workloads: workloads.collect(),
     }
+}
+
+fn some<T>(entries: impl Iterator<Item = T>) -> Option<Vec<T>> {
+    let entries: Vec<T> = entries.collect();
+    (!entries.is_empty()).then_some(entries)
 }
 
 fn runs(entry: &api::RunMemory) -> RunMemory {
@@ -153,4 +191,133 @@ fn runs_to_api(runs: &RunMemory) -> api::RunMemory {
             .collect(),
     });
     api::RunMemory { tallies: tallies.collect(), counted: counted.clone() }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a fixture that cannot be made is a failed test")]
+mod tests {
+    use jiff::{SignedDuration, Timestamp};
+    use rollforward_core::ledger::contradiction::MAX_CONTRADICTIONS;
+    use rollforward_core::ledger::rebase::{MAX_FAILURES, MAX_WORKLOADS, rebase};
+    use rollforward_core::ledger::signers::MAX_SIGNERS;
+    use rollforward_core::ledger::size::{MAX_BYTES, MIN_TAGS};
+    use rollforward_core::ledger::{MAX_DIGESTS_PER_TAG, MAX_TAGS, NewFailure};
+    use rollforward_core::reason::Reason;
+
+    use super::*;
+
+    fn at(second: usize) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + i64::try_from(second).unwrap()).unwrap()
+    }
+    fn digest(number: usize) -> Digest {
+        Digest::parse(&format!("sha256:{number:064x}")).unwrap()
+    }
+    fn tag(number: usize) -> Tag {
+        Tag::parse(&format!("1.{number}.0-alpine3.20")).unwrap()
+    }
+    fn empty() -> Ledger {
+        Ledger::new(Repository::parse("ghcr.io/acme/web").unwrap())
+    }
+
+    /// Every list as long as it may be, but for failures and tracks: so many of each.
+    fn full(n_failures: usize, n_workloads: usize) -> Ledger {
+        let mut ledger = empty();
+        for number in 0..n_failures {
+            let failure = NewFailure {
+                tag: tag(number),
+                reason: Reason::CrashExit,
+                message: format!("3 crashes of \"app\": exit 78, {}", "x".repeat(120)),
+                run: format!("web-app-{number}"),
+                signature: "app: exit 78".to_owned(),
+                blames_image: true,
+                deterministic: true,
+                after_fails: 2,
+                retry_after: SignedDuration::from_mins(30),
+            };
+            ledger.failed(&digest(number), failure, at(number));
+        }
+        let memory = WorkloadMemory {
+            uid: "0b4ad4ac-3d0b-4e5f-9f7e-000000000000".to_owned(),
+            completed: Some(tag(1)),
+            wrote: Some(format!("ghcr.io/acme/web:{}@{}", tag(1), digest(1))),
+            abandoned: None,
+            reapplied: None,
+            newest_inside: Some(Newest { tag: tag(1), first_seen: at(0) }),
+            newest_outside: Some(Newest { tag: tag(2), first_seen: at(0) }),
+            runs: RunMemory::default(),
+        };
+        for number in 0..n_workloads {
+            ledger.workloads.insert(format!("Deployment/web-{number}/app"), memory.clone());
+        }
+        for number in 0..MAX_CONTRADICTIONS + 9 {
+            let said = format!("refs/tags/v{number}.0.0");
+            let claim = Claim::new(&digest(number), &tag(number), ClaimedBy::Certificate, &said);
+            ledger.contradicted(claim, Reason::VersionMismatch, at(number));
+        }
+        for number in 0..MAX_SIGNERS + 9 {
+            let workflow = format!("https://github.com/acme/web/.github/workflows/{number}.yml");
+            ledger.vouched(&[format!("https://issuer.acme.test {workflow}")].into(), at(number));
+        }
+        for number in 0..MAX_TAGS + 9 {
+            for push in 0..=MAX_DIGESTS_PER_TAG {
+                ledger.saw(&tag(number), &digest(1_000 + number * 10 + push), at(number * 10 + push));
+            }
+        }
+        // As it is stored: on top of an empty one.
+        rebase(&empty(), &ledger, &empty())
+    }
+
+    fn stored(ledger: &Ledger) -> (api::ImageLedger, usize) {
+        let spec = api::ImageLedgerSpec { repository: ledger.repository.to_string() };
+        let mut object = api::ImageLedger::new("web", spec);
+        object.status = Some(to_status(ledger));
+        let bytes = serde_json::to_vec(&object.status).unwrap().len();
+        (object, bytes)
+    }
+
+    #[test]
+    fn a_full_memory_is_stored_in_64_kib_and_read_back_as_it_was() {
+        let ledger = full(24, 40);
+        assert_eq!((ledger.failures.len(), ledger.workloads.len()), (24, 40));
+        assert_eq!((ledger.contradictions.len(), ledger.signers.len()), (MAX_CONTRADICTIONS, MAX_SIGNERS));
+        let (object, bytes) = stored(&ledger);
+        assert!(bytes <= MAX_BYTES, "{bytes} bytes");
+        assert!(bytes <= ledger.bytes(), "{bytes} bytes, estimated {}", ledger.bytes());
+        assert!(ledger.bytes() < bytes + bytes / 4, "{bytes} bytes, estimated {}", ledger.bytes());
+        assert!(MIN_TAGS <= ledger.tags.len(), "{} tags", ledger.tags.len());
+        assert_eq!(from_api(&ledger.repository, &object), ledger);
+    }
+
+    #[test]
+    fn what_must_not_be_forgotten_is_kept_above_that_and_stays_far_below_what_an_apiserver_takes() {
+        let ledger = full(MAX_FAILURES, MAX_WORKLOADS);
+        assert_eq!((ledger.failures.len(), ledger.workloads.len()), (MAX_FAILURES, MAX_WORKLOADS));
+        assert_eq!((ledger.contradictions.len(), ledger.signers.len()), (MAX_CONTRADICTIONS, MAX_SIGNERS));
+        assert_eq!(ledger.tags.len(), MIN_TAGS);
+        let (object, bytes) = stored(&ledger);
+        assert!(bytes < 512 << 10, "{bytes} bytes");
+        assert_eq!(from_api(&ledger.repository, &object), ledger);
+    }
+
+    #[test]
+    fn a_ledger_of_an_older_version_is_read_and_a_contradiction_of_a_newer_one_still_counts() {
+        let object: api::ImageLedger = serde_json::from_value(serde_json::json!({
+            "apiVersion": "rollforward.dev/v1alpha1", "kind": "ImageLedger", "metadata": {"name": "web"},
+            "spec": {"repository": "ghcr.io/acme/web"},
+            "status": {"tags": [], "quarantine": [], "workloads": []},
+        }))
+        .unwrap();
+        assert_eq!(from_api(&empty().repository, &object), empty());
+        let mut newer = object;
+        let entry = api::Contradiction {
+            digest: digest(1).to_string(),
+            tag: "not a tag".to_owned(),
+            reason: "OfTomorrow".to_owned(),
+            claimed_by: "oracle".to_owned(),
+            claim: "refs/tags/v0.9.0".to_owned(),
+            first_seen: time(at(0)),
+        };
+        newer.status.as_mut().unwrap().contradictions = Some(vec![entry]);
+        assert_eq!(from_api(&empty().repository, &newer).against(&digest(1)).len(), 1);
+    }
 }

@@ -234,7 +234,13 @@ pub async fn store_ledger(
     let api = Api::<ImageLedger>::namespaced(client.clone(), namespace);
     let name = ledger_name(repository);
     if let Some(read) = read {
-        let body = json!({"metadata": {"resourceVersion": read.resource_version()}, "status": new});
+        let mut body = json!({"metadata": {"resourceVersion": read.resource_version()}, "status": new});
+        // What was forgotten is not named any more: a merge patch would keep it.
+        if let Some(status) = body.get_mut("status").and_then(serde_json::Value::as_object_mut) {
+            for list in ["contradictions", "signers"] {
+                status.entry(list).or_insert(serde_json::Value::Null);
+            }
+        }
         let stored = api.patch_status(&name, &params(), &Patch::Merge(&body)).await;
         return stored.map(drop).map_err(ApiError::of("write the ImageLedger"));
     }

@@ -121,6 +121,21 @@ impl Stores {
             .collect()
     }
 
+    /// In how many namespaces but this one a run to a digest succeeded and none was rolled back. A number, never a name: tenants
+    /// learn nothing else of one another. With rights in one namespace there is nothing to count.
+    fn crowd(&self, namespace: &str) -> BTreeMap<Digest, usize> {
+        let ended = |run: Arc<DeserializeGuard<UpdateRun>>| {
+            let run = run.0.as_ref().ok()?;
+            let well = match run.status.as_ref()?.phase.as_deref()? {
+                "Succeeded" => true,
+                "RolledBack" => false,
+                _ => return None,
+            };
+            Some((run.namespace()?, Digest::parse(&run.spec.to_digest).ok()?, well))
+        };
+        healthy_elsewhere(self.runs.iter().flat_map(Store::state).filter_map(ended), namespace)
+    }
+
     /// The runs that were rolled back, as the breaker reads them.
     fn failed(&self) -> Vec<Failed> {
         let read = |run: Arc<DeserializeGuard<UpdateRun>>| {
@@ -166,6 +181,20 @@ impl Stores {
         let wanted = Wanted { run: &name, digest: &digest, proven };
         self.places.claim(&self.known_runs(), wanted, config, now)
     }
+}
+
+/// By digest, in how many namespaces but one's own runs ended well and none otherwise. A run is its namespace, its digest and
+/// whether it succeeded.
+fn healthy_elsewhere(
+    runs: impl Iterator<Item = (String, Digest, bool)>,
+    own: &str,
+) -> BTreeMap<Digest, usize> {
+    let mut ended: BTreeMap<Digest, BTreeMap<String, bool>> = BTreeMap::new();
+    for (namespace, digest, well) in runs.filter(|(namespace, _, _)| namespace != own) {
+        *ended.entry(digest).or_default().entry(namespace).or_insert(true) &= well;
+    }
+    let count = |namespaces: BTreeMap<String, bool>| namespaces.values().filter(|well| **well).count();
+    ended.into_iter().map(|(digest, namespaces)| (digest, count(namespaces))).collect()
 }
 
 /// A policy as the apiserver has it now.
@@ -287,6 +316,7 @@ pub async fn observe(
         exceptions: trusted.exceptions,
         concurrency: ctx.stores.places.count(&ctx.stores.known_runs(), namespace, &ctx.config, now),
         trying: ctx.stores.trying(&policy.id),
+        crowd: ctx.stores.crowd(namespace),
         incident: breaker::incident(&ctx.stores.failed(), ctx.config.breaker, now),
         unstarted: unstarted(&runs),
         paused: ctx.paused(object),
@@ -745,6 +775,24 @@ async fn platforms(ctx: &Context, now: Timestamp) -> Result<BTreeSet<Platform>, 
 mod tests {
     use super::*;
     use crate::config::Config;
+
+    #[test]
+    fn a_digest_is_healthy_in_each_other_namespace_where_it_succeeded_and_was_never_rolled_back() {
+        let digest = |letter: &str| Digest::parse(&format!("sha256:{}", letter.repeat(64))).unwrap();
+        let runs = [
+            ("own", "a", true),
+            ("x", "a", true),
+            ("x", "a", true),
+            ("y", "a", true),
+            ("z", "a", true),
+            ("z", "a", false),
+            ("z", "b", false),
+        ];
+        let runs = runs.map(|(namespace, letter, well)| (namespace.to_owned(), digest(letter), well));
+        let counted = healthy_elsewhere(runs.into_iter(), "own");
+        assert_eq!(counted, [(digest("a"), 2), (digest("b"), 0)].into());
+        assert_eq!(healthy_elsewhere(std::iter::empty(), "own"), BTreeMap::new());
+    }
 
     #[test]
     fn one_source_is_not_that_of_several_repositories() {

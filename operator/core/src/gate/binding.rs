@@ -2,13 +2,15 @@
 //! that only an updater meets.
 //!
 //! Claims come from the certificate's or the provenance's ref, from labels below the signed digest and from the repository that
-//! a signature names. One that agrees is enough; one that contradicts and none that agrees fails; silence is `Absent`.
+//! a signature names. One that agrees is enough; one that contradicts and none that agrees fails; silence is `Absent`, unless
+//! the ledger remembers a contradiction that was taken away since.
 
 use jiff::Timestamp;
 
 use crate::evidence::{Answer, Attached, Content};
 use crate::gate::{Layer, Subject, Verdict, Word, source, worst};
 use crate::image::Repository;
+use crate::ledger::{Claim, ClaimedBy, Contradicted};
 use crate::reason::Reason;
 use crate::text;
 use crate::trust::signers::Vouch;
@@ -32,52 +34,172 @@ fn version(subject: &Subject<'_>, effective: &Effective<'_>, now: Timestamp) -> 
     if binding == Binding::Off || demand == Demand::Off {
         return None;
     }
-    let silent = |observed: &str| {
-        let demand = if binding == Binding::Required { demand } else { Demand::Advisory };
-        Verdict::new(Word::Absent, Reason::VersionUnbound, "a signed claim of the version", observed)
-            .hint("Sign from the tag, or label the image with its version.")
-            .demanded(demand)
-    };
-    let Some(Answer::Found(attached)) = subject.attached else {
-        return Some(silent("no signature to read it from"));
-    };
-    let vouching = effective.vouching(attached, now);
-    if vouching.is_empty() {
-        return Some(silent("no signature to read it from"));
-    }
-    if let Some(refusal) = foreign_repository(subject, &vouching) {
-        return Some(refusal.demanded(demand));
-    }
-    let claims = claims(subject, effective, attached, &vouching, now);
-    Some(match weigh(subject, &claims, binding) {
-        Weighed::Agrees(claim) => Verdict::new(
+    Some(match said(subject, effective, binding, now) {
+        Said::Agrees(claim) => Verdict::new(
             Word::Pass,
             Reason::VersionBound,
             format!("a signed claim of {}", subject.tag),
             claim,
         ),
-        Weighed::Contradicts(reason, claim) => contradiction(subject, reason, &claim).demanded(demand),
-        Weighed::Silent => silent("what was signed names no version"),
+        Said::Contradicts(claim, reason) => contradicts(subject, &claim, reason, None).demanded(demand),
+        Said::Silent(observed) => {
+            let demand = if binding == Binding::Required { demand } else { Demand::Advisory };
+            Verdict::new(Word::Absent, Reason::VersionUnbound, "a signed claim of the version", observed)
+                .hint("Sign from the tag, or label the image with its version.")
+                .demanded(demand)
+        }
+        Said::Before(claim, known) => {
+            contradicts(subject, claim, known.reason, Some(known.first_seen)).demanded(demand)
+        }
     })
 }
 
-fn contradiction(subject: &Subject<'_>, reason: Reason, claim: &str) -> Verdict {
-    let hint = if reason == Reason::BranchBuild {
-        "No pod was started. Build and sign the version from its tag."
-    } else {
-        "No pod was started. An old or other image under this name: publish a new build, or delete the tag."
+/// The claim that is attached now and contradicts the name, for the ledger to remember: whoever takes it away lets nothing
+/// through by that.
+#[must_use]
+pub fn contradiction(
+    subject: &Subject<'_>,
+    effective: &Effective<'_>,
+    now: Timestamp,
+) -> Option<(Claim, Reason)> {
+    match said(subject, effective, effective.binding(), now) {
+        Said::Contradicts(claim, reason) => Some((claim, reason)),
+        Said::Agrees(_) | Said::Silent(_) | Said::Before(..) => None,
+    }
+}
+
+/// What the claims together say of the name.
+enum Said<'a> {
+    Agrees(String),
+    Contradicts(Claim, Reason),
+    Silent(&'static str),
+    /// Nothing now. Once this was claimed.
+    Before(&'a Claim, &'a Contradicted),
+}
+
+fn said<'a>(subject: &Subject<'a>, effective: &Effective<'_>, binding: Binding, now: Timestamp) -> Said<'a> {
+    let nothing = || {
+        let before = before(subject, |known| known.reason != Reason::RepositoryMismatch, binding);
+        before.unwrap_or(Said::Silent("no signature to read it from"))
     };
-    Verdict::new(
-        Word::Fail,
-        reason,
-        format!("{} to be signed as {}", subject.tag, subject.tag),
-        claim.to_owned(),
+    let attached = match subject.attached {
+        Some(Answer::Found(attached)) if binding != Binding::Off => Some(attached),
+        Some(Answer::Found(_) | Answer::Absent | Answer::Unknown(_)) | None => None,
+    };
+    let vouching = attached.map_or_else(Vec::new, |attached| effective.vouching(attached, now));
+    match repository(subject, &vouching) {
+        Named::Own => {}
+        Named::Other(claim) => return Said::Contradicts(claim, Reason::RepositoryMismatch),
+        Named::Nothing => {
+            let copied = |known: &Contradicted| known.reason == Reason::RepositoryMismatch;
+            if let Some(before) = before(subject, copied, binding) {
+                return before;
+            }
+        }
+    }
+    let Some(attached) = attached.filter(|_| !vouching.is_empty()) else { return nothing() };
+    match weigh(subject, claims(subject, effective, attached, &vouching, now), binding) {
+        Weighed::Agrees(claim) => Said::Agrees(claim),
+        Weighed::Contradicts(claim, reason) => Said::Contradicts(claim, reason),
+        Weighed::Silent => before(subject, |known| known.reason != Reason::RepositoryMismatch, binding)
+            .unwrap_or(Said::Silent("what was signed names no version")),
+    }
+}
+
+/// The first claim against the digest that this operator read and that counts under this name.
+fn before<'a>(
+    subject: &Subject<'a>,
+    asked: impl Fn(&Contradicted) -> bool,
+    binding: Binding,
+) -> Option<Said<'a>> {
+    let digest = subject.digest.filter(|_| binding != Binding::Off)?;
+    // What runs is not judged by its labels.
+    let runs = subject.running == Some(digest);
+    let against = subject.ledger.against(digest).into_iter().filter(|(_, known)| asked(known));
+    let mut against = against.filter(|(claim, _)| !(runs && claim.by == ClaimedBy::Label));
+    let found = against.find(|(claim, known)| still_counts(subject, claim, known.reason, binding))?;
+    Some(Said::Before(found.0, found.1))
+}
+
+/// A copy of another repository's image is one under every tag. A version is compared with the tag; where the claim was read
+/// under this very tag, what was found then counts, for the text may have been cut.
+fn still_counts(subject: &Subject<'_>, claim: &Claim, reason: Reason, binding: Binding) -> bool {
+    let says = of_claim(subject.tag.as_str(), claim.by, &claim.text, binding);
+    if reason == Reason::BranchBuild {
+        return matches!(says, Says::Branch);
+    }
+    reason == Reason::RepositoryMismatch || claim.tag == *subject.tag || matches!(says, Says::Other)
+}
+
+/// The refusal of a claim: of one that is attached, or of one that was seen at that time.
+fn contradicts(subject: &Subject<'_>, claim: &Claim, reason: Reason, seen: Option<Timestamp>) -> Verdict {
+    let copied = reason == Reason::RepositoryMismatch;
+    let expected = if copied {
+        format!("a signature for {}", subject.repositories.first().map_or("", String::as_str))
+    } else {
+        format!("{} to be signed as {}", subject.tag, subject.tag)
+    };
+    let named = text::clean(&claim.text, 120);
+    let observed = if copied { format!("one for {named}") } else { format!("{} {named}", claim.by.name()) };
+    let (observed, hint) = match seen {
+        None if copied => {
+            (observed, "An image of another repository was copied here: sign it for this one.".to_owned())
+        }
+        None if reason == Reason::BranchBuild => {
+            (observed, "Build and sign the version from its tag.".to_owned())
+        }
+        None => (
+            observed,
+            "An old or other image under this name: publish a new build, or delete the tag.".to_owned(),
+        ),
+        Some(seen) => (
+            format!("{observed}, seen {}{}", text::instant(seen), whereabouts(subject, claim)),
+            let_go(subject, reason),
+        ),
+    };
+    Verdict::new(Word::Fail, reason, expected, observed).hint(format!("No pod was started. {hint}"))
+}
+
+/// What became of a claim that was seen before.
+fn whereabouts(subject: &Subject<'_>, claim: &Claim) -> &'static str {
+    let read = match subject.attached {
+        Some(Answer::Found(attached)) => attached.silence().is_none(),
+        Some(Answer::Absent) => true,
+        Some(Answer::Unknown(_)) | None => false,
+    };
+    match (claim.by, read) {
+        (_, false) => "; what is attached now could not be read",
+        (ClaimedBy::Label, true) => ", when the repository listed that version",
+        (
+            ClaimedBy::Certificate | ClaimedBy::Signature | ClaimedBy::Provenance | ClaimedBy::Reference,
+            true,
+        ) => " and attached no longer",
+    }
+}
+
+/// What a person can do about a claim that was taken away.
+fn let_go(subject: &Subject<'_>, reason: Reason) -> String {
+    let digest = subject.digest.map_or_else(String::new, ToString::to_string);
+    let answer = if reason == Reason::RepositoryMismatch {
+        "sign it for this repository".to_owned()
+    } else {
+        format!("sign it as {}", subject.tag)
+    };
+    format!(
+        "What is taken away still counts until somebody says `kubectl rollforward release {} {digest}`. Publish a new build, or {answer}.",
+        subject.policy
     )
-    .hint(hint)
+}
+
+/// For which repository signatures are.
+enum Named {
+    Nothing,
+    Own,
+    Other(Claim),
 }
 
 /// A signature that names a repository must name this one, or the one that it is mirrored from. One that names it is enough.
-fn foreign_repository(subject: &Subject<'_>, vouching: &[Vouch<'_>]) -> Option<Verdict> {
+fn repository(subject: &Subject<'_>, vouching: &[Vouch<'_>]) -> Named {
     let named: Vec<&String> = vouching
         .iter()
         .filter_map(|vouch| match &vouch.item.content {
@@ -89,27 +211,13 @@ fn foreign_repository(subject: &Subject<'_>, vouching: &[Vouch<'_>]) -> Option<V
         let parsed = Repository::parse(name).map_or_else(|_| (*name).clone(), |name| name.to_string());
         subject.repositories.contains(&parsed)
     };
-    let foreign = named.iter().find(|name| !own(name))?;
     if named.iter().any(own) {
-        return None;
+        return Named::Own;
     }
-    let repository = subject.repositories.first().map_or("", String::as_str);
-    Some(
-        Verdict::new(
-            Word::Fail,
-            Reason::RepositoryMismatch,
-            format!("a signature for {repository}"),
-            format!("one for {}", text::clean(foreign, 120)),
-        )
-        .hint("No pod was started. An image of another repository was copied here: sign it for this one."),
-    )
-}
-
-/// One claim: where it is from, and what it says.
-struct Claim {
-    from: &'static str,
-    text: String,
-    is_ref: bool,
+    let foreign = named.first().zip(subject.digest);
+    foreign.map_or(Named::Nothing, |(foreign, digest)| {
+        Named::Other(Claim::new(digest, subject.tag, ClaimedBy::Reference, foreign))
+    })
 }
 
 fn claims(
@@ -118,50 +226,50 @@ fn claims(
     attached: &Attached,
     vouching: &[Vouch<'_>],
     now: Timestamp,
-) -> Vec<Claim> {
+) -> Vec<(ClaimedBy, String)> {
     let mut claims = Vec::new();
     for vouch in vouching {
         let certificate = &vouch.signer.claims;
         let named = certificate.get("sourceRepositoryRef").or_else(|| certificate.get("githubWorkflowRef"));
-        claims.extend(named.map(|text| Claim { from: "certificate", text: text.clone(), is_ref: true }));
+        claims.extend(named.map(|text| (ClaimedBy::Certificate, text.clone())));
         if let Content::Signature { annotations, repository: _ } = &vouch.item.content {
             let version = annotations.get("org.opencontainers.image.version");
-            claims.extend(version.map(|text| Claim { from: "signature", text: text.clone(), is_ref: false }));
+            claims.extend(version.map(|text| (ClaimedBy::Signature, text.clone())));
         }
     }
     let authorities = effective.with_authorities().flat_map(|decision| &decision.authorities);
     for vouch in authorities.flat_map(|authority| effective.of_authority(authority, attached, now, |_| true))
     {
         if let Content::Attestation { provenance: Some(provenance), .. } = &vouch.item.content {
-            let named = provenance.source_ref.clone();
-            claims.extend(named.map(|text| Claim { from: "provenance", text, is_ref: true }));
+            claims.extend(provenance.source_ref.clone().map(|text| (ClaimedBy::Provenance, text)));
         }
     }
     // A label may be inherited from a base image: it counts where it names a version that this repository has.
     let label = subject.shape.and_then(|shape| shape.labels.get("version"));
     let label = label.filter(|label| subject.lists_version(label));
-    claims.extend(label.map(|text| Claim { from: "label", text: text.clone(), is_ref: false }));
+    claims.extend(label.map(|text| (ClaimedBy::Label, text.clone())));
     claims
 }
 
 enum Weighed {
     Agrees(String),
-    Contradicts(Reason, String),
+    Contradicts(Claim, Reason),
     Silent,
 }
 
-fn weigh(subject: &Subject<'_>, claims: &[Claim], binding: Binding) -> Weighed {
+fn weigh(subject: &Subject<'_>, claims: Vec<(ClaimedBy, String)>, binding: Binding) -> Weighed {
     let mut against = None;
-    for claim in claims {
-        let told = format!("{} {}", claim.from, text::clean(&claim.text, 100));
-        match of_claim(subject.tag.as_str(), claim, binding) {
-            Says::This => return Weighed::Agrees(told),
-            Says::Other => against = Some((Reason::VersionMismatch, told)),
-            Says::Branch => against = against.or(Some((Reason::BranchBuild, told))),
+    for (by, said) in claims {
+        match of_claim(subject.tag.as_str(), by, &said, binding) {
+            Says::This => return Weighed::Agrees(format!("{} {}", by.name(), text::clean(&said, 100))),
+            Says::Other => against = Some((Reason::VersionMismatch, by, said)),
+            Says::Branch => against = against.or(Some((Reason::BranchBuild, by, said))),
             Says::Nothing => {}
         }
     }
-    against.map_or(Weighed::Silent, |(reason, claim)| Weighed::Contradicts(reason, claim))
+    against.zip(subject.digest).map_or(Weighed::Silent, |((reason, by, said), digest)| {
+        Weighed::Contradicts(Claim::new(digest, subject.tag, by, &said), reason)
+    })
 }
 
 enum Says {
@@ -171,16 +279,16 @@ enum Says {
     Nothing,
 }
 
-fn of_claim(tag: &str, claim: &Claim, binding: Binding) -> Says {
-    if !claim.is_ref {
-        return of_version(tag, &claim.text);
+fn of_claim(tag: &str, by: ClaimedBy, said: &str, binding: Binding) -> Says {
+    if !by.is_ref() {
+        return of_version(tag, said);
     }
-    if let Some(named) = claim.text.strip_prefix("refs/tags/") {
+    if let Some(named) = said.strip_prefix("refs/tags/") {
         return of_version(tag, named);
     }
-    let Some(branch) = claim.text.strip_prefix("refs/heads/") else {
+    let Some(branch) = said.strip_prefix("refs/heads/") else {
         // A change that nobody has accepted yet.
-        return if claim.text.starts_with("refs/pull/") { Says::Branch } else { Says::Nothing };
+        return if said.starts_with("refs/pull/") { Says::Branch } else { Says::Nothing };
     };
     // Many release straight from these; whoever wants more asks for `Required`.
     let releases = matches!(branch, "main" | "master" | "trunk") || branch.starts_with("release");

@@ -1,6 +1,8 @@
 //! Whether what runs is still verified: the papers of the running digest, judged again at each pass with evidence that is
 //! refreshed on a schedule and as soon as a decision or a trust root changes. Nothing is rolled back by this.
 
+use std::collections::BTreeSet;
+
 use crate::current::Chosen;
 use crate::evidence::{Answer, Attached};
 use crate::gate::{
@@ -26,6 +28,7 @@ pub fn judge(
     let effective = Effective::of(facts, track);
     let repositories = names(facts, track);
     let subject = Subject {
+        policy: &facts.policy.id.name,
         tag,
         digest: Some(digest),
         answer: None,
@@ -62,9 +65,11 @@ pub fn judge(
         return None;
     }
     lift(&facts.seen.exceptions, Some(digest), &mut verdicts, now);
-    let looked_in = match subject.attached {
-        Some(Answer::Found(attached)) => Attached::places(attached),
-        Some(Answer::Absent | Answer::Unknown(_)) | None => String::new(),
+    let (looked_in, signers) = match subject.attached {
+        Some(Answer::Found(attached)) => (Attached::places(attached), effective.identities(attached, now)),
+        Some(Answer::Absent | Answer::Unknown(_)) | None => (String::new(), BTreeSet::new()),
     };
-    Some(Assessed { tag: tag.clone(), digest: Some(digest.clone()), verdicts, score: None, looked_in })
+    let contradicted = binding::contradiction(&subject, &effective, now);
+    let (tag, digest) = (tag.clone(), Some(digest.clone()));
+    Some(Assessed { tag, digest, verdicts, score: None, looked_in, signers, contradicted })
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Failure, Ledger, Sighting};
+use super::{Contradicted, Failure, KnownSigner, Ledger, Sighting};
 
 /// How many failed digests are remembered; those that are still to be retried go first, then the oldest.
 pub const MAX_FAILURES: usize = 256;
@@ -19,6 +19,8 @@ pub fn rebase(base: &Ledger, ours: &Ledger, stored: &Ledger) -> Ledger {
         repository: ours.repository.clone(),
         tags: merge(&base.tags, &ours.tags, &stored.tags, |ours, stored| sightings(ours, stored)),
         failures: merge(&base.failures, &ours.failures, &stored.failures, failure),
+        contradictions: merge(&base.contradictions, &ours.contradictions, &stored.contradictions, read_first),
+        signers: merge(&base.signers, &ours.signers, &stored.signers, known_signer),
         workloads: merge(&base.workloads, &ours.workloads, &stored.workloads, |ours, _| ours.clone()),
     };
     bound(&mut merged, base, ours);
@@ -65,6 +67,19 @@ fn failure(ours: &Failure, stored: &Failure) -> Failure {
     Failure { fails, quarantined, retry_at, ..newest.clone() }
 }
 
+/// Two passes read the claim: the first reading counts.
+fn read_first(ours: &Contradicted, stored: &Contradicted) -> Contradicted {
+    if stored.first_seen <= ours.first_seen { *stored } else { *ours }
+}
+
+/// Two passes saw the signer: known since the first sighting, used at the last.
+fn known_signer(ours: &KnownSigner, stored: &KnownSigner) -> KnownSigner {
+    KnownSigner {
+        first_seen: ours.first_seen.min(stored.first_seen),
+        last_used: ours.last_used.max(stored.last_used),
+    }
+}
+
 fn bound(merged: &mut Ledger, base: &Ledger, ours: &Ledger) {
     while MAX_FAILURES < merged.failures.len() {
         let oldest = merged
@@ -74,6 +89,8 @@ fn bound(merged: &mut Ledger, base: &Ledger, ours: &Ledger) {
             .map(|(digest, _)| digest.clone());
         oldest.and_then(|digest| merged.failures.remove(&digest));
     }
+    merged.bound_contradictions();
+    merged.bound_signers();
     while MAX_WORKLOADS < merged.workloads.len() {
         // The tracks of this pass stay; which others are still there only their own policies know.
         let changed = |key: &String| ours.workloads.get(key) != base.workloads.get(key);
@@ -163,6 +180,37 @@ mod tests {
         assert_eq!(merged.first_seen(&tag("1.0.1"), &digest(1)), Some(at(10)));
         let failure = &merged.failures[&digest(1)];
         assert_eq!((failure.fails, failure.run.as_str(), failure.quarantined), (2, "api-1", false));
+    }
+
+    #[test]
+    fn a_contradiction_and_a_signer_that_another_pass_read_meanwhile_stay_with_the_first_time() {
+        use crate::ledger::{Claim, ClaimedBy};
+        let base = empty();
+        let (mut ours, mut stored) = (base.clone(), base.clone());
+        let claim = |number| Claim::new(&digest(number), &tag("1.0.1"), ClaimedBy::Label, "0.9.0");
+        let read = |ledger: &mut Ledger, number, second| {
+            ledger.contradicted(claim(number), Reason::VersionMismatch, at(second));
+            ledger.vouched(&[format!("signer {number}")].into(), at(second));
+        };
+        read(&mut stored, 1, 10);
+        read(&mut stored, 2, 10);
+        read(&mut ours, 1, 5);
+        read(&mut ours, 3, 20);
+        let merged = rebase(&base, &ours, &stored);
+        let times: Vec<_> = (1..4).map(|number| merged.contradictions[&claim(number)].first_seen).collect();
+        assert_eq!(times, [at(5), at(10), at(20)]);
+        let known = merged.signers["signer 1"];
+        assert_eq!((known.first_seen, known.last_used, merged.signers.len()), (at(5), at(10), 3));
+        assert_eq!(rebase(&base, &ours, &merged), merged, "stored twice is stored once");
+        // A person releases one while another pass reads the next.
+        let mut released = merged.clone();
+        released.release(Some(&digest(1)));
+        let mut meanwhile = merged.clone();
+        read(&mut meanwhile, 4, 30);
+        let after = rebase(&merged, &released, &meanwhile);
+        assert!(
+            !after.contradictions.contains_key(&claim(1)) && after.contradictions.contains_key(&claim(4))
+        );
     }
 
     #[test]

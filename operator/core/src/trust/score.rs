@@ -50,7 +50,15 @@ pub struct Witness {
     pub shape: Option<i32>,
     /// When the digest was first seen here.
     pub first_seen: Option<Timestamp>,
+    /// Whether all who vouch are new to a repository whose signers are known.
+    pub newly_signed: bool,
+    /// In how many other namespaces a run of the digest succeeded.
+    pub n_elsewhere: usize,
 }
+
+/// What each other namespace is worth in which the digest runs well, and all of them together at most. Not their names: a
+/// tenant learns a number.
+const CROWD: (i32, i32) = (5, 20);
 
 /// Adds up.
 #[must_use]
@@ -71,12 +79,21 @@ pub fn score(verdicts: &[(Layer, Verdict)], witness: Witness, now: Timestamp) ->
     let shape = witness.shape.map_or(0, |sum| if sum == 0 { 20 } else { sum.max(-100) });
     let age = witness.first_seen.map_or(SignedDuration::ZERO, |seen| now.duration_since(seen));
     let time = TIME.iter().rev().find(|(least, _)| *least <= age).map_or(0, |(_, weight)| *weight);
+    let against: Vec<&str> = [(moved, "tag moved"), (witness.newly_signed, "identity newly seen")]
+        .iter()
+        .filter_map(|(holds, words)| holds.then_some(*words))
+        .collect();
+    let negative = weight(moved, -80).saturating_add(weight(witness.newly_signed, -30));
+    let (each, most) = CROWD;
+    let namespaces = if witness.n_elsewhere == 1 { "namespace" } else { "namespaces" };
+    let crowd = i32::try_from(witness.n_elsewhere).unwrap_or(most).saturating_mul(each).min(most);
     let entries = vec![
         ("papers", "signature, log, provenance, second authority".to_owned(), papers),
         ("meaning", "version bound, ledger clean".to_owned(), meaning),
         ("shape", "compared with what runs".to_owned(), shape),
         ("time", format!("known for {}", text::span(age)), time),
-        ("negative", "tag moved".to_owned(), weight(moved, -80)),
+        ("crowd", format!("healthy in {} other {namespaces}", witness.n_elsewhere), crowd),
+        ("negative", against.join(", "), negative),
     ];
     let sum = |time: i32| {
         let others: i32 =
@@ -100,14 +117,19 @@ pub fn decibans(tenths: i32) -> String {
 }
 
 impl Score {
-    /// Its parts in one line: `-41.0 dB, needed -45.0: papers 6.0, meaning 3.0, shape 2.0, time 0.0`.
+    /// Its parts in one line: `-41.0 dB, needed -45.0: papers 6.0, meaning 3.0, shape 2.0, time 0.0`. What is not always
+    /// there is told in words: `negative -3.0 (identity newly seen)`.
     #[must_use]
     pub fn line(&self) -> String {
+        let seldom = |family: &str| matches!(family, "negative" | "crowd");
         let parts: Vec<String> = self
             .entries
             .iter()
-            .filter(|(family, _, weight)| *family != "negative" || *weight != 0)
-            .map(|(family, _, weight)| format!("{family} {}", decibans(*weight)))
+            .filter(|(family, _, weight)| !seldom(family) || *weight != 0)
+            .map(|(family, words, weight)| {
+                let words = if seldom(family) { format!(" ({words})") } else { String::new() };
+                format!("{family} {}{words}", decibans(*weight))
+            })
             .collect();
         format!(
             "{} dB, needed {} (lower is safer): {}",

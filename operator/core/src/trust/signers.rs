@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::evidence::{Attached, Content, Fault, FaultKind, Item, Signer};
+use crate::text;
 use crate::trust::{Authority, Decision, Effective, Means, Unreadable};
 
 /// An item that an authority signed.
@@ -17,6 +18,40 @@ pub struct Vouch<'a> {
     pub item: &'a Item,
     /// Who signed, as proved.
     pub signer: &'a Signer,
+}
+
+/// How many characters of an identity are kept.
+const MAX_IDENTITY: usize = 200;
+/// How many of a key's last letters tell it: 144 bits.
+const KEY_LETTERS: usize = 24;
+
+impl Vouch<'_> {
+    /// Who signed, in a form that stays from version to version: issuer and subject, without the ref that a workflow's address
+    /// ends with; of a key its last letters. The authority's own name is not in it: anybody who writes a decision chooses that.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        let said = match &self.authority.means {
+            Means::Key { pem } => format!("key {}", last_letters(pem)),
+            Means::Keyless { .. } | Means::Unreadable { .. } => {
+                let subject = self.signer.subject.as_deref().unwrap_or_default();
+                format!("{} {}", self.signer.issuer.as_deref().unwrap_or_default(), without_ref(subject))
+            }
+        };
+        text::clean(&said, MAX_IDENTITY)
+    }
+}
+
+/// `https://…/release.yml@refs/tags/v1.0.1` without what follows `@`. Of an address of mail that would be another person.
+fn without_ref(subject: &str) -> &str {
+    let workflow = subject.split_once('@').filter(|(before, _)| before.contains("://"));
+    workflow.map_or(subject, |(before, _)| before)
+}
+
+/// The last letters of a key in PEM, without its padding: its beginning is the same for all keys of a kind.
+fn last_letters(pem: &str) -> String {
+    let body = pem.lines().map(str::trim).filter(|line| !line.starts_with("-----"));
+    let letters: Vec<char> = body.flat_map(str::chars).filter(|letter| *letter != '=').collect();
+    letters.iter().skip(letters.len().saturating_sub(KEY_LETTERS)).collect()
 }
 
 /// Why an authority does not vouch for a digest.
@@ -178,9 +213,35 @@ impl<'a> Effective<'a> {
             .collect()
     }
 
+    /// Who vouches, by identity.
+    #[must_use]
+    pub fn identities(&self, attached: &'a Attached, now: Timestamp) -> BTreeSet<String> {
+        self.vouching(attached, now).iter().map(Vouch::identity).collect()
+    }
+
     /// The names of the authorities that vouch.
     #[must_use]
     pub fn names(&self, attached: &'a Attached, now: Timestamp) -> BTreeSet<&'a str> {
         self.vouching(attached, now).iter().map(|vouch| vouch.authority.name.as_str()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_stays_from_version_to_version_and_differs_from_person_to_person() {
+        let check = |subject: &str, expected: &str| assert_eq!(without_ref(subject), expected);
+        check(
+            "https://github.com/acme/web/.github/workflows/release.yml@refs/tags/v1.0.1",
+            "https://github.com/acme/web/.github/workflows/release.yml",
+        );
+        check("anna@acme.test", "anna@acme.test");
+        check("https://ci.acme.test/job", "https://ci.acme.test/job");
+        let pem = |body: &str| format!("-----BEGIN PUBLIC KEY-----\n{body}==\n-----END PUBLIC KEY-----\n");
+        let own = pem("MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE\nabcdefghijklmnopqrstuvwxyz");
+        assert_eq!(last_letters(&own), "cdefghijklmnopqrstuvwxyz");
+        assert_eq!(last_letters(""), "");
     }
 }

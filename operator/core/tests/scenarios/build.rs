@@ -433,6 +433,7 @@ pub fn facts(
             asked: Vec::new(),
             unstarted: BTreeMap::new(),
             trying: BTreeMap::new(),
+            crowd: BTreeMap::new(),
             incident: None,
             namespace_deleting: false,
         },

@@ -163,6 +163,26 @@ fn bindings_and_logs() -> Vec<World> {
     ]
 }
 
+/// A claim was attached an hour ago, and is gone.
+fn taken_away() -> Vec<World> {
+    let claims = [
+        claiming("sourceRepositoryRef", "refs/tags/v0.9.0"),
+        claiming("sourceRepositoryRef", "refs/heads/try-it"),
+        vec![signed_for(signer(RELEASE), "ghcr.io/acme/api")],
+    ];
+    let worlds = claims.map(|items| {
+        let mut world = with(own(), items);
+        world.facts.now = build::at("2026-11-02T11:00:00Z");
+        let learned = world.assessment().ledgers;
+        world.facts.now = build::at("2026-11-02T12:00:00Z");
+        let seen = world.facts.seen.repositories.get_mut(&build::repository()).unwrap();
+        seen.ledger = learned[&build::repository()].clone();
+        world.attach("1.0.1", attached(vec![good()]));
+        world
+    });
+    worlds.into()
+}
+
 fn statements_and_shape() -> Vec<World> {
     let fails = |observed: &str| Some(RuleAnswer::Fails { observed: observed.to_owned() });
     let say = |kind: &str, answer| attested(signer(RELEASE), kind, None, answer);
@@ -217,7 +237,7 @@ const END: &str = "<!-- end of refusals -->";
 
 #[test]
 fn the_table_of_refusals_in_the_documentation_is_what_the_layers_say() {
-    let worlds = [lists(), signatures(), bindings_and_logs(), statements_and_shape()];
+    let worlds = [lists(), signatures(), bindings_and_logs(), taken_away(), statements_and_shape()];
     let mut table = String::from("\n| code | sentence |\n|---|---|\n");
     let mut told = BTreeSet::new();
     for world in worlds.into_iter().flatten() {
