@@ -266,6 +266,22 @@ async fn workload_ref(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     shop.close()
 }
 
+/// A Canary of one analysis for the workload of this kind.
+fn canary(shop: &Shop, kind: &str) -> anyhow::Result<()> {
+    let yaml = format!(
+        "apiVersion: flagger.app/v1beta1
+kind: Canary
+metadata: {{name: web}}
+spec:
+  targetRef: {{apiVersion: apps/v1, kind: {kind}, name: web}}
+  progressDeadlineSeconds: 5
+  service: {{port: 8080}}
+  analysis: {{interval: 10s, threshold: 1, iterations: 1}}
+"
+    );
+    shop.cluster.apply(&shop.namespace, &yaml).map(drop)
+}
+
 async fn flagger_daemon_set(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     let (mut shop, simulated) = opened(&cluster, "flagger-daemon").await?;
     let flagger = Controller::flagger(&cluster, &shop.namespace).await?;
@@ -275,16 +291,7 @@ async fn flagger_daemon_set(cluster: Arc<Cluster>) -> anyhow::Result<()> {
         template(&shop)
     );
     shop.cluster.apply(&shop.namespace, &daemon_set)?;
-    let canary = "apiVersion: flagger.app/v1beta1
-kind: Canary
-metadata: {name: web}
-spec:
-  targetRef: {apiVersion: apps/v1, kind: DaemonSet, name: web}
-  progressDeadlineSeconds: 5
-  service: {port: 8080}
-  analysis: {interval: 10s, threshold: 1, iterations: 1}
-";
-    shop.cluster.apply(&shop.namespace, canary)?;
+    canary(&shop, "DaemonSet")?;
     shop.start_operator("").await?;
     wait_status(&shop, "canary/web", "phase", "Initialized", &flagger).await?;
     policy(&shop, "web", "apiVersion: apps/v1, kind: DaemonSet, name: web")?;
@@ -314,16 +321,7 @@ async fn flagger(cluster: Arc<Cluster>) -> anyhow::Result<()> {
         template(&shop)
     );
     shop.cluster.apply(&shop.namespace, &deployment)?;
-    let canary = "apiVersion: flagger.app/v1beta1
-kind: Canary
-metadata: {name: web}
-spec:
-  targetRef: {apiVersion: apps/v1, kind: Deployment, name: web}
-  progressDeadlineSeconds: 5
-  service: {port: 8080}
-  analysis: {interval: 10s, threshold: 1, iterations: 1}
-";
-    shop.cluster.apply(&shop.namespace, canary)?;
+    canary(&shop, "Deployment")?;
     shop.start_operator("").await?;
     policy(&shop, "web", DEPLOYMENT)?;
     wait_status(&shop, "canary/web", "phase", "Initialized", &flagger).await?;
