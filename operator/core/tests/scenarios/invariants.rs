@@ -13,7 +13,7 @@ use rollforward_core::ledger::Ledger;
 use rollforward_core::policy::{Facts, OnDeadline, Rebuilds, Rollback};
 use rollforward_core::reason::Reason;
 use rollforward_core::report::{MAX_MESSAGE, MAX_WHY, Report};
-use rollforward_core::rollout::{Patch, Phase, Plan, Run, patch};
+use rollforward_core::rollout::{Hold, Patch, Phase, Plan, Run, patch};
 use rollforward_core::workload::Shape;
 
 use crate::kubelet::SimPod;
@@ -125,6 +125,10 @@ impl Watch {
     }
 
     pub fn planned(&mut self, facts: &Facts, plan: &Plan) {
+        // Where nothing is held a run cannot tell its own first patch from a person's who writes the very image: it is judged.
+        if let Some(run) = plan.opening.as_ref().filter(|run| !matches!(run.hold, Hold::Deployment(_))) {
+            self.tried.entry(run.to_digest.clone()).or_default().insert(run.name.clone());
+        }
         for (course, chosen) in plan.decision.tracks.iter().zip(&plan.decision.assessment.chosen) {
             let Course::Move { tag, digest, .. } = course else { continue };
             let bounds = [

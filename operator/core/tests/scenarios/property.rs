@@ -230,6 +230,9 @@ const FOUND: &[&str] = &[
     "deploy web 1 1.0.0; deploy api 0 1.0.0; push 1.1.0 good; advance 1s; push 1.0.3 crash 78 after 90s; suspend; \
      advance 3s; set-image web 1.0.3; suspend; advance 1s; retag 1.0.3 1.1.0; advance 1s; \
      push 1.0.4 crash 78 after 90s",
+    // A person goes back, on a DaemonSet, to the very version that is tried again at that moment: it is watched, and fails.
+    "deploy web 0 1.0.0; deploy api 0 1.0.0; deploy-daemon agent 1 1.0.0; push 1.0.1 crash 1; advance 6m; \
+     before-next-patch undo agent; advance 20m",
 ];
 
 #[test]
