@@ -1,6 +1,6 @@
 //! What Kubernetes shows of a cause of failure, kept as a file: what is decisive in it, and what is normalised.
 //!
-//! The causes and the trial that makes them: `tests/cluster/recorded.rs`. Who reads the files: the controller's own test
+//! The causes and the trial that makes them: `tests/recorded.rs`. Who reads the files: the controller's own test
 //! `operator/controller/tests/recorded.rs`.
 
 use std::collections::BTreeMap;
@@ -118,7 +118,7 @@ pub fn check(name: &str, until: Until, seen: &Value, into: Option<&Path>) -> any
         return std::fs::write(folder.join(format!("{name}.json")), written).context("a fixture");
     }
     let file = folder().join(format!("{name}.json"));
-    let anew = "Record anew: ROLLFORWARD_RECORD=operator/controller/tests/recorded cargo test -p e2e --test cluster recorded";
+    let anew = "Record anew: ROLLFORWARD_RECORD=operator/controller/tests/recorded cargo test -p e2e --test recorded";
     let kept = std::fs::read(&file).with_context(|| format!("no fixture {}. {anew}", file.display()))?;
     let kept: Value = serde_json::from_slice(&kept)?;
     let (expected, observed) = (until.words(&kept), until.words(seen));

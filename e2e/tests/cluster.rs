@@ -16,8 +16,6 @@ mod faults;
 mod kinds;
 #[path = "cluster/noise.rs"]
 mod noise;
-#[path = "cluster/recorded.rs"]
-mod recorded;
 #[path = "cluster/several.rs"]
 mod several;
 #[path = "cluster/surroundings.rs"]
@@ -37,7 +35,6 @@ fn main() -> ExitCode {
     let trials = noise::trials()
         .into_iter()
         .chain(kinds::trials())
-        .chain(recorded::trials())
         .chain(surroundings::trials())
         .chain(several::trials())
         .chain(faults::trials())

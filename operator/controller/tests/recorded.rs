@@ -1,6 +1,6 @@
 //! What a real cluster showed of each cause, read by the product's own code and named by its classifier.
 //!
-//! The files in `recorded/` are written by `e2e/tests/cluster/recorded.rs`, never by hand. `recorded.txt` says of each the
+//! The files in `recorded/` are written by `e2e/tests/recorded.rs`, never by hand. `recorded.txt` says of each the
 //! code, who is to blame, whether a second try is in vain, and the words that a user reads.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 

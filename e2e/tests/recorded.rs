@@ -6,7 +6,16 @@
 //! ports of the cluster, addresses of pods, the port of a caller, the cluster's folder, the end of a generated name, names
 //! of the runtime's own mounts, what a node has and uses. A
 //! cordoned node is written as a tainted one. Managed fields, defaults and Events of what went well are left
-//! out; Events are in the order of their words. The rows: `recorded/causes.rs`.
+//! out; Events are in the order of their words. The rows: `recorded/causes.rs`. On a cluster of its own: sixty pods at once
+//! leave no trial beside them its time.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "tests"
+)]
 
 #[path = "recorded/causes.rs"]
 mod causes;
@@ -15,12 +24,13 @@ mod places;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use e2e::cluster::Cluster;
-use e2e::harness::{Named, measured, trial};
+use e2e::cluster::{Cluster, Options};
+use e2e::harness::{self, measured, trial};
 use e2e::recorded::{Normal, Until, check};
 use e2e::wait::{Seen, wait_until};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
@@ -39,8 +49,9 @@ const DEADLINE: Duration = Duration::from_secs(240);
 /// A node that enforces AppArmor loads the profile or says something else: recorded from one that does not.
 const WITHOUT_APPARMOR: &str = "refused-apparmor";
 
-pub(crate) fn trials() -> Vec<Named> {
-    vec![trial("what Kubernetes shows of each cause is as it was recorded", recorded)]
+fn main() -> ExitCode {
+    let all = trial("what Kubernetes shows of each cause is as it was recorded", recorded);
+    harness::main(Options { nodes: 2, parts: &[] }, vec![all])
 }
 
 async fn recorded(cluster: Arc<Cluster>) -> anyhow::Result<()> {
