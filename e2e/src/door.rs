@@ -187,7 +187,8 @@ fn words(method: &Method, path: &str, body: &Bytes) -> String {
     let (kind, subresource) = (parts.next().unwrap_or(rest), parts.nth(1).unwrap_or_default());
     let finalizers = body["metadata"]["finalizers"].as_array().map(Vec::len);
     let what = match (method.as_str(), kind, subresource) {
-        ("PATCH", "updateruns", "status") => run_words(&body["status"]),
+        // A status is written whole, as the one operation of a JSON patch.
+        ("PATCH", "updateruns", "status") => run_words(&body[0]["value"]),
         ("PATCH", "deployments", "") => patch_words(&body),
         (_, _, "") if finalizers == Some(0) && *method == Method::PATCH => "finalizer removed".to_owned(),
         (_, _, "") if finalizers.is_some() && *method == Method::PATCH => "finalizer set".to_owned(),
