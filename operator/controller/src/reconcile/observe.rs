@@ -3,46 +3,47 @@
 //! Nothing is decided here. What does not answer becomes an `Unknown` inside what was seen; only the apiserver's own
 //! failure ends the pass.
 
+mod runs;
+mod targets;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::Store;
-use rollforward_api::policy::{Target, UpdatePolicy};
+use rollforward_api::policy::UpdatePolicy;
 use rollforward_api::run::UpdateRun;
 use rollforward_core::breaker::{self, Failed};
 use rollforward_core::evidence::{Answer, Platform, Unknown};
-use rollforward_core::image::{Digest, ImageRef, Repository};
-use rollforward_core::judge::signals::SignalSeen;
+use rollforward_core::image::{Digest, Repository};
 use rollforward_core::ledger::Ledger;
-use rollforward_core::policy::{Policy, PolicyId, RepositorySeen, Seen, Track, Untracked};
+use rollforward_core::policy::{Policy, PolicyId, RepositorySeen, Seen, Track};
 use rollforward_core::reason::Reason;
-use rollforward_core::rollout::{OpenRun, Phase, Run};
+use rollforward_core::rollout::Run;
 use rollforward_core::scan::{self, Scan};
-use rollforward_core::select;
 use rollforward_core::trust::Decision;
-use rollforward_core::workload::{Kind, Pod, Revision, Shape, Workload, WorkloadId};
+use rollforward_core::workload::{Kind, Workload};
 use tokio::sync::Mutex;
 
-use super::explain;
 use super::places::{Known, Places, RunName, Wanted};
 use super::trust::{self, TrustStores};
 use super::{Context, Error};
 use crate::clock;
 use crate::config::Config;
 use crate::convert;
-use crate::kubernetes::pod_watch::PodsOf;
 use crate::kubernetes::secrets::{self, Trouble};
 use crate::kubernetes::workloads::Object;
-use crate::kubernetes::{delegates, store, workloads};
-use crate::prometheus::Variables;
+use crate::kubernetes::{store, workloads};
 use crate::registry::Credential;
 use crate::registry::pull_secret::Keyring;
 use crate::scans::Ask;
 use crate::spread;
+
+use runs::{last_runs, open_runs, unstarted, whole_of};
+pub use targets::matches_labels;
+use targets::{conflict, split, targets};
 
 /// How long the list of nodes is believed.
 const NODES_KEPT: SignedDuration = SignedDuration::from_secs(30);
@@ -326,296 +327,12 @@ pub async fn observe(
     Ok(Observed { seen, credentials, own: trusted.own, pods_wake })
 }
 
-type Found = Vec<(Object, Vec<String>)>;
-
-async fn targets(
-    ctx: &Context,
-    object: &UpdatePolicy,
-    namespace: &str,
-) -> Result<(Found, Vec<Untracked>), Error> {
-    let mut found: Found = Vec::new();
-    let mut untracked = Vec::new();
-    for target in &object.spec.targets {
-        let containers = target.containers.clone().unwrap_or_default();
-        let matched = match matching(ctx, target, namespace).await {
-            Ok(matched) => matched,
-            // A right that only some clusters need is told, and the other targets go on.
-            Err(Error::Api(error)) if target.kind == Kind::Rollout.name() && error.code() == Some(403) => {
-                untracked.push(Untracked {
-                    reason: Reason::DelegateUnreadable,
-                    what: describe(target),
-                    observed: format!(
-                        "{error}; grant get, list, watch and patch on {}",
-                        Kind::Rollout.resource()
-                    ),
-                });
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        if matched.is_empty() {
-            untracked.push(Untracked {
-                reason: Reason::TargetMissing,
-                what: describe(target),
-                observed: "no such workload yet".to_owned(),
-            });
-        }
-        for workload in matched {
-            if target.name.is_none() && is_critical(&workload) {
-                untracked.push(Untracked {
-                    reason: Reason::NodeCritical,
-                    what: workload.workload().title(),
-                    observed: "node-critical, matched by labels only; a target has to name it".to_owned(),
-                });
-                continue;
-            }
-            if let Some(observed) = delegates::elsewhere(&workload) {
-                let what = workload.workload().title();
-                untracked.push(Untracked { reason: Reason::NoContainerMatches, what, observed });
-                continue;
-            }
-            if !found.iter().any(|(known, _)| known.uid() == workload.uid()) {
-                found.push((workload, containers.clone()));
-            }
-        }
-    }
-    // CronJobs go last, whatever the order of the targets: nothing waits for their runs.
-    found.sort_by_key(|(object, _)| matches!(object, Object::CronJob(_)));
-    Ok((found, untracked))
-}
-
-/// Whether the nodes cannot do without it: a bad pod may cut the network that a rollback needs.
-fn is_critical(object: &Object) -> bool {
-    match object.workload().shape {
-        Shape::DaemonSet(own) => own.is_critical,
-        Shape::Deployment(_) | Shape::StatefulSet(_) | Shape::CronJob(_) | Shape::Rollout => false,
-    }
-}
-
-fn describe(target: &Target) -> String {
-    match &target.name {
-        Some(name) => format!("{}/{name}", target.kind),
-        None => format!("{} by selector", target.kind),
-    }
-}
-
-async fn matching(ctx: &Context, target: &Target, namespace: &str) -> Result<Vec<Object>, Error> {
-    // The schema admits no other; a newer one may, and then there is nothing here that it names.
-    let Some(kind) = Kind::parse(&target.kind) else { return Ok(Vec::new()) };
-    if let Some(name) = &target.name {
-        let found = workloads::get(&ctx.client, kind, namespace, name).await?;
-        return Ok(found.into_iter().collect());
-    }
-    let labels: Vec<String> = target
-        .selector
-        .iter()
-        .flat_map(|selector| &selector.match_labels)
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
-    if labels.is_empty() {
-        return Ok(Vec::new());
-    }
-    Ok(workloads::list(&ctx.client, kind, namespace, &labels.join(",")).await?)
-}
-
-/// Splits a workload into tracks: its containers by the repository that they run.
-fn split(
-    workload: &Workload,
-    wanted: &[String],
-    object: &UpdatePolicy,
-    untracked: &mut Vec<Untracked>,
-) -> Vec<Track> {
-    let patterns =
-        object.spec.image.as_ref().and_then(|image| image.repositories.clone()).unwrap_or_default();
-    let mut tracks: Vec<Track> = Vec::new();
-    let mut left_out = Vec::new();
-    for container in &workload.containers {
-        if !wanted.is_empty() && !wanted.contains(&container.name) {
-            continue;
-        }
-        let image = match ImageRef::parse(&container.image) {
-            Ok(image) => image,
-            Err(error) => {
-                left_out.push((Reason::ImageNotReadable, format!("image of {}: {error}", container.name)));
-                continue;
-            }
-        };
-        let name = image.repository.to_string();
-        if !patterns.is_empty() && !patterns.iter().any(|pattern| select::glob_matches(pattern, &name)) {
-            continue;
-        }
-        match tracks.iter_mut().find(|track| track.repository == image.repository) {
-            Some(track) => track.containers.push((container.clone(), image)),
-            None => tracks.push(Track {
-                key: format!("{}/{}/{}", workload.id.kind, workload.id.name, container.name),
-                workload: workload.clone(),
-                repository: image.repository.clone(),
-                containers: vec![(container.clone(), image)],
-                revisions: Vec::new(),
-                pods: Vec::new(),
-                conflict: None,
-                busy: None,
-                unreadable: None,
-            }),
-        }
-    }
-    if tracks.is_empty() && left_out.is_empty() {
-        left_out
-            .push((Reason::NoContainerMatches, "no container runs a repository of the policy".to_owned()));
-    }
-    untracked.extend(left_out.into_iter().map(|(reason, observed)| Untracked {
-        reason,
-        what: format!("{}/{}", workload.id.kind, workload.id.name),
-        observed,
-    }));
-    tracks
-}
-
-/// The older policy that moves one of the track's containers.
-fn conflict(ctx: &Context, own: &UpdatePolicy, workload: &Object, track: &Track) -> Option<String> {
-    let age = |policy: &UpdatePolicy| (policy.creation_timestamp(), policy.name_any());
-    ctx.stores.policies.iter().flat_map(Store::state).find_map(|other| {
-        let other = other.0.as_ref().ok()?;
-        let rival = other.namespace() == own.namespace()
-            && other.uid() != own.uid()
-            && age(other) < age(own)
-            && other.metadata.deletion_timestamp.is_none();
-        let patterns =
-            other.spec.image.as_ref().and_then(|image| image.repositories.clone()).unwrap_or_default();
-        let repository = track.repository.to_string();
-        let wants = |target: &Target| {
-            matches(target, &track.workload.id, workload.metadata())
-                && (patterns.is_empty()
-                    || patterns.iter().any(|pattern| select::glob_matches(pattern, &repository)))
-                && target.containers.as_ref().is_none_or(|names| {
-                    names.is_empty() || track.containers.iter().any(|(one, _)| names.contains(&one.name))
-                })
-        };
-        (rival && other.spec.targets.iter().any(wants)).then(|| other.name_any())
-    })
-}
-
-fn matches(target: &Target, id: &WorkloadId, metadata: &ObjectMeta) -> bool {
-    let none = BTreeMap::new();
-    let labels = metadata.labels.as_ref().unwrap_or(&none);
-    matches_labels(target, id.kind, &id.name, labels)
-}
-
-/// Whether a target means the workload of this kind, name and labels.
-#[must_use]
-pub fn matches_labels(target: &Target, kind: Kind, name: &str, labels: &BTreeMap<String, String>) -> bool {
-    if target.kind != kind.name() {
-        return false;
-    }
-    if let Some(wanted) = &target.name {
-        return wanted == name;
-    }
-    target.selector.as_ref().is_some_and(|selector| {
-        !selector.match_labels.is_empty()
-            && selector.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
-    })
-}
-
 fn busy(ctx: &Context, policy: &Policy, workload: &Workload) -> Option<String> {
     ctx.stores.open_runs().iter().find_map(|run| {
         let run = run.0.as_ref().ok()?;
         let other = run.spec.workload.uid == workload.id.uid && run.spec.policy.uid != policy.id.uid;
         other.then(|| run.name_any())
     })
-}
-
-/// A workload with its pods; where they cannot be read, why. That is no reason to end the pass: an open run is told to be blind.
-async fn whole_of(ctx: &Context, object: &Object) -> (workloads::Whole, Option<String>) {
-    let (mut whole, unreadable) = match workloads::whole(&ctx.client, object).await {
-        Ok(whole) => (whole, None),
-        Err(error) => {
-            let whole =
-                workloads::Whole { workload: object.workload(), revisions: Vec::new(), pods: Vec::new() };
-            (whole, Some(error.to_string()))
-        }
-    };
-    if let Some(found) = ctx.delegates.of(&ctx.client, object).await {
-        whole.workload.delegate = Some(found.delegate);
-        whole.revisions.extend(found.pods.0);
-        whole.pods.extend(found.pods.1);
-    }
-    (whole, unreadable)
-}
-
-/// What is measured of a run's canary now.
-async fn readings(ctx: &Context, run: &Run, revisions: &[Revision], pods: &[Pod]) -> Vec<SignalSeen> {
-    // Where somebody else rolls it out, the analysis is theirs.
-    let is_ours = run.status.phase == Phase::Canary && !run.is_delegated();
-    let Some(analysis) = run.settings.analysis.as_ref().filter(|_| is_ours) else {
-        return Vec::new();
-    };
-    // By the template that they were made from: a pod that no kubelet has taken up shows no container yet.
-    let made_of_new = |revision: &&Revision| {
-        run.containers.iter().all(|own| revision.images.get(&own.name) == Some(&own.to))
-    };
-    let new: BTreeSet<&str> = revisions.iter().filter(made_of_new).map(|one| one.name.as_str()).collect();
-    let is_new = |pod: &&Pod| new.contains(pod.owner.as_str());
-    let live = || pods.iter().filter(|pod| !pod.deleting);
-    let names = |pod: &Pod| pod.name.clone();
-    let canary: Vec<String> = live().filter(is_new).map(names).collect();
-    let stable: Vec<String> = live().filter(|pod| !is_new(pod)).map(names).collect();
-    let watched =
-        run.status.step_started_at.map_or(SignedDuration::ZERO, |at| clock::now().duration_since(at));
-    let variables = Variables {
-        namespace: &run.workload.namespace,
-        canary: canary.iter().map(String::as_str).collect(),
-        stable: stable.iter().map(String::as_str).collect(),
-        // A rate needs several scrapes; what was before the step is not the canary's.
-        window_seconds: watched.min(run.settings.bake).as_secs().max(15),
-    };
-    ctx.meter.read(&run.name, analysis, &ctx.config.defaults.prometheus, &variables).await
-}
-
-/// The open runs with what is there of their workloads, and the pods whose changes wake the policy meanwhile.
-async fn open_runs(ctx: &Context, runs: &[Run]) -> Result<(Vec<OpenRun>, BTreeSet<PodsOf>), Error> {
-    let (mut open, mut pods_of) = (Vec::new(), BTreeSet::new());
-    for run in runs.iter().filter(|run| run.status.finished_at.is_none()) {
-        let id = &run.workload;
-        let found = workloads::get(&ctx.client, id.kind, &id.namespace, &id.name).await?;
-        let found = found.filter(|object| object.uid() == id.uid);
-        let (workload, revisions, mut pods, unreadable) = match &found {
-            Some(object) => {
-                let (whole, unreadable) = whole_of(ctx, object).await;
-                let labels = object.pod_labels().filter(|_| !run.is_delegated());
-                pods_of.extend(labels.map(|labels| PodsOf { run: run.name.clone(), labels }));
-                (Some(whole.workload), whole.revisions, whole.pods, unreadable)
-            }
-            None => (None, Vec::new(), Vec::new(), None),
-        };
-        explain::crashes(ctx, run, &mut pods).await;
-        let readings = readings(ctx, run, &revisions, &pods).await;
-        open.push(OpenRun { run: run.clone(), workload, revisions, pods, unreadable, readings });
-    }
-    open.sort_by_key(|one| one.run.created_at);
-    Ok((open, pods_of))
-}
-
-/// The newest finished run of each track. One that ended before anything was written tells nothing of the digest.
-fn last_runs(runs: &[Run]) -> Vec<Run> {
-    let told = |run: &&Run| run.status.finished_at.is_some() && run.status.started_at.is_some();
-    let mut newest: BTreeMap<&str, &Run> = BTreeMap::new();
-    for run in runs.iter().filter(told) {
-        let known = newest.entry(&run.track).or_insert(run);
-        if known.status.finished_at < run.status.finished_at {
-            *known = run;
-        }
-    }
-    newest.into_values().cloned().collect()
-}
-
-/// The newest run of each track that ended before it began.
-fn unstarted(runs: &[Run]) -> BTreeMap<String, String> {
-    let mut ended: Vec<&Run> = runs
-        .iter()
-        .filter(|run| run.status.finished_at.is_some() && run.status.started_at.is_none())
-        .collect();
-    ended.sort_by_key(|run| run.status.finished_at);
-    ended.into_iter().map(|run| (run.track.clone(), run.name.clone())).collect()
 }
 
 fn pull_secrets(object: &UpdatePolicy) -> Vec<String> {
