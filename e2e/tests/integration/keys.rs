@@ -273,7 +273,12 @@ async fn by_root(cluster: &Cluster, shop: &Shop) -> anyhow::Result<()> {
     let columns = shop.kubectl(&["get", "verificationpolicy", "rooted"])?;
     ensure!(columns.contains("READY") && columns.contains("REASON"), "{columns}");
     ensure!(columns.contains("False   TrustRootMissing"), "{columns}");
-    Ok(())
+    // The same by Events, for those who watch them; `acme` is the TrustRoot.
+    shop.wait_event("rooted", "TrustRootMissing: authority ci cannot be asked: expected TrustRoot acme")
+        .await?;
+    shop.wait_event("rooted", "Usable: about all repositories").await?;
+    shop.wait_event("acme", "TrustRootUsable: in use since").await?;
+    shop.wait_event("acme", "TrustRootMissing: expected ConfigMap roots with entry root.json").await
 }
 
 async fn begins_and_ends(shop: &Shop, name: &str, begins: &str, ends: &str) -> anyhow::Result<()> {

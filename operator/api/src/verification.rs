@@ -304,7 +304,8 @@ pub struct Attestation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 8), inner(length(min = 1, max = 63)))]
     pub authorities: Option<Vec<String>>,
-    /// What it must say, in CEL over `predicate`. Without it: being there is enough.
+    /// What it must say, in CEL over `predicate`, in at most 1,024 bytes and 256 words and signs, brackets 8 and macros 2
+    /// deep. Without it: being there is enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub rule: Option<String>,

@@ -13,7 +13,7 @@ use rollforward_core::trust::Roots;
 use rollforward_core::trust::standing::{self, Standing};
 
 use super::trust_roots::{AGAIN, SILENT};
-use super::{Context, Error, trust};
+use super::{Context, Error, publish, trust};
 use crate::sigstore::rules;
 use crate::{clock, convert, kubernetes};
 
@@ -50,6 +50,9 @@ pub async fn reconcile(
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         kubernetes::trust::policy_status(&ctx.client, &namespace, &name, &status).await?;
         ctx.metrics.wrote("VerificationPolicy");
+        let known = before.conditions.unwrap_or_default();
+        let told = status.conditions.unwrap_or_default();
+        publish::changed(&ctx, &object.object_ref(&()), &known, &told).await;
     }
     let again = if standing.is_ready.is_none() { SILENT } else { next(&roots, now) };
     Ok(Action::requeue(again))

@@ -6,19 +6,22 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
 use rollforward_api::policy::{UpdatePolicy, UpdatePolicyStatus};
 use rollforward_core::policy::Facts;
 use rollforward_core::reason::Reason;
 use rollforward_core::report::{self, ConditionKind, Event, Report};
+use rollforward_core::trust::roots;
 
 use super::{Context, Error};
-use crate::clock;
 use crate::convert::policy::Fault;
 use crate::convert::status;
 use crate::kubernetes::store;
 use crate::spread;
+use crate::{clock, convert};
 
 /// Publishes the report of a pass.
 ///
@@ -106,6 +109,26 @@ async fn write(ctx: &Context, object: &UpdatePolicy, report: &Report, now: Times
     Ok(())
 }
 
+/// Tells on an object what its conditions say that those before did not: a reason of another code, never other words alone.
+pub async fn changed(ctx: &Context, object: &ObjectReference, before: &[Condition], after: &[Condition]) {
+    for event in news(before, after) {
+        ctx.events.publish(&event, object).await;
+    }
+}
+
+fn news(before: &[Condition], after: &[Condition]) -> Vec<Event> {
+    let known = |one: &Condition| before.iter().any(|old| old.type_ == one.type_ && old.reason == one.reason);
+    let new = after.iter().filter(|one| !known(one));
+    let told = new.map(|one| Event {
+        // `ExpiresSoon` is the one condition that is bad where it is true.
+        warning: one.status != "True" || one.type_ == roots::EXPIRES_SOON,
+        reason: convert::reason(&one.reason),
+        note: without_code(&one.message).to_owned(),
+        workload: None,
+    });
+    told.collect()
+}
+
 /// The Event of a hold whose code or candidate is another than the stored status tells.
 fn changed_hold(object: &UpdatePolicy, report: &Report) -> Option<Event> {
     let find = |kind| report.conditions.iter().find(|condition| condition.kind == kind);
@@ -174,7 +197,7 @@ pub fn apart(report: &Report, facts: &Facts, pods_wake: bool) -> Action {
 
 #[cfg(test)]
 mod tests {
-    use super::same_version;
+    use super::*;
 
     #[test]
     fn a_version_is_told_once_whether_its_digest_is_shown_or_not_and_again_when_it_is_pushed_again() {
@@ -184,5 +207,31 @@ mod tests {
         assert!(!same("1.0.4@sha256:9f3c77d0", "1.0.4@sha256:77aa01bc"));
         assert!(!same("1.0.4", "1.0.5"));
         assert!(same_version(None, None) && !same_version(None, Some(&"1.0.4".to_owned())));
+    }
+
+    #[test]
+    fn an_object_is_told_what_its_conditions_did_not_say_before_and_bad_news_is_a_warning() {
+        let now = Timestamp::UNIX_EPOCH;
+        let one = |kind, is_true, reason: Reason, words: &str| {
+            let message = format!("{reason}: {words}");
+            convert::condition((kind, Some(is_true)), (reason, message), Some(1), None, now)
+        };
+        let usable = one("Usable", true, Reason::TrustRootUsable, "in use.");
+        let soon = one(roots::EXPIRES_SOON, true, Reason::TrustRootExpiresSoon, "ends in a month.");
+        let ended = one("Usable", false, Reason::TrustRootExpired, "ended.");
+        let told = |before: &[Condition], after: &[Condition]| -> Vec<(bool, Reason, String)> {
+            news(before, after).into_iter().map(|event| (event.warning, event.reason, event.note)).collect()
+        };
+        assert_eq!(
+            told(&[], std::slice::from_ref(&usable)),
+            [(false, Reason::TrustRootUsable, "in use.".to_owned())]
+        );
+        let both = [usable.clone(), soon];
+        let warned = [(true, Reason::TrustRootExpiresSoon, "ends in a month.".to_owned())];
+        assert_eq!(told(std::slice::from_ref(&usable), &both), warned);
+        assert_eq!(told(&both, &both), []);
+        assert_eq!(told(&both, &[ended]), [(true, Reason::TrustRootExpired, "ended.".to_owned())]);
+        let other_words = one("Usable", true, Reason::TrustRootUsable, "in use since today.");
+        assert_eq!(told(&[usable], &[other_words]), []);
     }
 }

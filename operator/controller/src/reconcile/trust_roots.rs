@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::ResourceExt;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
+use kube::{Resource as _, ResourceExt};
 use rollforward_api::trust_root::{TrustRoot, TrustRootStatus};
 use rollforward_core::trust::roots;
 
-use super::{Context, Error, trust};
+use super::{Context, Error, publish, trust};
 use crate::{clock, convert, kubernetes};
 
 /// Looked at again after so long, should the apiserver not have answered: what a ConfigMap holds is told by `kubernetes/named.rs`.
@@ -51,6 +51,9 @@ pub async fn reconcile(object: Arc<DeserializeGuard<TrustRoot>>, ctx: Arc<Contex
     };
     if status != before {
         kubernetes::trust::root_status(&ctx.client, &namespace, &name, &status).await?;
+        ctx.metrics.wrote("TrustRoot");
+        let told = status.conditions.unwrap_or_default();
+        publish::changed(&ctx, &object.object_ref(&()), known.map_or(&[], Vec::as_slice), &told).await;
     }
     let change = roots::changes_at(&root, now).and_then(|at| Duration::try_from(at.duration_since(now)).ok());
     Ok(Action::requeue(change.map_or(AGAIN, |change| change.min(AGAIN))))

@@ -20,9 +20,9 @@ mod measure;
 
 use measure::Measure;
 
-/// The stack on which expressions of the permitted size are parsed and run. Five hundred sums in a row need 32 MiB in a debug
-/// build (measured); only what is touched costs memory.
-const STACK_BYTES: usize = 64 * 1024 * 1024;
+/// The stack on which expressions of the permitted size are parsed and run; only what is touched costs memory. A debug build
+/// needs about 64 KiB for each of several sums in a row (measured), so the number of words and signs is limited too.
+const STACK_BYTES: usize = 16 * 1024 * 1024;
 
 /// For all rules over one predicate. Ordinary ones take well under a millisecond.
 const DEADLINE: Duration = Duration::from_secs(2);

@@ -24,6 +24,9 @@ pub struct RootCondition {
     pub message: String,
 }
 
+/// The condition of a root that ends soon; it is there only while it holds.
+pub const EXPIRES_SOON: &str = "ExpiresSoon";
+
 /// The conditions of a root: `Usable` always, `ExpiresSoon` only while it holds.
 #[must_use]
 pub fn conditions(root: &Root, since: Timestamp, now: Timestamp) -> Vec<RootCondition> {
@@ -52,7 +55,7 @@ pub fn conditions(root: &Root, since: Timestamp, now: Timestamp) -> Vec<RootCond
             let mut all = vec![usable(true, Reason::TrustRootUsable, said)];
             if at.duration_since(now) <= WARN_AHEAD {
                 all.push(RootCondition {
-                    kind: "ExpiresSoon",
+                    kind: EXPIRES_SOON,
                     is_true: true,
                     reason: Reason::TrustRootExpiresSoon,
                     message: format!(

@@ -1,14 +1,20 @@
-//! The size of an expression, taken before anything parses it: bytes, nested brackets, nested macros; and where it looks.
+//! The size of an expression, taken before anything parses it: bytes, words and signs, nested brackets, nested macros; and
+//! where it looks.
 //!
 //! Texts and comments are told from code as CEL tells them, so that a bracket in a text counts for nothing and one in code
 //! is never missed.
 
 /// The longest expression in bytes.
 pub(super) const MAX_BYTES: usize = 1024;
+/// The most words and signs: an expression is never deeper than that, with no bracket in it either (`1+1+1`, `!!!true`).
+pub(super) const MAX_PARTS: usize = 256;
 /// The deepest brackets.
 pub(super) const MAX_DEPTH: usize = 8;
 /// The deepest macros: each goes through a list.
 pub(super) const MAX_NESTED: usize = 2;
+
+/// Signs of two letters, and a text whose inside was taken out.
+const PAIRS: &[&str] = &["&&", "||", "==", "!=", "<=", ">=", "\"\""];
 
 const MACROS: &[&str] = &["all", "exists", "exists_one", "existsOne", "map", "filter"];
 
@@ -28,6 +34,10 @@ pub(super) fn measure(rule: &str) -> Result<Measure, String> {
         return Err(format!("{} bytes long, at most {MAX_BYTES} are allowed", rule.len()));
     }
     let code = code(rule)?;
+    let n_parts = n_parts(&code);
+    if MAX_PARTS < n_parts {
+        return Err(format!("{n_parts} words and signs, at most {MAX_PARTS} are allowed"));
+    }
     let mut open: Vec<bool> = Vec::new();
     let mut deepest = 0_usize;
     let mut word = String::new();
@@ -61,6 +71,23 @@ pub(super) fn measure(rule: &str) -> Result<Measure, String> {
         }
     }
     Ok(Measure { n_nested: deepest })
+}
+
+/// How many words and signs there are.
+fn n_parts(code: &str) -> usize {
+    let is_word = |letter: char| letter.is_alphanumeric() || letter == '_';
+    let mut n = 0_usize;
+    let mut rest = code.trim_start();
+    while let Some(first) = rest.chars().next() {
+        n = n.saturating_add(1);
+        let width = if is_word(first) {
+            rest.find(|letter| !is_word(letter)).unwrap_or(rest.len())
+        } else {
+            PAIRS.iter().find(|pair| rest.starts_with(**pair)).map_or(first.len_utf8(), |pair| pair.len())
+        };
+        rest = rest.get(width..).unwrap_or_default().trim_start();
+    }
+    n
 }
 
 /// The expression with its texts emptied and its comments gone.

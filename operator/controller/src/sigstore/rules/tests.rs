@@ -54,6 +54,8 @@ fn what_is_too_large_is_refused_before_it_is_parsed() {
     };
     refused("", "empty");
     refused(&"1".repeat(1025), "1025 bytes");
+    refused(&format!("{}1", "1+".repeat(200)), "401 words and signs, at most 256 are allowed");
+    refused(&format!("{}1", "'a' == r\"b\" && ".repeat(60)), "301 words and signs");
     refused(&format!("{}1{}", "(".repeat(9), ")".repeat(9)), "brackets more than 8 deep");
     assert_eq!(check(&format!("{}1{}", "(".repeat(8), ")".repeat(8))), Ok(()));
     let inner = "x.all(a, y.all(b, z.all(c, true)))";
@@ -70,8 +72,13 @@ fn what_is_too_large_is_refused_before_it_is_parsed() {
 
 #[test]
 fn no_expression_of_the_permitted_size_ends_the_process() {
-    let long = |unit: &str, end: &str| format!("{}{end}", unit.repeat((1024 - end.len()) / unit.len()));
+    // As long as what is parsed at all may be.
+    let long = |unit: &str, end: &str| {
+        let longest = (0..1024).map(|n| format!("{}{end}", unit.repeat(n)));
+        longest.filter(|rule| measure::measure(rule).is_ok()).max_by_key(String::len).unwrap()
+    };
     for rule in [
+        format!("{}1", "1+".repeat(511)),
         long("!", "true"),
         long("-", "1"),
         long("1+", "1"),
