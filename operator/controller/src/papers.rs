@@ -47,12 +47,12 @@ enum Checker {
 }
 
 impl Engine {
-    /// Reads and checks what is attached to a digest. Each place where it looked has its own answer.
+    /// Reads and checks what is attached to a digest; a namespace asks. Each place where it looked has its own answer.
     pub async fn ask(
         &self,
         registry: &Registry,
         image: (&Repository, &Digest),
-        questions: &Questions,
+        (namespace, questions): (&str, &Questions),
         roots: &Roots,
         credential: Option<&Credential>,
         now: Timestamp,
@@ -62,10 +62,10 @@ impl Engine {
         let logs = self.logs(roots);
         let attachments = registry.attachments(repository, digest, credential).await;
         let Attachments { listed, looked_in, n_left_out, exhausted } = attachments;
-        let (digest, questions) = (digest.clone(), questions.clone());
+        let (digest, namespace, questions) = (digest.clone(), namespace.to_owned(), questions.clone());
         // A millisecond or so for each, all of it computation: not on a thread that serves requests.
         let items = tokio::task::spawn_blocking(move || {
-            listed.iter().map(|one| item(one, &digest, &questions, &checkers, &logs)).collect()
+            listed.iter().map(|one| item(one, &digest, (&namespace, &questions), &checkers, &logs)).collect()
         });
         Attached { items: items.await.unwrap_or_default(), looked_in, n_left_out, exhausted }
     }
@@ -114,7 +114,7 @@ impl Engine {
 fn item(
     attachment: &Attachment,
     digest: &Digest,
-    questions: &Questions,
+    (namespace, questions): (&str, &Questions),
     checkers: &[(Verifier, Checker)],
     logs: &[Arc<Root>],
 ) -> Item {
@@ -151,7 +151,7 @@ fn item(
         && let Some(wanted) = questions.rules.get(predicate_type)
     {
         let wanted: Vec<String> = wanted.iter().cloned().collect();
-        *rules = document.run_rules(&wanted);
+        *rules = document.run_rules(namespace, &wanted);
     }
     Item { place: attachment.place, content, checks }
 }

@@ -128,11 +128,13 @@ impl Document {
         }
     }
 
-    /// Runs rules over the predicate. Only to be called where a verifier held: a stranger's predicate is not worth the work.
+    /// Runs rules of a namespace over the predicate. Only to be called where a verifier held: a stranger's predicate is not worth the work.
     #[must_use]
-    pub fn run_rules(&self, rules: &[String]) -> BTreeMap<String, RuleAnswer> {
+    pub fn run_rules(&self, namespace: &str, rules: &[String]) -> BTreeMap<String, RuleAnswer> {
         match &self.bundle.content {
-            SignatureContent::DsseEnvelope(envelope) => rules::run(envelope.payload.as_bytes(), rules),
+            SignatureContent::DsseEnvelope(envelope) => {
+                rules::run(namespace, envelope.payload.as_bytes(), rules)
+            }
             _ => BTreeMap::new(),
         }
     }

@@ -237,8 +237,9 @@ async fn fetch(
     let shape = shape(registry, image, &manifest, credential).await;
     let now = clock::now();
     let questions = effective.questions(now);
-    let asked = Engine::default();
-    let attached = asked.ask(registry, (repository, digest), &questions, roots, credential, now).await;
+    let engine = Engine::default();
+    let asked = ("", &questions); // outside any namespace
+    let attached = engine.ask(registry, (repository, digest), asked, roots, credential, now).await;
     let attached = Some(Answer::Found(attached));
     Ok(Fetched { digest: answer, manifest: Some(manifest), shape, attached })
 }

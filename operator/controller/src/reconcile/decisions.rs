@@ -89,9 +89,10 @@ async fn unreadable(
 /// The rules that cannot be run over any statement: its type, and why. Compiled on a thread of their own, which is waited for.
 async fn faulty_rules(object: &VerificationPolicy) -> Vec<(String, String)> {
     let attestations = object.spec.attestations.clone().unwrap_or_default();
+    let namespace = object.namespace().unwrap_or_default();
     let faulty = move || {
         let rules = attestations.into_iter().filter_map(|one| Some((one.predicate_type, one.rule?)));
-        rules.filter_map(|(kind, rule)| Some((kind, rules::fault(&rule)?))).collect()
+        rules.filter_map(|(kind, rule)| Some((kind, rules::fault(&namespace, &rule)?))).collect()
     };
     tokio::task::spawn_blocking(faulty).await.unwrap_or_default()
 }

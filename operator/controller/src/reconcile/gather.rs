@@ -258,7 +258,8 @@ async fn attached(
     let engine = &ctx.cache.engine;
     let ask = async {
         let image = (repository, digest);
-        Answer::Found(engine.ask(&ctx.registry, image, &questions, roots, credential, facts.now).await)
+        let asked = (facts.policy.id.namespace.as_str(), &questions);
+        Answer::Found(engine.ask(&ctx.registry, image, asked, roots, credential, facts.now).await)
     };
     ctx.cache.attached.get(key, is_fresh, ask).await
 }
@@ -270,9 +271,10 @@ fn first_seen(facts: &Facts, digest: &Digest) -> Option<Timestamp> {
     sightings.filter(|sighting| sighting.digest == *digest).map(|sighting| sighting.first_seen).min()
 }
 
-/// Whether every place gave an answer, in time.
+/// Whether every place gave an answer, in time, and every rule was run.
 fn is_whole(attached: &Attached) -> bool {
     attached.exhausted != Some(Budget::Time)
+        && attached.items.iter().all(|item| item.content.is_whole())
         && attached.looked_in.iter().all(|(_, answer)| !matches!(answer, Answer::Unknown(_)))
 }
 

@@ -1,14 +1,15 @@
 //! CEL rules over a predicate: one answer a rule, as data.
 //!
 //! The interpreter has no cost limit and overflows the stack on deep or long expressions. So an expression is measured before
-//! it is parsed, a list in the predicate is measured before macros run over it, and both are done on a thread with a stack of
-//! its own and a deadline. A rule sees `predicate` and `predicateType`; it answers true or false and nothing else.
+//! it is parsed, the predicate is measured before it runs over that, and both are done on a thread with a stack of its own and
+//! a deadline. A rule sees `predicate` and `predicateType`; it answers true or false and nothing else.
+//!
+//! A thread that is beyond its deadline cannot be ended. So a namespace has few places for them: who writes costly rules waits
+//! for those alone.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
 
 use cel::objects::{Key, Map};
 use cel::{Context, Program, Value as Cel};
@@ -18,7 +19,7 @@ use serde_json::Value;
 
 mod measure;
 
-use measure::Measure;
+use measure::Extent;
 
 /// The stack on which expressions of the permitted size are parsed and run; only what is touched costs memory. A debug build
 /// needs about 64 KiB for each of several sums in a row (measured), so the number of words and signs is limited too.
@@ -27,56 +28,46 @@ const STACK_BYTES: usize = 16 * 1024 * 1024;
 /// For all rules over one predicate. Ordinary ones take well under a millisecond.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// Threads that may be at it at once; one that is beyond its deadline cannot be ended and goes on counting.
-const MAX_THREADS: usize = 2;
+/// How many threads may be at it at once.
+const MAX_THREADS: usize = 8;
 
-/// How often nested macros may go through the longest list of a predicate.
-const MAX_STEPS: usize = 1_000_000;
+/// And of one namespace.
+const MAX_THREADS_OF_ONE: usize = 2;
 
-static AT_IT: AtomicUsize = AtomicUsize::new(0);
-
-/// Whether an expression is one that can be run: within the limits, and CEL.
-///
-/// # Errors
-/// What is wrong with it, as a sentence without a full stop.
-pub fn check(rule: &str) -> Result<(), String> {
-    measure::measure(rule)?;
-    let text = rule.to_owned();
-    on_a_thread(move || Program::compile(&text).map(|_| ()).map_err(|error| not_cel(&error)))?
-}
+/// The namespaces whose rules run now, one entry a thread.
+static AT_IT: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// A place has become free.
+static FREE: Condvar = Condvar::new();
 
 /// What is wrong with an expression; `None` also where that could not be found out in time.
 #[must_use]
-pub fn fault(rule: &str) -> Option<String> {
+pub fn fault(namespace: &str, rule: &str) -> Option<String> {
     if let Err(why) = measure::measure(rule) {
         return Some(why);
     }
     let text = rule.to_owned();
-    on_a_thread(move || Program::compile(&text).err().map(|error| not_cel(&error))).ok()?
+    on_a_thread(namespace, move || Program::compile(&text).err().map(|error| not_cel(&error))).ok()?
 }
 
 fn not_cel(error: &impl std::fmt::Display) -> String {
     format!("not a CEL expression: {}", clean(&error.to_string(), 150))
 }
 
-/// Runs rules over the predicate of a statement.
+/// Runs rules of a namespace over the predicate of a statement. Blocks for twice the deadline at most.
 #[must_use]
-pub fn run(statement: &[u8], rules: &[String]) -> BTreeMap<String, RuleAnswer> {
+pub fn run(namespace: &str, statement: &[u8], rules: &[String]) -> BTreeMap<String, RuleAnswer> {
     if rules.is_empty() {
         return BTreeMap::new();
     }
-    let all_fail = |why: &str| {
-        let answer = RuleAnswer::Error { why: clean(why, 200) };
-        rules.iter().map(|rule| (rule.clone(), answer.clone())).collect()
-    };
+    let all = |answer: &RuleAnswer| rules.iter().map(|rule| (rule.clone(), answer.clone())).collect();
     let statement: Value = match serde_json::from_slice(statement) {
         Ok(statement) => statement,
-        Err(error) => return all_fail(&error.to_string()),
+        Err(error) => return all(&RuleAnswer::Error { why: clean(&error.to_string(), 200) }),
     };
     let owned = rules.to_vec();
-    match on_a_thread(move || run_here(&statement, &owned)) {
+    match on_a_thread(namespace, move || run_here(&statement, &owned)) {
         Ok(answers) => answers,
-        Err(why) => all_fail(&why),
+        Err(why) => all(&RuleAnswer::Unasked { why: clean(&why, 200) }),
     }
 }
 
@@ -87,20 +78,15 @@ fn run_here(statement: &Value, rules: &[String]) -> BTreeMap<String, RuleAnswer>
     context.add_variable_from_value("predicate", value(predicate));
     let kind = statement.get("predicateType").and_then(Value::as_str).unwrap_or_default();
     context.add_variable_from_value("predicateType", kind);
-    let longest = longest(predicate);
-    let answer = |rule: &String| answer(rule, predicate, longest, &context);
+    let extent = Extent::of(predicate);
+    let answer = |rule: &String| answer(rule, predicate, extent, &context);
     rules.iter().map(|rule| (rule.clone(), answer(rule))).collect()
 }
 
-fn answer(rule: &str, predicate: &Value, longest: usize, context: &Context<'_, '_>) -> RuleAnswer {
+fn answer(rule: &str, predicate: &Value, extent: Extent, context: &Context<'_, '_>) -> RuleAnswer {
     let error = |why: String| RuleAnswer::Error { why: clean(&why, 200) };
-    let Measure { n_nested } = match measure::measure(rule) {
-        Ok(measure) => measure,
-        Err(why) => return error(why),
-    };
-    let steps = (0..n_nested).fold(1_usize, |steps, _| steps.saturating_mul(longest.max(1)));
-    if MAX_STEPS < steps {
-        return error(format!("a list of {longest} is too long for {n_nested} nested macros"));
+    if let Err(why) = measure::measure(rule).and_then(|measure| measure.permits(extent)) {
+        return error(why);
     }
     let program = match Program::compile(rule) {
         Ok(program) => program,
@@ -114,20 +100,47 @@ fn answer(rule: &str, predicate: &Value, longest: usize, context: &Context<'_, '
     }
 }
 
-/// Does work on a thread with a large stack, and waits no longer than the deadline.
-fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
-    struct Place;
-    impl Drop for Place {
-        fn drop(&mut self) {
-            AT_IT.fetch_sub(1, Ordering::SeqCst);
+/// A place for a thread, free again when it is dropped.
+struct Place {
+    namespace: String,
+}
+
+impl Place {
+    /// Waits for one, no longer than the deadline.
+    fn take(namespace: &str) -> Option<Self> {
+        let is_full = |taken: &Vec<String>| {
+            MAX_THREADS <= taken.len()
+                || MAX_THREADS_OF_ONE <= taken.iter().filter(|one| *one == namespace).count()
+        };
+        let until = Instant::now().checked_add(DEADLINE)?;
+        let mut taken = AT_IT.lock().unwrap_or_else(PoisonError::into_inner);
+        while is_full(&taken) {
+            let left = until.checked_duration_since(Instant::now())?;
+            (taken, _) = FREE.wait_timeout(taken, left).unwrap_or_else(PoisonError::into_inner);
         }
+        taken.push(namespace.to_owned());
+        Some(Self { namespace: namespace.to_owned() })
     }
-    let taken = AT_IT
-        .try_update(Ordering::SeqCst, Ordering::SeqCst, |n| (n < MAX_THREADS).then(|| n.saturating_add(1)));
-    if taken.is_err() {
-        return Err(format!("{MAX_THREADS} other rules have not ended yet"));
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = AT_IT.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = taken.iter().position(|one| *one == self.namespace) {
+            taken.swap_remove(at);
+        }
+        FREE.notify_all();
     }
-    let place = Place;
+}
+
+/// Does work on a thread with a large stack, and waits no longer than the deadline for a place and as long for the answer.
+fn on_a_thread<T: Send + 'static>(
+    namespace: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    let Some(place) = Place::take(namespace) else {
+        return Err("other rules have not ended yet".to_owned());
+    };
     let (send, receive) = mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name("rules".to_owned()).stack_size(STACK_BYTES);
     let spawned = thread.spawn(move || {
@@ -160,15 +173,6 @@ fn value(json: &Value) -> Cel {
                 .collect();
             Cel::Map(Map { map: Arc::new(map) })
         }
-    }
-}
-
-/// The most entries of any list, map or text in it: what one macro goes through.
-fn longest(json: &Value) -> usize {
-    match json {
-        Value::Array(items) => items.iter().map(longest).max().unwrap_or(0).max(items.len()),
-        Value::Object(fields) => fields.values().map(longest).max().unwrap_or(0).max(fields.len()),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
     }
 }
 

@@ -146,6 +146,19 @@ pub enum Content {
     },
 }
 
+impl Content {
+    /// Whether every rule over it was run.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        match self {
+            Self::Attestation { rules, .. } => {
+                rules.values().all(|answer| !matches!(answer, RuleAnswer::Unasked { .. }))
+            }
+            Self::Signature { .. } | Self::Unreadable { .. } => true,
+        }
+    }
+}
+
 /// What SLSA provenance says of a build.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Provenance {
@@ -167,8 +180,13 @@ pub enum RuleAnswer {
         /// What the predicate says where the rule looked, cleaned.
         observed: String,
     },
-    /// It could not be run over this predicate.
+    /// It cannot be run over this predicate.
     Error {
+        /// Why, cleaned.
+        why: String,
+    },
+    /// It was not run, for a reason that passes.
+    Unasked {
         /// Why, cleaned.
         why: String,
     },

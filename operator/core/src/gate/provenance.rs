@@ -186,12 +186,20 @@ fn best(rule: &AttestationRule, decision: &Decision, signed: &[Vouch<'_>]) -> Op
     }
     let is_slsa = rule.predicate_type.contains("slsa.dev/provenance");
     let failed = if is_slsa { Reason::ProvenanceRuleFailed } else { Reason::AttestationRuleFailed };
-    let (word, reason, observed) = match answers.into_iter().flatten().next() {
+    // While one was not run nothing is concluded from the others.
+    let is_unasked = |answer: &&RuleAnswer| matches!(answer, RuleAnswer::Unasked { .. });
+    let told = answers.iter().flatten().find(is_unasked).or_else(|| answers.iter().flatten().next());
+    let (word, reason, observed) = match told.cloned() {
         Some(RuleAnswer::Fails { observed }) => (Word::Fail, failed, text::clean(&observed, 160)),
         Some(RuleAnswer::Error { why }) => (
             Word::Fail,
             Reason::RuleNotRun,
             format!("the rule cannot be run over it: {}", text::clean(&why, 160)),
+        ),
+        Some(RuleAnswer::Unasked { why }) => (
+            Word::Unknown,
+            Reason::RuleNotRun,
+            format!("the rule was not run over it: {}", text::clean(&why, 160)),
         ),
         Some(RuleAnswer::Holds) | None => {
             (Word::Unknown, Reason::RuleNotRun, "the rule was not run over it".to_owned())

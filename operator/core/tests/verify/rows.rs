@@ -407,6 +407,16 @@ fn a_statement_must_be_there_of_its_type_signed_and_hold() {
         attached(vec![good(), say(Some(RuleAnswer::Error { why: "no such key".to_owned() }))]),
     );
     holds(&world, "RuleNotRun", "the rule cannot be run over it: no such key");
+    let unasked = RuleAnswer::Unasked { why: "other rules have not ended yet".to_owned() };
+    for items in [vec![say(Some(unasked.clone()))], vec![say(Some(fails.clone())), say(Some(unasked))]] {
+        world.attach("1.0.1", attached([vec![good()], items].concat()));
+        holds(
+            &world,
+            "RuleNotRun",
+            "was not run over it: other rules have not ended yet. Asked again by itself",
+        );
+        assert_eq!(world.layer(Layer::Provenance), Some((Word::Unknown, "RuleNotRun")));
+    }
     world.attach("1.0.1", attached(vec![good(), say(None)]));
     holds(&world, "RuleNotRun", "the rule was not run over it");
     world.attach("1.0.1", attached(vec![good(), say(Some(fails.clone())), say(Some(RuleAnswer::Holds))]));

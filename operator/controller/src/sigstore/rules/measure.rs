@@ -1,8 +1,10 @@
 //! The size of an expression, taken before anything parses it: bytes, words and signs, nested brackets, nested macros; and
-//! where it looks.
+//! where it looks. Together with the extent of a predicate that bounds what a run of it may take.
 //!
 //! Texts and comments are told from code as CEL tells them, so that a bracket in a text counts for nothing and one in code
 //! is never missed.
+
+use serde_json::Value;
 
 /// The longest expression in bytes.
 pub(super) const MAX_BYTES: usize = 1024;
@@ -18,11 +20,92 @@ const PAIRS: &[&str] = &["&&", "||", "==", "!=", "<=", ">=", "\"\""];
 
 const MACROS: &[&str] = &["all", "exists", "exists_one", "existsOne", "map", "filter"];
 
+/// Functions that go through a text.
+const READERS: &[&str] = &["matches", "contains", "startsWith", "endsWith"];
+
+/// The most steps of nested macros.
+const MAX_STEPS: usize = 1_000_000;
+/// The most bytes of text that functions may go through: well under the deadline.
+const MAX_READ: usize = 500_000_000;
+/// A regular expression is compiled each time that it is asked; that takes about as long as to go through so many bytes.
+const COMPILED: usize = 16 * 1024;
+/// The most bytes that joined texts and lists may take.
+const MAX_JOINED: usize = 16 * 1024 * 1024;
+/// What an entry of a list takes.
+const ENTRY: usize = 64;
+
 /// What counts of an expression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Measure {
     /// How deep its macros are nested.
-    pub(super) n_nested: usize,
+    n_nested: usize,
+    /// How many functions go through a text.
+    n_reads: usize,
+    /// How many signs join texts or lists; those that add numbers are not told from them.
+    n_joins: usize,
+    /// Whether it makes lists, which then hold what was joined, and may be joined again.
+    maps: bool,
+}
+
+/// What counts of a predicate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Extent {
+    /// The most entries of any list or map in it: what one macro goes through.
+    list: usize,
+    /// The longest text in bytes.
+    text: usize,
+}
+
+impl Extent {
+    /// The extent of a predicate.
+    pub(super) fn of(json: &Value) -> Self {
+        let over = |all: &mut dyn Iterator<Item = &Value>, own: Self| {
+            all.map(Self::of)
+                .fold(own, |most, one| Self { list: most.list.max(one.list), text: most.text.max(one.text) })
+        };
+        match json {
+            Value::Array(items) => over(&mut items.iter(), Self { list: items.len(), text: 0 }),
+            Value::Object(fields) => {
+                let text = fields.keys().map(String::len).max().unwrap_or_default();
+                over(&mut fields.values(), Self { list: fields.len(), text })
+            }
+            Value::String(text) => Self { list: 0, text: text.len() },
+            Value::Null | Value::Bool(_) | Value::Number(_) => Self::default(),
+        }
+    }
+}
+
+impl Measure {
+    /// Whether an expression of this measure may be run over a predicate of that extent.
+    pub(super) fn permits(self, Extent { list, text }: Extent) -> Result<(), String> {
+        let Self { n_nested, n_reads, n_joins, maps } = self;
+        let steps = (0..n_nested).fold(1_usize, |steps, _| steps.saturating_mul(list.max(1)));
+        if MAX_STEPS < steps {
+            return Err(format!("a list of {list} is too long for {n_nested} nested macros"));
+        }
+        let read = text.saturating_add(COMPILED).saturating_mul(n_reads).saturating_mul(steps);
+        if MAX_READ < read {
+            return Err(format!(
+                "texts of up to {text} bytes are too long to be searched {n_reads} times for each of {steps} entries"
+            ));
+        }
+        let joined = text.saturating_add(MAX_BYTES).max(list.saturating_mul(ENTRY));
+        let joined = if n_joins == 0 {
+            0
+        } else if maps {
+            let growth = u32::try_from(n_joins).ok().and_then(|n| 2_usize.checked_pow(n));
+            joined.saturating_mul(growth.unwrap_or(usize::MAX)).saturating_mul(steps)
+        } else {
+            joined.saturating_mul(n_joins.saturating_add(1))
+        };
+        if MAX_JOINED < joined {
+            return Err(format!(
+                "what {n_joins} times `+` joins of texts of up to {text} bytes and lists of up to {list} may take more than {} MiB",
+                MAX_JOINED / 1024 / 1024
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// Measures an expression.
@@ -34,10 +117,11 @@ pub(super) fn measure(rule: &str) -> Result<Measure, String> {
         return Err(format!("{} bytes long, at most {MAX_BYTES} are allowed", rule.len()));
     }
     let code = code(rule)?;
-    let n_parts = n_parts(&code);
-    if MAX_PARTS < n_parts {
-        return Err(format!("{n_parts} words and signs, at most {MAX_PARTS} are allowed"));
+    let parts = parts(&code);
+    if MAX_PARTS < parts.len() {
+        return Err(format!("{} words and signs, at most {MAX_PARTS} are allowed", parts.len()));
     }
+    let count = |wanted: &dyn Fn(&str) -> bool| parts.iter().filter(|part| wanted(part)).count();
     let mut open: Vec<bool> = Vec::new();
     let mut deepest = 0_usize;
     let mut word = String::new();
@@ -70,24 +154,30 @@ pub(super) fn measure(rule: &str) -> Result<Measure, String> {
             last.clear();
         }
     }
-    Ok(Measure { n_nested: deepest })
+    Ok(Measure {
+        n_nested: deepest,
+        n_reads: count(&|part| READERS.contains(&part)),
+        n_joins: count(&|part| part == "+"),
+        maps: parts.contains(&"map"),
+    })
 }
 
-/// How many words and signs there are.
-fn n_parts(code: &str) -> usize {
+/// The words and signs, in order.
+fn parts(code: &str) -> Vec<&str> {
     let is_word = |letter: char| letter.is_alphanumeric() || letter == '_';
-    let mut n = 0_usize;
+    let mut parts = Vec::new();
     let mut rest = code.trim_start();
     while let Some(first) = rest.chars().next() {
-        n = n.saturating_add(1);
         let width = if is_word(first) {
             rest.find(|letter| !is_word(letter)).unwrap_or(rest.len())
         } else {
             PAIRS.iter().find(|pair| rest.starts_with(**pair)).map_or(first.len_utf8(), |pair| pair.len())
         };
-        rest = rest.get(width..).unwrap_or_default().trim_start();
+        let (part, behind) = rest.split_at_checked(width).unwrap_or((rest, ""));
+        parts.push(part);
+        rest = behind.trim_start();
     }
-    n
+    parts
 }
 
 /// The expression with its texts emptied and its comments gone.
