@@ -4,6 +4,7 @@
 //! earlier one. `observe` and `gather` read the world, `act` and `publish` write it, everything between is core.
 
 pub mod act;
+pub mod at_rest;
 pub mod decisions;
 pub mod explain;
 pub mod gather;
@@ -71,6 +72,8 @@ pub struct Context {
     pub delegates: Delegates,
     /// What wakes the policies whose runs are open.
     pub pods: PodWatches,
+    /// What was read of workloads at rest.
+    pub at_rest: at_rest::AtRest,
     /// What was found to stop new pods.
     pub obstacles: preflight::Obstacles,
     /// Writers of ledgers.

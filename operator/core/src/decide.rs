@@ -130,10 +130,10 @@ pub struct Decision {
 /// Decides for every track.
 #[must_use = "the decision is what is carried out"]
 pub fn decide(facts: &Facts, assessment: Assessment) -> Decision {
-    // One run of a policy at a time: the first target is the canary of the rest.
     // A CronJob's run may be watched for weeks: nobody waits for it.
-    let waits = facts.seen.open_runs.iter().filter(|open| open.run.workload.kind != Kind::CronJob);
-    let mut starts = waits.count();
+    let is_awaited = |kind: Kind| kind != Kind::CronJob;
+    let has_open = facts.seen.open_runs.iter().any(|open| is_awaited(open.run.workload.kind));
+    let mut starts = false;
     let mut tracks = Vec::new();
     let judged = assessment.chosen.iter().zip(&assessment.candidates).zip(&assessment.running_tag);
     for ((chosen, candidates), named) in judged {
@@ -142,10 +142,12 @@ pub fn decide(facts: &Facts, assessment: Assessment) -> Decision {
         };
         let mut verdict = decide_track(facts, track, chosen, candidates, named.as_ref());
         if let Course::Move { tag, digest, .. } = &verdict {
-            if 0 < starts {
+            // The first target is the canary of the rest; once it has succeeded the limits alone decide. One starts a pass.
+            if starts || (has_open && !breaker::proven(facts, track, digest)) {
                 verdict = Course::Hold(in_line(tag, digest));
+            } else {
+                starts = true;
             }
-            starts = starts.saturating_add(1);
         }
         tracks.push(verdict);
     }
@@ -157,7 +159,7 @@ fn in_line(tag: &Tag, digest: &Digest) -> Hold {
         .about(tag, Some(digest))
         .expected("the run before it in this policy to end")
         .observed("a run that is still open")
-        .hint("Nothing to do; the targets are moved one after the other.")
+        .hint("Nothing to do; the first target that a digest succeeds on is the canary of the rest.")
 }
 
 fn decide_track(

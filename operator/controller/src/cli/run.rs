@@ -44,6 +44,7 @@ use crate::kubernetes::lease::{self, Candidate, Leadership};
 use crate::kubernetes::named;
 use crate::kubernetes::pod_watch::PodWatches;
 use crate::prometheus::Meter;
+use crate::reconcile::at_rest::AtRest;
 use crate::reconcile::explain::Words;
 use crate::reconcile::ledgers::Ledgers;
 use crate::reconcile::observe::Stores;
@@ -114,6 +115,7 @@ pub(crate) async fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
         metrics,
         words: Words::default(),
         meter: Meter::new().context("the client for Prometheus")?,
+        at_rest: AtRest::default(),
         obstacles: Obstacles::default(),
         delegates: Delegates::default(),
         pods,

@@ -41,7 +41,7 @@ use crate::registry::pull_secret::Keyring;
 use crate::scans::Ask;
 use crate::spread;
 
-use runs::{last_runs, open_runs, unstarted, whole_of};
+use runs::{last_runs, open_runs, seen_of, unstarted};
 pub use targets::matches_labels;
 use targets::{conflict, split, targets};
 
@@ -256,10 +256,13 @@ pub async fn observe(
     let runs = store::runs_of(&ctx.client, namespace, &policy.id.name).await?;
     let runs: Vec<Run> = runs.iter().filter_map(convert::run::from_api).collect();
     let (found, mut untracked) = targets(ctx, object, namespace).await?;
+    let (open_runs, pods) = open_runs(ctx, &runs, &found).await?;
+    let pods_wake = ctx.pods.keep(&ctx.client, (namespace, &policy.id.name), pods);
+    let mut at_rest = ctx.at_rest.pass((namespace, &policy.id.name), !open_runs.is_empty(), now);
     let mut tracks = Vec::new();
     let mut wishes: BTreeMap<Repository, Wish> = BTreeMap::new();
     for (target, containers) in &found {
-        let (whole, unreadable) = whole_of(ctx, target).await;
+        let (whole, unreadable) = seen_of(ctx, target, &open_runs, &mut at_rest).await;
         let workloads::Whole { workload, revisions, pods } = whole;
         for mut track in split(&workload, containers, object, &mut untracked) {
             track.revisions.clone_from(&revisions);
@@ -277,6 +280,9 @@ pub async fn observe(
             tracks.push(track);
         }
     }
+    if !open_runs.is_empty() {
+        at_rest.keep();
+    }
     let mut repositories = BTreeMap::new();
     let mut credentials = BTreeMap::new();
     let ambiguous = ambiguous_source(policy, wishes.keys());
@@ -293,8 +299,6 @@ pub async fn observe(
         let source = policy.source.clone();
         credentials.extend(source.zip(wish.source_credential));
     }
-    let (open_runs, pods) = open_runs(ctx, &runs).await?;
-    let pods_wake = ctx.pods.keep(&ctx.client, (namespace, &policy.id.name), pods);
     for open in &open_runs {
         if !repositories.contains_key(&open.run.repository) {
             let ledger = ledger(ctx, namespace, &open.run.repository).await?;

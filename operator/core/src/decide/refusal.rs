@@ -9,8 +9,8 @@ use crate::image::ImageRef;
 use crate::judge::classify;
 use crate::policy::{Facts, Mode, Rollback, Track};
 use crate::reason::Reason;
-use crate::rollout::delegated;
 use crate::rollout::run::RunContainer;
+use crate::rollout::{OpenRun, delegated};
 use crate::text;
 use crate::workload::{Pod, Revision, Shape};
 
@@ -33,6 +33,15 @@ pub(super) fn refusal(facts: &Facts, track: &Track) -> Option<Hold> {
                 .expected("a Deployment that rolls")
                 .observed("`spec.paused: true`")
                 .hint(format!("kubectl rollout resume deployment/{}", workload.id.name)),
+        );
+    }
+    let on_it = |open: &&OpenRun| open.run.workload.uid == workload.id.uid && open.run.track != track.key;
+    if let Some(open) = facts.seen.open_runs.iter().find(on_it) {
+        return Some(
+            Hold::new(Reason::WorkloadBusy, Standing::Waits)
+                .expected("no open run on the workload")
+                .observed(format!("run {} for another image of it", open.run.name))
+                .hint("Nothing to do; starts by itself when it ends."),
         );
     }
     if let Some(other) = &track.busy {

@@ -425,7 +425,7 @@ pub fn facts(
             obstacles: Vec::new(),
             concurrency: Concurrency {
                 namespace_open: open,
-                per_namespace: 10,
+                per_namespace: 2,
                 cluster_open: open,
                 cluster: 50,
             },

@@ -11,10 +11,33 @@ use crate::clock;
 use crate::kubernetes::pod_watch::PodsOf;
 use crate::kubernetes::workloads::{self, Object};
 use crate::prometheus::Variables;
-use crate::reconcile::{Context, Error, explain};
+use crate::reconcile::observe::targets::Found;
+use crate::reconcile::{Context, Error, at_rest, explain};
+
+/// A target with its pods: as it was read for the run that is open on it, as it is believed to be at rest, or read now.
+pub(super) async fn seen_of(
+    ctx: &Context,
+    object: &Object,
+    open: &[OpenRun],
+    at_rest: &mut at_rest::Pass<'_>,
+) -> (workloads::Whole, Option<String>) {
+    let of_run = open.iter().find_map(|one| {
+        let workload = one.workload.as_ref().filter(|workload| workload.id.uid == object.uid())?.clone();
+        let whole = workloads::Whole { workload, revisions: one.revisions.clone(), pods: one.pods.clone() };
+        Some((whole, one.unreadable.clone()))
+    });
+    if let Some(seen) = of_run.or_else(|| Some((at_rest.of(object)?, None))) {
+        return seen;
+    }
+    let (whole, unreadable) = whole_of(ctx, object).await;
+    if unreadable.is_none() {
+        at_rest.note(object, &whole);
+    }
+    (whole, unreadable)
+}
 
 /// A workload with its pods; where they cannot be read, why. That is no reason to end the pass: an open run is told to be blind.
-pub(super) async fn whole_of(ctx: &Context, object: &Object) -> (workloads::Whole, Option<String>) {
+async fn whole_of(ctx: &Context, object: &Object) -> (workloads::Whole, Option<String>) {
     let (mut whole, unreadable) = match workloads::whole(&ctx.client, object).await {
         Ok(whole) => (whole, None),
         Err(error) => {
@@ -60,17 +83,23 @@ async fn readings(ctx: &Context, run: &Run, revisions: &[Revision], pods: &[Pod]
     ctx.meter.read(&run.name, analysis, &ctx.config.defaults.prometheus, &variables).await
 }
 
-/// The open runs with what is there of their workloads, and the pods whose changes wake the policy meanwhile.
+/// The open runs with what is there of their workloads, which are targets as a rule, and the pods whose changes wake the policy meanwhile.
 pub(super) async fn open_runs(
     ctx: &Context,
     runs: &[Run],
+    targets: &Found,
 ) -> Result<(Vec<OpenRun>, BTreeSet<PodsOf>), Error> {
     let (mut open, mut pods_of) = (Vec::new(), BTreeSet::new());
     for run in runs.iter().filter(|run| run.status.finished_at.is_none()) {
         let id = &run.workload;
-        let found = workloads::get(&ctx.client, id.kind, &id.namespace, &id.name).await?;
-        let found = found.filter(|object| object.uid() == id.uid);
-        let (workload, revisions, mut pods, unreadable) = match &found {
+        let target = targets.iter().map(|(object, _)| object).find(|object| object.uid() == id.uid);
+        let read = match target {
+            Some(_) => None,
+            // Not a target any more, or gone: the run is brought to its end all the same.
+            None => workloads::get(&ctx.client, id.kind, &id.namespace, &id.name).await?,
+        };
+        let found = target.or_else(|| read.as_ref().filter(|object| object.uid() == id.uid));
+        let (workload, revisions, mut pods, unreadable) = match found {
             Some(object) => {
                 let (whole, unreadable) = whole_of(ctx, object).await;
                 let labels = object.pod_labels().filter(|_| !run.is_delegated());
