@@ -22,9 +22,10 @@ use rollforward_core::decide::{Course, Standing, decide};
 use rollforward_core::evidence::{Answer, Manifest};
 use rollforward_core::gate::{self, Evidence, Need, Subject, Verdict, Word};
 use rollforward_core::image::{Digest, Repository, Tag};
-use rollforward_core::ledger::{Ledger, NewFailure};
+use rollforward_core::ledger::{Ledger, NewFailure, RunMemory, WorkloadMemory};
 use rollforward_core::policy::{Facts, Policy, Rebuilds, Track};
 use rollforward_core::reason::Reason;
+use rollforward_core::rollout::{self, OpenRun};
 use rollforward_core::select::{Level, Order, Rule, TagFilter};
 use rollforward_core::text;
 use rollforward_core::trust::{Decision, Effective, Roots, SOAK_UNSIGNED};
@@ -449,4 +450,59 @@ fn with_a_source_tags_are_judged_there_and_the_mirror_must_serve_the_digest() {
     let (decided, sentence) = mirrored(&build::unknown(Reason::RegistryUnavailable, "connection refused"));
     assert!(decided.starts_with("hold RegistryUnavailable waits 1.0.1"), "{decided}");
     assert!(sentence.contains("to serve the digest, observed connection refused"), "{sentence}");
+}
+
+/// The decision for a second track while a run to 1.0.1 is open on the first.
+fn beside_an_open_run(second: Track, has_succeeded: bool) -> (String, String) {
+    let (mut facts, evidence) = situation(build::policy(), "", "1.0.1 seen 10:00");
+    let judged = |facts: &Facts| {
+        let (assessment, _) = gate::assess(facts, current::choose(facts), &evidence);
+        decide(facts, assessment)
+    };
+    let run = rollout::plan(&facts, judged(&facts)).opening.unwrap();
+    let workload = Some(facts.seen.tracks[0].workload.clone());
+    let (revisions, pods, readings) = (Vec::new(), Vec::new(), Vec::new());
+    facts.seen.open_runs = vec![OpenRun { run, workload, revisions, pods, readings, unreadable: None }];
+    facts.seen.tracks.push(second);
+    if has_succeeded {
+        let memory = WorkloadMemory {
+            uid: "uid-first".to_owned(),
+            completed: Some(build::tag("1.0.1")),
+            wrote: Some(format!("{}:1.0.1@{}", build::REPOSITORY, build::digest("1.0.1"))),
+            abandoned: None,
+            reapplied: None,
+            newest_inside: None,
+            newest_outside: None,
+            runs: RunMemory::default(),
+        };
+        let seen = facts.seen.repositories.get_mut(&build::repository()).unwrap();
+        seen.ledger.workloads.insert("Deployment/first/app".to_owned(), memory);
+    }
+    let decision = judged(&facts);
+    let observed = match &decision.tracks[1] {
+        Course::Hold(hold) => hold.observed.clone(),
+        _ => String::new(),
+    };
+    (course(&decision.tracks[1]), observed)
+}
+
+#[test]
+fn targets_wait_for_the_first_success_of_a_digest_and_images_of_one_workload_for_each_other() {
+    let other = || {
+        let image = format!("{}:1.0.0", build::REPOSITORY);
+        build::track(build::workload("api", 4, &image), Vec::new(), Vec::new())
+    };
+    let (held, observed) = beside_an_open_run(other(), false);
+    assert_eq!(
+        (held.as_str(), observed.as_str()),
+        ("hold WorkloadBusy waits 1.0.1", "a run that is still open")
+    );
+    assert_eq!(beside_an_open_run(other(), true).0, "move 1.0.1 with a canary");
+    let sidecar = || Track { key: "Deployment/web/sidecar".to_owned(), ..track("") };
+    let (held, observed) = beside_an_open_run(sidecar(), true);
+    assert_eq!(held, "hold WorkloadBusy waits 1.0.1");
+    assert!(
+        observed.starts_with("run web-1-0-1-") && observed.ends_with(" for another image of it"),
+        "{observed}"
+    );
 }
