@@ -68,7 +68,7 @@ pub struct VerificationPolicySpec {
     /// The source that a certificate or provenance must name. A contradiction is refused, and so is silence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_repository: Option<SourceRepository>,
-    /// How long a digest must have been known.
+    /// How long a digest must have been known. Without it the defaults of its fields are asked for; no UpdatePolicy shortens them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub soak: Option<Soak>,
     /// Whether unsigned images may run. Without it: `Deny`.
@@ -142,7 +142,7 @@ pub struct Verification {
     /// The source that a certificate or provenance must name. A contradiction is refused, and so is silence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_repository: Option<SourceRepository>,
-    /// How long a digest must have been known.
+    /// How long a digest must have been known. Beside other decisions it can only be longer; what they leave out is their default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub soak: Option<Soak>,
     /// What is never let through; no exception lifts it.

@@ -9,7 +9,8 @@ use crate::image::Repository;
 use crate::policy::{Facts, Track};
 use crate::select::glob_matches;
 use crate::trust::{
-    Authority, Binding, Decision, Demand, Means, RECHECK, Root, RootContent, Roots, SOAK_ROUTINE, Unreadable,
+    Authority, Binding, Decision, Demand, Means, Origin, RECHECK, Root, RootContent, Roots, SOAK_ROUTINE,
+    Soak, Unreadable,
 };
 
 /// The decisions that count for one track, and the roots that they name.
@@ -85,18 +86,29 @@ impl<'a> Effective<'a> {
         self.with_authorities().map(|decision| decision.binding).max().unwrap_or(Binding::Off)
     }
 
-    /// How long a digest must have been known, signed or not.
+    /// How long a digest must have been known, signed or not: the longest that any of them asks for.
     ///
     /// An unsigned one never for less than a signed one: else taking a signature away would let an image through sooner.
     #[must_use]
     pub fn soak(&self, signed: bool) -> SignedDuration {
-        let most = |pick: fn(&Decision) -> Option<SignedDuration>| {
-            self.decisions.iter().filter_map(|one| pick(one)).max()
-        };
-        let routine = most(|decision| decision.soak.routine);
-        let unsigned = most(|decision| decision.soak.unsigned).unwrap_or(self.soak_unsigned);
-        let unsigned = routine.map_or(unsigned, |routine| unsigned.max(routine));
-        if signed { routine.unwrap_or(SOAK_ROUTINE.min(unsigned)) } else { unsigned }
+        let asked: Vec<Soak> = self.decisions.iter().map(|decision| self.soak_of(decision)).collect();
+        let routine = asked.iter().filter_map(|soak| soak.routine).max();
+        let unsigned = asked.iter().filter_map(|soak| soak.unsigned).max().unwrap_or(self.soak_unsigned);
+        let routine = routine.unwrap_or(SOAK_ROUTINE.min(unsigned));
+        if signed { routine } else { unsigned.max(routine) }
+    }
+
+    /// The soak that a decision asks for. What it leaves out is its default: a silent security team has not left the soak to
+    /// the policy. A policy's own word counts so only where it is the one that says what to trust.
+    fn soak_of(&self, decision: &Decision) -> Soak {
+        let is_own = |decision: &Decision| decision.origin == Origin::UpdatePolicy;
+        let others_speak = self.decisions.iter().any(|one| !is_own(one) && one.speaks());
+        if !decision.speaks() || (is_own(decision) && others_speak) {
+            return decision.soak;
+        }
+        let unsigned = decision.soak.unsigned.unwrap_or(self.soak_unsigned);
+        let routine = decision.soak.routine.unwrap_or(SOAK_ROUTINE.min(unsigned));
+        Soak { routine: Some(routine), unsigned: Some(unsigned) }
     }
 
     /// How often what runs is verified again.

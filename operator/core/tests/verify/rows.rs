@@ -580,6 +580,43 @@ fn soak_is_shorter_for_what_is_signed_and_an_unsigned_one_never_waits_less() {
 }
 
 #[test]
+fn a_policy_that_writes_a_soak_takes_none_from_a_team_or_an_operator_that_writes_none() {
+    let soak = |routine: Option<&str>, unsigned: Option<&str>| Soak {
+        routine: routine.map(build::duration),
+        unsigned: unsigned.map(build::duration),
+    };
+    let team = |soak| Decision { soak, ..decision(vec![keyless("ci")]) };
+    let floor = |soak| Decision { origin: Origin::Floor, ..team(soak) };
+    let allowing = |own: Decision| Decision { unsigned: Some(Unsigned::Allow), ..own };
+    let own = |soak| Decision { soak, ..Decision::new(Origin::UpdatePolicy) };
+    let check = |theirs: Decision, own: Decision, is_signed: bool, expected: &str| {
+        let mut world = in_order(vec![theirs]);
+        if !is_signed {
+            world.attach("1.0.1", Answer::Absent);
+        }
+        world.facts.policy.trust = Some(own);
+        let decided = world.decided();
+        assert!(decided.starts_with(expected), "expected {expected} in: {decided}");
+    };
+    // Seen at 10:00; it is 12:00.
+    let (nothing, zero) = (soak(None, None), soak(Some("0s"), Some("0s")));
+    let day = "Soaking: expected 24h since first seen";
+    check(team(nothing), own(zero), true, day);
+    check(team(nothing), own(soak(None, Some("0s"))), true, day);
+    check(floor(nothing), own(zero), true, day);
+    check(team(soak(None, Some("72h"))), own(zero), true, day);
+    let days = "Soaking: expected 72h since first seen";
+    check(allowing(team(nothing)), allowing(own(soak(None, Some("0s")))), false, days);
+    check(allowing(team(soak(Some("0s"), None))), allowing(own(zero)), false, days);
+    check(allowing(floor(nothing)), allowing(own(zero)), false, days);
+    // A policy that is silent adds no default of its own; one that asks for more is heard.
+    check(team(soak(Some("0s"), None)), allowing(own(nothing)), true, "move");
+    check(team(nothing), own(soak(Some("48h"), None)), true, "Soaking: expected 48h since first seen");
+    check(team(soak(Some("0s"), None)), own(soak(Some("3h"), None)), true, "Soaking: expected 3h since");
+    check(team(soak(None, Some("1h"))), own(zero), true, "move");
+}
+
+#[test]
 fn all_decisions_count_and_a_policy_can_only_be_stricter() {
     let allow = |origin: Origin| Decision {
         unsigned: Some(Unsigned::Allow),
