@@ -3,7 +3,8 @@
 //!
 //! Claims come from the certificate's or the provenance's ref, from labels below the signed digest and from the repository that
 //! a signature names. One that agrees is enough; one that contradicts and none that agrees fails; silence is `Absent`, unless
-//! the ledger remembers a contradiction that was taken away since.
+//! the ledger remembers a contradiction that was taken away since. A label is the image's own word: it agrees only where
+//! nothing that was signed contradicts, now or before.
 
 use jiff::Timestamp;
 
@@ -98,11 +99,15 @@ fn said<'a>(subject: &Subject<'a>, effective: &Effective<'_>, binding: Binding, 
         }
     }
     let Some(attached) = attached.filter(|_| !vouching.is_empty()) else { return nothing() };
+    let before = || before(subject, |known| known.reason != Reason::RepositoryMismatch, binding);
     match weigh(subject, claims(subject, effective, attached, &vouching, now), binding) {
-        Weighed::Agrees(claim) => Said::Agrees(claim),
+        Weighed::Agrees(ClaimedBy::Label, claim) => before().unwrap_or(Said::Agrees(claim)),
+        Weighed::Agrees(
+            ClaimedBy::Certificate | ClaimedBy::Signature | ClaimedBy::Provenance | ClaimedBy::Reference,
+            claim,
+        ) => Said::Agrees(claim),
         Weighed::Contradicts(claim, reason) => Said::Contradicts(claim, reason),
-        Weighed::Silent => before(subject, |known| known.reason != Reason::RepositoryMismatch, binding)
-            .unwrap_or(Said::Silent("what was signed names no version")),
+        Weighed::Silent => before().unwrap_or(Said::Silent("what was signed names no version")),
     }
 }
 
@@ -244,7 +249,7 @@ fn claims(
             claims.extend(provenance.source_ref.clone().map(|text| (ClaimedBy::Provenance, text)));
         }
     }
-    // A label may be inherited from a base image: it counts where it names a version that this repository has.
+    // Last, see `weigh`. It may be inherited from a base image: it counts where it names a version that this repository has.
     let label = subject.shape.and_then(|shape| shape.labels.get("version"));
     let label = label.filter(|label| subject.lists_version(label));
     claims.extend(label.map(|text| (ClaimedBy::Label, text.clone())));
@@ -252,16 +257,19 @@ fn claims(
 }
 
 enum Weighed {
-    Agrees(String),
+    Agrees(ClaimedBy, String),
     Contradicts(Claim, Reason),
     Silent,
 }
 
+/// The label is the last of the claims: what was signed has spoken before it.
 fn weigh(subject: &Subject<'_>, claims: Vec<(ClaimedBy, String)>, binding: Binding) -> Weighed {
     let mut against = None;
     for (by, said) in claims {
         match of_claim(subject.tag.as_str(), by, &said, binding) {
-            Says::This => return Weighed::Agrees(format!("{} {}", by.name(), text::clean(&said, 100))),
+            // Whoever builds a branch writes the label too.
+            Says::This if by == ClaimedBy::Label && against.is_some() => {}
+            Says::This => return Weighed::Agrees(by, format!("{} {}", by.name(), text::clean(&said, 100))),
             Says::Other => against = Some((Reason::VersionMismatch, by, said)),
             Says::Branch => against = against.or(Some((Reason::BranchBuild, by, said))),
             Says::Nothing => {}

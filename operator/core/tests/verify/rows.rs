@@ -535,6 +535,34 @@ fn a_label_below_a_signature_counts_where_the_repository_has_that_version() {
     holds(&labelled("1.0.0"), "VersionMismatch", "observed label 1.0.0");
     assert_eq!(labelled("v1.0.1").layer(Layer::Binding), Some((Word::Pass, "VersionBound")));
     assert_eq!(labelled("24.04").decided(), "move", "inherited from a base image");
+    // The image's own word agrees only where nothing that was signed contradicts it.
+    let beside = |git_ref: &str, binding: Binding| {
+        let mut world = labelled("1.0.1");
+        world.facts.seen.decisions[0].binding = binding;
+        world.attach(
+            "1.0.1",
+            attached(vec![signed(with_claim(signer(RELEASE), "sourceRepositoryRef", git_ref))]),
+        );
+        world
+    };
+    assert_eq!(
+        beside("refs/heads/main", Binding::Auto).layer(Layer::Binding),
+        Some((Word::Pass, "VersionBound"))
+    );
+    let branch =
+        "observed certificate refs/heads/dev. No pod was started. Build and sign the version from its tag.";
+    for binding in [Binding::Auto, Binding::Required] {
+        holds(&beside("refs/heads/dev", binding), "BranchBuild", branch);
+        holds(
+            &beside("refs/tags/v1.0.1-rc1", binding),
+            "VersionMismatch",
+            "observed certificate refs/tags/v1.0.1-rc1",
+        );
+    }
+    let mut provenance = labelled("1.0.1");
+    let built = attested(signer(RELEASE), SLSA, Some("refs/heads/dev"), None);
+    provenance.attach("1.0.1", attached(vec![signed(signer(RELEASE)), built]));
+    holds(&provenance, "BranchBuild", "observed provenance refs/heads/dev");
 }
 
 #[test]

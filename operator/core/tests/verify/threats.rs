@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use rollforward_core::current;
 use rollforward_core::decide::decide;
-use rollforward_core::evidence::{Answer, Attached, Content, FaultKind, RuleAnswer};
+use rollforward_core::evidence::{Answer, Attached, Content, FaultKind, RuleAnswer, Shape};
 use rollforward_core::gate::Layer;
 use rollforward_core::image::Tag;
 use rollforward_core::policy::{Policy, Rebuilds};
@@ -112,6 +112,26 @@ fn t3_a_signed_image_of_another_repository_or_a_dev_build_is_refused() {
     let dev = with_claim(from("https://github.com/acme/web"), "sourceRepositoryRef", "refs/heads/try-it");
     world.attach("1.0.1", attached(vec![signed(dev)]));
     holds(&world, "BranchBuild", "observed certificate refs/heads/try-it");
+}
+
+#[test]
+fn t3_a_branch_build_that_labels_itself_as_a_release_and_is_tagged_as_one_is_refused() {
+    // The team trusts whatever the workflow builds, from any ref.
+    let mut authority = keyless("ci");
+    if let rollforward_core::trust::Means::Keyless { subject, .. } = &mut authority.means {
+        let any = r"https://github\.com/acme/web/\.github/workflows/release\.yml@refs/.*";
+        *subject = rollforward_core::trust::Pattern::matching(any).unwrap();
+    }
+    let mut world = world(vec![decision(vec![authority])], None);
+    let dev = signer("https://github.com/acme/web/.github/workflows/release.yml@refs/heads/dev");
+    world.attach("1.0.1", attached(vec![signed(with_claim(dev, "sourceRepositoryRef", "refs/heads/dev"))]));
+    let labels = [("version".to_owned(), "1.0.1".to_owned())].into();
+    world.shape("1.0.1", Shape { labels, ..crate::papers::shape() });
+    holds(
+        &world,
+        "BranchBuild: expected 1.0.1 to be signed as 1.0.1, observed certificate refs/heads/dev",
+        "",
+    );
 }
 
 #[test]
