@@ -113,6 +113,45 @@ fn compare<'a>(authority: &'a Authority, signer: &'a Signer) -> Match<'a> {
     }
 }
 
+/// A key, or issuer and subject.
+type Identity<'a> = (Option<&'a str>, Option<&'a str>, Option<&'a str>);
+
+fn identity_of<'a>(vouch: &Vouch<'a>) -> Identity<'a> {
+    let key = match &vouch.authority.means {
+        Means::Key { pem } => Some(pem.as_str()),
+        Means::Keyless { .. } | Means::Unreadable { .. } => None,
+    };
+    (key, vouch.signer.issuer.as_deref(), vouch.signer.subject.as_deref())
+}
+
+/// How many of several authorities there are, each with an identity that stands for it alone; `words` are theirs.
+#[must_use]
+pub fn n_distinct(words: &[Vec<Vouch<'_>>]) -> usize {
+    let mut holders = BTreeMap::new();
+    (0..words.len()).filter(|index| placed(*index, words, &mut BTreeSet::new(), &mut holders)).count()
+}
+
+/// Whether an identity is found for one more of them, where those before may give theirs up for another of their own.
+fn placed<'a>(
+    index: usize,
+    words: &[Vec<Vouch<'a>>],
+    asked: &mut BTreeSet<Identity<'a>>,
+    holders: &mut BTreeMap<Identity<'a>, usize>,
+) -> bool {
+    let identities = words.get(index).into_iter().flatten().map(identity_of);
+    for identity in identities {
+        if !asked.insert(identity) {
+            continue;
+        }
+        let holder = holders.get(&identity).copied();
+        if holder.is_none_or(|other| placed(other, words, asked, holders)) {
+            holders.insert(identity, index);
+            return true;
+        }
+    }
+    false
+}
+
 impl<'a> Effective<'a> {
     /// The items of an authority, of those that are asked about.
     pub fn of_authority(
@@ -176,18 +215,7 @@ impl<'a> Effective<'a> {
     pub fn n_held(&self, decision: &'a Decision, attached: &'a Attached, now: Timestamp) -> usize {
         let words =
             decision.authorities.iter().filter_map(|authority| self.word_of(authority, attached, now).ok());
-        let (mut n_held, mut identities) = (0_usize, BTreeSet::new());
-        for found in words {
-            n_held = n_held.saturating_add(1);
-            identities.extend(found.iter().map(|vouch| {
-                let key = match &vouch.authority.means {
-                    Means::Key { pem } => Some(pem.as_str()),
-                    Means::Keyless { .. } | Means::Unreadable { .. } => None,
-                };
-                (key, vouch.signer.issuer.as_deref(), vouch.signer.subject.as_deref())
-            }));
-        }
-        n_held.min(identities.len())
+        n_distinct(&words.collect::<Vec<_>>())
     }
 
     /// Whether enough authorities of a decision vouch for the digest.

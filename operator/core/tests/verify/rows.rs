@@ -315,6 +315,31 @@ fn k_of_n_authorities_have_to_sign_and_one_identity_counts_once() {
     let twice = Decision { require: 2, ..decision(vec![keyless("ci"), keyless("release")]) };
     let world = in_order(vec![twice]);
     holds(&world, "SignaturesTooFew", "one identity that several of them mean (ci, release)");
+    // One authority with many identities does not make up for two that mean the same one.
+    let of = |require: usize, subjects: [&str; 3]| {
+        let authority = |index: usize, subject: &str| {
+            let mut authority = keyless(["ci", "release", "any"][index]);
+            let Means::Keyless { subject: own, .. } = &mut authority.means else { panic!() };
+            *own = Pattern::matching(subject).unwrap();
+            authority
+        };
+        let authorities = subjects.iter().enumerate().map(|(index, subject)| authority(index, subject));
+        let own = Decision { require, ..decision(authorities.collect()) };
+        let mut world = in_order(vec![own]);
+        let names = ["release", "test", "docs"];
+        let by = |name: &str| signed(signer(&RELEASE.replace("release", name)));
+        world.attach("1.0.1", attached(names.map(by).to_vec()));
+        world.decided()
+    };
+    let (release, any) = (".*release.*", ".*");
+    assert!(
+        of(3, [release, release, any]).starts_with("SignaturesTooFew"),
+        "{}",
+        of(3, [release, release, any])
+    );
+    assert_eq!(of(2, [release, release, any]), "move");
+    assert_eq!(of(3, [any, any, release]), "move", "each has one of its own");
+    assert_eq!(of(3, [any, ".*(release|test).*", release]), "move");
 }
 
 #[test]
