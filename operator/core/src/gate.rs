@@ -472,8 +472,8 @@ fn assess_track(
     let running_shape = running
         .filter(|_| looks_at_shape)
         .and_then(|digest| shape(facts, &track.repository, digest, evidence, needs));
+    let rebuilt = choice.current.as_ref().and_then(|current| current.rebuilt_tag());
     let running_attached = running.and_then(|digest| {
-        let rebuilt = choice.current.as_ref().and_then(|current| current.rebuilt_tag());
         rebuilt.filter(|tag| tags.contains(tag))?;
         attached(facts, track, digest, &effective, evidence, needs)
     });
@@ -508,7 +508,7 @@ fn assess_track(
                 repositories: &repositories,
                 attached: digest
                     .and_then(|digest| attached(facts, track, digest, &effective, evidence, needs)),
-                running_attached,
+                running_attached: running_attached.filter(|_| rebuilt == Some(tag)),
                 shape: digest
                     .filter(|_| reads_shape)
                     .and_then(|digest| shape(facts, repository, digest, evidence, needs)),

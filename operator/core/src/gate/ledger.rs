@@ -63,7 +63,7 @@ fn foreign_rebuild(
 ) -> Option<Verdict> {
     let running_attached = subject.running_attached.filter(|_| rebuilds == Rebuilds::Auto)?;
     let (running, digest) = (subject.running?, subject.digest?);
-    if running == digest || subject.ledger.first_seen(subject.tag, running).is_none() {
+    if running == digest {
         return None;
     }
     let expected = format!("the authority that signed what runs ({}) to have signed this", running.short());

@@ -54,6 +54,14 @@ fn t1_a_tag_that_moves_is_judged_by_the_digest_that_is_then_written_and_followed
         "that one by ci, this one by security",
     );
     holds(&repushed(Vec::new()), "TagMoved", "that one by ci, this one by nobody");
+    // However often it was pushed: it is the tag that runs, whether the ledger still knows what runs or not.
+    let mut often = repushed(vec![signed_by_key("security", true)]);
+    let seen = often.facts.seen.repositories.get_mut(&build::repository()).unwrap();
+    for push in ["second", "third", "fourth", "rebuilt"] {
+        seen.ledger.saw(&build::tag("1.0.0"), &build::digest(push), build::at("2026-11-02T11:30:00Z"));
+    }
+    assert_eq!(seen.ledger.first_seen(&build::tag("1.0.0"), &build::digest("1.0.0")), None);
+    holds(&often, "TagMoved", "that one by ci, this one by security");
     let mut silent = repushed(vec![signed(signer(RELEASE))]);
     silent.attach("1.0.0", build::unknown(Reason::RegistryUnavailable, "connection refused"));
     holds(
