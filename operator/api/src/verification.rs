@@ -210,7 +210,7 @@ pub struct Authority {
     /// An identity that a trust root's certificates name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keyless: Option<Keyless>,
-    /// Whether its signatures must be in a transparency log. Keyless ones must be there or dated by a timestamp authority anyway.
+    /// Whether its signatures must be in a transparency log. Keyless ones must be there anyway where their trust root has logs; else a timestamp authority must have dated them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub require_log: Option<bool>,
 }

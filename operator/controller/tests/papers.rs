@@ -51,7 +51,7 @@ impl World {
 
 fn root(mini: &MiniSigstore, expires: Option<Timestamp>) -> Root {
     let content = RootContent::Json(mini.trusted_root(None));
-    Root { name: "acme".to_owned(), hash: "of its content".to_owned(), content, expires }
+    Root { name: "acme".to_owned(), hash: "of its content".to_owned(), content, expires, has_logs: true }
 }
 
 fn questions(verifier: Verifier, rules: &[&str]) -> Questions {

@@ -288,7 +288,7 @@ pub struct Authority {
     pub name: String,
     /// How its signatures are told.
     pub means: Means,
-    /// Whether a signature must be in a transparency log. Always so for keyless ones.
+    /// Whether a signature must be in a transparency log. A keyless one must be wherever its trust root has logs.
     pub require_log: bool,
 }
 
@@ -387,6 +387,8 @@ pub struct Root {
     pub content: RootContent,
     /// When the first of what it needs ends; `None` where nothing does.
     pub expires: Option<Timestamp>,
+    /// Whether it knows transparency logs: then signing by it is public. GitHub's own has none.
+    pub has_logs: bool,
 }
 
 impl Root {

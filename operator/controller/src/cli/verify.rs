@@ -168,8 +168,8 @@ fn decided(trusted: &Trusted, effective: &Effective<'_>) -> Decided {
 /// A trust root of this content.
 fn root(name: &str, content: RootContent) -> anyhow::Result<Root> {
     let engine = sigstore::Root::of(&content).map_err(|fault| anyhow!("{}", fault.message))?;
-    let (hash, expires) = (engine.hash().to_owned(), engine.expires());
-    Ok(Root { name: name.to_owned(), hash, content, expires })
+    let (hash, expires, has_logs) = (engine.hash().to_owned(), engine.expires(), engine.has_logs());
+    Ok(Root { name: name.to_owned(), hash, content, expires, has_logs })
 }
 
 /// What the options say, as a policy would say it.

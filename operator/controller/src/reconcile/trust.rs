@@ -287,7 +287,7 @@ async fn entry(ctx: &Context, namespace: &str, wanted: &ConfigMapKey) -> Result<
 
 fn unreadable_root(name: &str, why: Unreadable) -> Root {
     let content = RootContent::Unreadable { why };
-    Root { name: name.to_owned(), hash: String::new(), content, expires: None }
+    Root { name: name.to_owned(), hash: String::new(), content, expires: None, has_logs: false }
 }
 
 /// A trust root as it is now.
@@ -302,7 +302,9 @@ pub async fn root(ctx: &Context, namespace: &str, name: &str, spec: &TrustRootSp
         Err(why) => return unreadable_root(name, why),
     };
     match ctx.roots.get(&content).await {
-        Ok((hash, expires)) => Root { name: name.to_owned(), hash, content, expires },
+        Ok(KnownRoot { hash, expires, has_logs }) => {
+            Root { name: name.to_owned(), hash, content, expires, has_logs }
+        }
         Err(why) => {
             let kept = verification::wanted_by_root(spec).map(verification::kept);
             unreadable_root(name, Unreadable::Content(kept, why))
@@ -314,17 +316,25 @@ pub async fn root(ctx: &Context, namespace: &str, name: &str, spec: &TrustRootSp
 #[derive(Debug, Default)]
 pub struct KnownRoots(tokio::sync::Mutex<Known>);
 
-type Known = BTreeMap<[u8; 32], Result<(String, Option<Timestamp>), String>>;
+type Known = BTreeMap<[u8; 32], Result<KnownRoot, String>>;
+
+/// What is known of a content, without it.
+#[derive(Debug, Clone)]
+pub struct KnownRoot {
+    hash: String,
+    expires: Option<Timestamp>,
+    has_logs: bool,
+}
 
 /// How many contents are remembered.
 const MAX_KNOWN: usize = 256;
 
 impl KnownRoots {
-    /// The hash and the end of a content, or why it is none.
+    /// What is known of a content, or why it is none.
     ///
     /// # Errors
     /// The engine's words.
-    pub async fn get(&self, content: &RootContent) -> Result<(String, Option<Timestamp>), String> {
+    pub async fn get(&self, content: &RootContent) -> Result<KnownRoot, String> {
         use sha2::{Digest as _, Sha256};
         let key = match content {
             RootContent::PublicGood => Sha256::digest("built in: public good"),
@@ -338,7 +348,8 @@ impl KnownRoots {
         }
         let found = known.entry(key.into()).or_insert_with(|| {
             let read = sigstore::Root::of(content).map_err(|fault| fault.message)?;
-            Ok((read.hash().to_owned(), read.expires()))
+            let (hash, expires, has_logs) = (read.hash().to_owned(), read.expires(), read.has_logs());
+            Ok(KnownRoot { hash, expires, has_logs })
         });
         found.clone()
     }

@@ -80,6 +80,12 @@ impl Root {
         self.expires
     }
 
+    /// Whether it knows transparency logs.
+    #[must_use]
+    pub fn has_logs(&self) -> bool {
+        !self.logs.is_empty()
+    }
+
     pub(super) fn engine(&self) -> &Verifier {
         &self.engine
     }
@@ -136,6 +142,7 @@ mod tests {
         for content in [RootContent::PublicGood, RootContent::GitHub] {
             let root = Root::of(&content).unwrap();
             assert_eq!(root.hash().len(), 64);
+            assert_eq!(root.has_logs(), content == RootContent::PublicGood);
             assert!(root.expires().is_none_or(|end| now < end), "{content:?} ended at {:?}", root.expires());
         }
         assert_ne!(Root::of(&RootContent::PublicGood).unwrap().hash(), Root::staging().unwrap().hash());

@@ -7,7 +7,8 @@ use crate::evidence::{Answer, Attached, Signer};
 use crate::gate::{Layer, Subject, Verdict, Word, worst};
 use crate::reason::Reason;
 use crate::text;
-use crate::trust::{Authority, Decision, Demand, Effective};
+use crate::trust::signers::{Vouch, n_distinct};
+use crate::trust::{Authority, Decision, Demand, Effective, Means};
 
 /// `None` where nobody asks for it.
 pub fn judge(subject: &Subject<'_>, effective: &Effective<'_>, now: Timestamp) -> Option<Verdict> {
@@ -32,22 +33,21 @@ fn of_decision(
     attached: &Attached,
     now: Timestamp,
 ) -> Verdict {
-    let mut logged: Vec<(&Authority, &Signer)> = Vec::new();
-    let mut n_held = 0_usize;
+    let mut logged: Vec<Vec<Vouch<'_>>> = Vec::new();
     for authority in &decision.authorities {
         let Ok(found) = effective.word_of(authority, attached, now) else { continue };
-        n_held = n_held.saturating_add(1);
-        let fits = |signer: &&Signer| !authority.wants_log() || is_dated(authority, signer);
-        logged.extend(found.iter().map(|vouch| vouch.signer).find(fits).map(|signer| (authority, signer)));
+        let fits =
+            |vouch: &Vouch<'_>| !authority.wants_log() || is_dated(effective, authority, vouch.signer, now);
+        logged.push(found.into_iter().filter(fits).collect());
     }
     let expected = "its signing to be proved by a log or a timestamp";
-    if n_held < decision.require {
+    if !effective.holds(decision, attached, now) {
         return others(attached).map_or_else(nothing, |observed| {
             Verdict::new(Word::Pass, Reason::LogProofPresent, expected, observed)
         });
     }
-    if decision.require <= logged.len() {
-        let observed = logged.iter().find_map(|(_, signer)| dated(signer));
+    if decision.require <= n_distinct(&logged) {
+        let observed = logged.iter().filter_map(|found| found.first()).find_map(|vouch| dated(vouch.signer));
         return Verdict::new(
             Word::Pass,
             Reason::LogProofPresent,
@@ -66,7 +66,7 @@ fn of_decision(
         Word::Fail,
         Reason::LogProofAbsent,
         format!("the signature of {} in a transparency log", names.join(", ")),
-        "a signature that no log and no timestamp authority has seen",
+        unlogged(effective, decision, attached, now),
     )
     .hint(format!("No pod was started. Sign it with a log entry, or correct {}.", decision.origin))
 }
@@ -84,9 +84,29 @@ fn fault(
     Some(format!("an entry in a log that does not hold: {}", text::clean(fault, 160)))
 }
 
-/// A log is what was asked for; otherwise a timestamp says as well when it was signed.
-fn is_dated(authority: &Authority, signer: &Signer) -> bool {
-    signer.in_log || (!authority.require_log && signer.timestamped_at.is_some())
+/// What there is instead of an entry. A timestamp is named where it is there: it would suffice by a trust root without logs.
+fn unlogged(
+    effective: &Effective<'_>,
+    decision: &Decision,
+    attached: &Attached,
+    now: Timestamp,
+) -> &'static str {
+    let words = decision.authorities.iter().filter_map(|one| effective.word_of(one, attached, now).ok());
+    if words.flatten().any(|vouch| vouch.signer.timestamped_at.is_some()) {
+        "a signature with a timestamp and without an entry in a log"
+    } else {
+        "a signature that no log and no timestamp authority has seen"
+    }
+}
+
+/// By an entry in a log. A timestamp says as well when it was signed, but not in public: it suffices where no log is asked for
+/// and the trust root has none.
+fn is_dated(effective: &Effective<'_>, authority: &Authority, signer: &Signer, now: Timestamp) -> bool {
+    let could_be_logged = match &authority.means {
+        Means::Keyless { root, .. } => effective.root(root, now).has_logs(),
+        Means::Key { .. } | Means::Unreadable { .. } => true,
+    };
+    signer.in_log || (!authority.require_log && !could_be_logged && signer.timestamped_at.is_some())
 }
 
 fn dated(signer: &Signer) -> Option<String> {

@@ -171,6 +171,16 @@ pub(crate) enum RootState<'a> {
     Expired(Timestamp),
 }
 
+impl RootState<'_> {
+    /// Whether signing by it is public. Of one that cannot be asked nothing is given away.
+    pub(crate) fn has_logs(self) -> bool {
+        match self {
+            RootState::Usable(root) => root.has_logs,
+            RootState::Missing | RootState::Unreadable(_) | RootState::Expired(_) => true,
+        }
+    }
+}
+
 fn matches(patterns: &[String], names: &[String]) -> bool {
     patterns.is_empty() || patterns.iter().any(|pattern| names.iter().any(|name| glob_matches(pattern, name)))
 }

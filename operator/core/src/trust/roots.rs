@@ -96,6 +96,7 @@ mod tests {
             hash: "x".to_owned(),
             content: RootContent::PublicGood,
             expires: Some(at("2026-12-31T00:00:00Z")),
+            has_logs: true,
         };
         let says = |now: &str| -> Vec<(&'static str, bool, Reason)> {
             let all = conditions(&root, at("2026-01-01T00:00:00Z"), at(now));

@@ -53,6 +53,7 @@ pub fn root() -> Root {
         hash: "h1".to_owned(),
         content: RootContent::PublicGood,
         expires: Some(build::at("2027-06-01T00:00:00Z")),
+        has_logs: true,
     }
 }
 

@@ -361,9 +361,16 @@ fn a_log_is_wanted_of_keyless_signers_and_of_keys_only_where_somebody_asks() {
     let mut world = in_order(vec![decision(vec![keyless("ci")])]);
     world.attach("1.0.1", attached(vec![signed(undated.clone())]));
     holds(&world, "LogProofAbsent", "no log and no timestamp authority");
+    // A timestamp says as well when it was signed, but not in public: it suffices where the trust root has no logs.
     undated.timestamped_at = Some(build::at("2026-11-02T09:00:00Z"));
     world.attach("1.0.1", attached(vec![signed(undated.clone())]));
-    assert_eq!(world.decided(), "move", "a timestamp says as well when it was signed");
+    holds(
+        &world,
+        "LogProofAbsent",
+        "observed a signature with a timestamp and without an entry in a log. No pod",
+    );
+    world.facts.seen.roots.insert("public".to_owned(), Root { has_logs: false, ..crate::papers::root() });
+    assert_eq!(world.decided(), "move");
     // An entry that does not hold is its own refusal where a log is asked for, and is counted where none is.
     let mut world = keyed(true);
     world.attach("1.0.1", attached(vec![badly_logged("ci")]));
@@ -382,8 +389,19 @@ fn a_log_is_wanted_of_keyless_signers_and_of_keys_only_where_somebody_asks() {
     assert_eq!(signature.1.observed, "ci; 1 with a log entry that does not hold, which counts for nothing");
     let logged = rollforward_core::trust::Authority { require_log: true, ..keyless("ci") };
     let mut world = in_order(vec![decision(vec![logged])]);
-    world.attach("1.0.1", attached(vec![signed(undated)]));
+    world.facts.seen.roots.insert("public".to_owned(), Root { has_logs: false, ..crate::papers::root() });
+    world.attach("1.0.1", attached(vec![signed(undated.clone())]));
     holds(&world, "LogProofAbsent", "in a transparency log");
+    // Two authorities that one logged identity satisfies are one that is logged.
+    let mut other = keyless("other");
+    let Means::Keyless { subject, .. } = &mut other.means else { panic!() };
+    *subject = Pattern::Exact(DEV.to_owned());
+    let three = Decision { require: 2, ..decision(vec![keyless("ci"), keyless("release"), other]) };
+    let mut world = in_order(vec![three]);
+    let mut unlogged = signer(DEV);
+    (unlogged.in_log, unlogged.logged_at) = (false, None);
+    world.attach("1.0.1", attached(vec![signed(signer(RELEASE)), signed(unlogged)]));
+    holds(&world, "LogProofAbsent", "");
     let mut own = decision(vec![keyless("ci")]);
     own.layers.insert(Layer::Log, Demand::Advisory);
     let mut world = in_order(vec![own]);

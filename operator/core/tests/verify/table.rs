@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use rollforward_core::evidence::{Answer, Attached, Budget, FaultKind, Place, RuleAnswer, Shape};
+use rollforward_core::evidence::{Answer, Attached, Budget, FaultKind, Place, RuleAnswer, Shape, Signer};
 use rollforward_core::gate::Layer;
 use rollforward_core::reason::Reason;
 use rollforward_core::trust::{
@@ -149,6 +149,8 @@ fn signatures() -> Vec<World> {
 fn bindings_and_logs() -> Vec<World> {
     let mut undated = signer(RELEASE);
     (undated.in_log, undated.logged_at) = (false, None);
+    let timestamped =
+        Signer { timestamped_at: Some(build::at("2026-11-02T09:00:00Z")), ..undated.clone() };
     let repository = claim_wanted("sourceRepositoryURI", "https://github.com/acme/web");
     vec![
         with(own(), claiming("sourceRepositoryRef", "refs/tags/v0.9.0")),
@@ -159,6 +161,7 @@ fn bindings_and_logs() -> Vec<World> {
         with(from_source(), claiming("sourceRepositoryURI", "https://github.com/acme/api")),
         with(from_source(), vec![good()]),
         with(own(), vec![signed(undated)]),
+        with(own(), vec![signed(timestamped)]),
         with(decision(vec![logged_key()]), vec![badly_logged("ci")]),
     ]
 }
