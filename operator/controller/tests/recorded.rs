@@ -171,6 +171,20 @@ async fn every_recorded_cause_has_its_name_its_blame_and_its_words() {
     );
 }
 
+/// Only what waits by itself for ever keeps a Job open; an init container that ends is counted like any other program.
+#[tokio::test]
+async fn every_pod_that_was_recorded_as_pending_waits_but_for_an_init_container_that_ends() {
+    let mut n_pending = 0;
+    for name in names() {
+        let is_pending = fixture(&name)["pod"]["status"]["phase"] == "Pending";
+        if let Some(found) = finding(&name).await.filter(|_| is_pending) {
+            assert_eq!(found.waits, name != "end-init", "{name}: {found:?}");
+            n_pending += 1;
+        }
+    }
+    assert!(50 < n_pending, "{n_pending} files");
+}
+
 /// Whether a file shows these words at all, or a container that ended so.
 fn is_shown(place: &str, words: &str, texts: &[String], ends: &BTreeSet<String>) -> bool {
     let shown = texts.iter().any(|text| text == words || text.contains(words) && !words.is_empty());

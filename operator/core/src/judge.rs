@@ -18,7 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use classify::{Blame, Finding};
 pub use words::stable_health;
-use words::{at_deadline, cause, is_pull};
+use words::{at_deadline, cause};
 
 use crate::policy::{Analysis, OnInsufficientData};
 use crate::reason::Reason;

@@ -19,7 +19,9 @@ use jiff::{SignedDuration, Timestamp};
 use rollforward_core::judge::attribute;
 use rollforward_core::judge::classify::table::RULES;
 use rollforward_core::judge::classify::{classify_create_failure, classify_pod};
+use rollforward_core::judge::jobs::{Runs, judge_runs};
 use rollforward_core::judge::{Blame, Cause, Finding, Judgement, Observation, judge, stable_health};
+use rollforward_core::ledger::Tally;
 use rollforward_core::reason::Reason;
 use rollforward_core::text;
 use rollforward_core::workload::{ContainerState, LastWords, Pod};
@@ -47,12 +49,18 @@ fn waiting(reason: &str, message: &str) -> ContainerState {
     ContainerState::Waiting { reason: reason.to_owned(), message: message.to_owned() }
 }
 
-/// A pod that shows a text at a place of the table.
+/// What is found where a text shows at a place of the table.
 fn shows(place: &[&str], words: &str) -> Option<Finding> {
+    match place {
+        ["create"] => Some(classify_create_failure(words)),
+        _ => classify_pod(&pod_that_shows(place, words), &judged()),
+    }
+}
+
+fn pod_that_shows(place: &[&str], words: &str) -> Pod {
     let now = build::at("2026-11-02T12:00:00Z");
     let mut pod = build::pod("web-2-1", "web-2", "ghcr.io/acme/web:1.0.1", now);
     match place {
-        ["create"] => return Some(classify_create_failure(words)),
         ["waiting", reason] => pod.containers[0].state = waiting(reason, words),
         ["unsecret", reason] => {
             pod.containers[0].state = waiting(reason, words);
@@ -90,7 +98,7 @@ fn shows(place: &[&str], words: &str) -> Option<Finding> {
         ["warned", reason] => pod.warnings = vec![((*reason).to_owned(), words.to_owned())],
         _ => panic!("unknown place: {place:?}"),
     }
-    classify_pod(&pod, &judged())
+    pod
 }
 
 fn restrict(pod: &mut Pod, setting: &str) {
@@ -124,6 +132,62 @@ fn every_text_of_the_table_has_its_name_and_its_blame() {
             format!("{} {}{certain}", finding.reason, blame(finding.blame))
         });
         assert_eq!(told, answer, "{question}");
+    }
+}
+
+/// A Job's pod that cannot start keeps its Job open, and a schedule that forbids a second run beside it stops.
+#[test]
+fn a_run_that_waits_for_anything_of_the_table_has_a_cause_at_once_and_an_end_at_the_deadline() {
+    let (judged, tally) = (judged(), Tally::default());
+    let mut codes = BTreeSet::new();
+    for (question, answer) in rows(include_str!("tables/classify.txt")) {
+        let (place, words) = question.split_once('|').unwrap();
+        let (place, words) = (from(place), words.trim());
+        let waits = match place.as_slice() {
+            ["waiting" | "unsecret", reason] => *reason != "CrashLoopBackOff",
+            ["unscheduled"] => true,
+            ["warned", reason] => reason.starts_with("Failed"),
+            _ => false,
+        };
+        if !waits || answer == "nothing" {
+            continue;
+        }
+        let mut pod = pod_that_shows(&place, words);
+        "Pending".clone_into(&mut pod.phase);
+        let judged_after = |seconds: i64| {
+            let now = pod.created_at + SignedDuration::from_secs(seconds);
+            let new = std::slice::from_ref(&pod);
+            let deadline = build::duration("1h");
+            judge_runs(&Runs {
+                new,
+                denied: None,
+                old: &[],
+                judged: &judged,
+                base: None,
+                tally: &tally,
+                deadline,
+                now,
+            })
+        };
+        let code = answer.split(' ').next().unwrap();
+        let named = match judged_after(30) {
+            Judgement::Waiting { suspicion: Some(cause), .. } | Judgement::Fail(cause) => cause.reason.code(),
+            other => panic!("{question}: {other:?}"),
+        };
+        assert_eq!(named, code, "{question}");
+        let Judgement::Fail(cause) = judged_after(3_600) else { panic!("{question}: no end") };
+        assert_eq!(cause.reason.code(), code, "{question}");
+        codes.insert(code);
+    }
+    for code in [
+        "StartFailed",
+        "InsufficientCpu",
+        "TaintNotTolerated",
+        "AppArmorUnavailable",
+        "HookFailed",
+        "NodeRefused",
+    ] {
+        assert!(codes.contains(code), "{code} is not among {codes:?}");
     }
 }
 

@@ -38,6 +38,8 @@ pub struct Finding {
     pub blame: Blame,
     /// Whether a second try cannot end otherwise.
     pub deterministic: bool,
+    /// Whether it waits for what it needs to start: no end of a program will come by itself.
+    pub waits: bool,
     /// Equal for equal failures.
     pub signature: String,
     /// How often the container ended so far.
@@ -61,6 +63,7 @@ pub fn classify_create_failure(message: &str) -> Finding {
         node: None,
         blame,
         deterministic,
+        waits: true,
         signature: reason.code().to_owned(),
         crashes: 0,
         words: LastWords::NotAsked,
@@ -77,6 +80,7 @@ pub fn classify_pod(pod: &Pod, judged: &BTreeSet<String>) -> Option<Finding> {
         node: pod.node.clone(),
         blame,
         deterministic,
+        waits: false,
         signature: reason.code().to_owned(),
         crashes: 0,
         words: LastWords::NotAsked,
@@ -94,7 +98,7 @@ pub fn classify_pod(pod: &Pod, judged: &BTreeSet<String>) -> Option<Finding> {
         let message = message.split(" preemption: ").next().unwrap_or(message);
         let code = lookup(Place::Schedule, message).map_or(Reason::Unschedulable, |rule| rule.reason);
         let words = text::clean_around(message, table::decisive(Place::Schedule, message), 200);
-        return Some(finding(code, &words, Blame::Environment, false));
+        return Some(Finding { waits: true, ..finding(code, &words, Blame::Environment, false) });
     }
     // The judged containers speak first; another container's failure is the pod's, not the image's.
     let (own, others): (Vec<_>, Vec<_>) = pod.containers.iter().partition(|one| judged.contains(&one.name));
@@ -104,7 +108,9 @@ pub fn classify_pod(pod: &Pod, judged: &BTreeSet<String>) -> Option<Finding> {
     if let Some(found) = others.iter().find_map(|container| classify_container(pod, container)) {
         return Some(Finding { blame: Blame::Environment, deterministic: false, ..found });
     }
-    not_ready(pod, &own).map(|(reason, message, blame)| finding(reason, &message, blame, false))
+    let (reason, message, blame) = not_ready(pod, &own)?;
+    // What it mounts, its sandbox, or a sidecar that starts before it.
+    Some(Finding { waits: pod.phase == "Pending", ..finding(reason, &message, blame, false) })
 }
 
 /// A pod in which nothing has failed and which is not Ready all the same.
@@ -198,6 +204,7 @@ fn text_finding(pod: &Pod, container: &ContainerStatus, place: Place, words: &st
         node: pod.node.clone(),
         blame,
         deterministic,
+        waits: true,
         signature: format!("{reason} {}", container.name),
         crashes: crashes(container),
         words: LastWords::NotAsked,

@@ -1,7 +1,7 @@
 //! The runs of a CronJob's new image → judgement: what its pods show now, and what the sequential test says of the runs so far.
 //!
-//! A run that cannot start its container, or create its pod, is decided by its cause, like a canary's pod; one that ended counts, by the outcome of
-//! its first attempt. The test itself: `judge/statistics.rs`; who counts: `rollout/cronjob.rs`.
+//! A run that cannot start its container, or create its pod, is decided by its cause, like a canary's pod, and at the deadline whatever it
+//! waits for; one that ended counts, by the outcome of its first attempt. The test itself: `judge/statistics.rs`; who counts: `rollout/cronjob.rs`.
 
 use std::collections::BTreeSet;
 
@@ -28,7 +28,7 @@ pub struct Runs<'a> {
     pub base: Option<&'a Tally>,
     /// The outcomes of the new image's runs.
     pub tally: &'a Tally,
-    /// How long a run may be stuck on its image or configuration.
+    /// How long a run may wait for what it needs to start.
     pub deadline: SignedDuration,
     /// Now.
     pub now: Timestamp,
@@ -54,7 +54,7 @@ pub fn judge_runs(runs: &Runs<'_>) -> Judgement {
     let findings: Vec<Finding> = live
         .iter()
         .filter_map(|pod| classify::classify_pod(pod, runs.judged))
-        .filter(|finding| finding.deterministic || is_stuck(finding.reason))
+        .filter(|finding| finding.deterministic || finding.waits)
         .chain(runs.denied.map(|(message, _)| classify::classify_create_failure(message)))
         .collect();
     let told = |finding: &Finding| super::cause(&observation, &live, &findings, finding);
@@ -85,20 +85,6 @@ pub fn judge_runs(runs: &Runs<'_>) -> Judgement {
             suspicion: findings.first().map(told).or(failing),
         },
     }
-}
-
-/// Whether a pod with this cause waits on its image or configuration; how a program ends is the tally's.
-#[must_use]
-pub fn is_stuck(reason: Reason) -> bool {
-    super::is_pull(reason)
-        || [
-            Reason::ConfigMissing,
-            Reason::RunAsNonRoot,
-            Reason::SecurityProfile,
-            Reason::VolumeUnavailable,
-            Reason::Unschedulable,
-        ]
-        .contains(&reason)
 }
 
 fn failing(runs: &Runs<'_>) -> Cause {

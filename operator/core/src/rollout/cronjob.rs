@@ -2,7 +2,7 @@
 //!
 //! After the first success the update is done, provisionally: the floor moves and newer versions may follow, while the
 //! sequential test goes on over the runs. A run has no deadline by the clock, for a monthly CronJob has none either; the
-//! deadline is that of a Job that is stuck on its image or configuration.
+//! deadline is that of a Job whose pod waits for what it needs to start.
 
 use std::collections::BTreeMap;
 
@@ -191,9 +191,8 @@ pub(super) fn aftermath(
     let Split { new, .. } = split(open);
     let judged = judged(&open.run);
     let waits = |job: &Job| {
-        new.iter().filter(|pod| pod.owner == job.name && pod.phase == "Pending").any(|pod| {
-            classify::classify_pod(pod, &judged).is_some_and(|finding| jobs::is_stuck(finding.reason))
-        })
+        let mut own = new.iter().filter(|pod| pod.owner == job.name);
+        own.any(|pod| classify::classify_pod(pod, &judged).is_some_and(|finding| finding.waits))
     };
     let is_stuck = |job: &&Job| {
         let denied = job.denied.is_some() && runs_new(&open.run, job);

@@ -151,13 +151,13 @@ fn forget(workload: &mut Deployment) {
     workload.pods.retain(|pod| names.contains(&pod.owner));
 }
 
-/// A good image ends with 0; one that is missing never starts.
+/// A good image ends with 0; one that is missing or names no program never starts.
 pub fn exit_code(behaviour: &Behaviour) -> Option<i32> {
     match behaviour {
         Behaviour::Good(_) => Some(0),
         Behaviour::Crash(code, _) => Some(*code),
         Behaviour::Oom => Some(137),
-        Behaviour::NeverReady | Behaviour::Missing => None,
+        Behaviour::NeverReady | Behaviour::Missing | Behaviour::NoCommand => None,
     }
 }
 

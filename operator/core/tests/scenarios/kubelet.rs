@@ -22,10 +22,12 @@ pub enum Behaviour {
     NeverReady,
     /// The node does not find it.
     Missing,
+    /// It names no program: no container can be made of it.
+    NoCommand,
 }
 
 impl Behaviour {
-    /// Reads `good 20s`, `crash 78`, `crash 78 after 5m`, `oom`, `never-ready`, `missing`; nothing is `good 3s`.
+    /// Reads `good 20s`, `crash 78`, `crash 78 after 5m`, `oom`, `never-ready`, `missing`, `no-command`; nothing is `good 3s`.
     pub fn parse(words: &[&str]) -> Self {
         match words {
             [] | ["good"] => Self::Good(SignedDuration::from_secs(3)),
@@ -35,6 +37,7 @@ impl Behaviour {
             ["oom"] => Self::Oom,
             ["never-ready"] => Self::NeverReady,
             ["missing"] => Self::Missing,
+            ["no-command"] => Self::NoCommand,
             _ => panic!("unknown behaviour: {words:?}"),
         }
     }
@@ -45,7 +48,7 @@ impl Behaviour {
             Self::Crash(_, after) if SignedDuration::from_secs(5) < *after => {
                 Some(SignedDuration::from_secs(3))
             }
-            Self::Crash(..) | Self::Oom | Self::NeverReady | Self::Missing => None,
+            Self::Crash(..) | Self::Oom | Self::NeverReady | Self::Missing | Self::NoCommand => None,
         }
     }
 
@@ -53,7 +56,7 @@ impl Behaviour {
         match self {
             Self::Crash(_, after) => Some(*after),
             Self::Oom => Some(SignedDuration::from_secs(2)),
-            Self::Good(_) | Self::NeverReady | Self::Missing => None,
+            Self::Good(_) | Self::NeverReady | Self::Missing | Self::NoCommand => None,
         }
     }
 
@@ -61,7 +64,9 @@ impl Behaviour {
         match self {
             Self::Oom => build::ended(137, "OOMKilled", "", at),
             Self::Crash(code, _) => build::ended(*code, "Error", "", at),
-            Self::Good(_) | Self::NeverReady | Self::Missing => build::ended(0, "Completed", "", at),
+            Self::Good(_) | Self::NeverReady | Self::Missing | Self::NoCommand => {
+                build::ended(0, "Completed", "", at)
+            }
         }
     }
 }
@@ -98,7 +103,8 @@ impl SimPod {
         (digest, behaviour): (Digest, Behaviour),
         now: Timestamp,
     ) -> Self {
-        let life = if behaviour == Behaviour::Missing { Life::Pulling } else { Life::Running(now) };
+        let starts = ![Behaviour::Missing, Behaviour::NoCommand].contains(&behaviour);
+        let life = if starts { Life::Running(now) } else { Life::Pulling };
         let uid = format!("{name}-{now}");
         Self {
             name,
@@ -130,7 +136,7 @@ impl SimPod {
     pub fn retry(&mut self, pull: crate::native::Pull<'_>, now: Timestamp) -> bool {
         let (digest, behaviour) =
             if matches!(self.life, Life::Pulling) { pull(&self.image) } else { return false };
-        let found = behaviour != Behaviour::Missing;
+        let found = ![Behaviour::Missing, Behaviour::NoCommand].contains(&behaviour);
         if found {
             (self.digest, self.behaviour, self.life) = (digest, behaviour, Life::Running(now));
         }
@@ -209,6 +215,12 @@ impl SimPod {
             Life::BackOff(_) => {
                 container.state =
                     waiting("CrashLoopBackOff", "back-off restarting failed container".to_owned());
+            }
+            Life::Pulling if self.behaviour == Behaviour::NoCommand => {
+                "Pending".clone_into(&mut pod.phase);
+                let message =
+                    "failed to generate container spec: failed to generate spec: no command specified";
+                container.state = waiting("CreateContainerError", message.to_owned());
             }
             Life::Pulling => {
                 "Pending".clone_into(&mut pod.phase);

@@ -37,6 +37,7 @@ pub(super) fn finding(pod: &Pod, container: &ContainerStatus, ended: &Terminatio
         node: pod.node.clone(),
         blame,
         deterministic: certain,
+        waits: false,
         signature: format!("{reason} {} {code}", container.name),
         crashes: if reason == Reason::Disrupted { 0 } else { crashes(container).max(1) },
         words: match silent::last_words(container, ended) {
