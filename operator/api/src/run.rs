@@ -177,6 +177,11 @@ pub struct RunContainer {
     /// The image that is written.
     #[schemars(schema_with = "schema::image_text")]
     pub to: String,
+    /// `from` with the digest that ran, where its tag named something else when the run began: what a rollback writes, but for a
+    /// canary beside all old pods, which is taken away by `from`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::image_text")]
+    pub back: Option<String>,
 }
 
 /// What started a run.

@@ -285,6 +285,17 @@ fn waits_until(verdict: &Verdict) -> Timestamp {
     }
 }
 
+/// What a rollback of a track would start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WayBack {
+    /// What ran, by the image as it stands in the template.
+    AsItWas,
+    /// What ran is this; the template's tag names something else by now.
+    Digest(Digest),
+    /// What ran is not to be had any more; the template's tag names something else by now.
+    Gone,
+}
+
 /// All that the layers say in a pass.
 #[derive(Debug, Clone)]
 pub struct Assessment {
@@ -296,6 +307,8 @@ pub struct Assessment {
     pub ledgers: BTreeMap<Repository, Ledger>,
     /// What the running tag names in the registry now, by track: tells a rebuild.
     pub running_tag: Vec<Option<Digest>>,
+    /// What a rollback would start, by track.
+    pub ways_back: Vec<WayBack>,
     /// What the layers say of what runs, by track; `None` where nobody asks for its signatures.
     pub running: Vec<Option<Assessed>>,
 }
@@ -317,7 +330,7 @@ pub fn assess(facts: &Facts, chosen: Vec<Chosen>, evidence: &Evidence) -> (Asses
         chosen.into_iter().map(|choice| label::heeded(facts, choice, evidence, &mut needs)).collect();
     record_sightings(facts, &chosen, evidence, &mut ledgers);
     let mut candidates = Vec::new();
-    let (mut running_tag, mut running_digest) = (Vec::new(), Vec::new());
+    let (mut running_tag, mut ways_back, mut running_digest) = (Vec::new(), Vec::new(), Vec::new());
     for choice in &chosen {
         let Some(track) = facts.seen.tracks.get(choice.track) else {
             continue;
@@ -333,12 +346,14 @@ pub fn assess(facts: &Facts, chosen: Vec<Chosen>, evidence: &Evidence) -> (Asses
         let judged = assess_track(facts, track, choice, ledger, evidence, &mut needs);
         remember_claims(facts, track, judged.iter().chain(&ran), &mut ledgers);
         candidates.push(judged);
-        running_tag.push(running(facts, track, choice, evidence, &mut needs));
+        let named = running(facts, track, choice, evidence, &mut needs);
+        ways_back.push(way_back(facts, track, choice, named.as_ref(), evidence, &mut needs));
+        running_tag.push(named);
         running_digest.push(ran);
     }
     needs.sort();
     needs.dedup();
-    (Assessment { chosen, candidates, ledgers, running_tag, running: running_digest }, needs)
+    (Assessment { chosen, candidates, ledgers, running_tag, ways_back, running: running_digest }, needs)
 }
 
 /// Who vouches for what runs is known from now on. Not for what is only tried: its run may yet fail.
@@ -452,6 +467,27 @@ fn running(
             needs.push(Need::Digest(key.0, key.1));
             None
         }
+    }
+}
+
+/// An image without a digest starts what its tag names then. Asked only where something could be rolled out.
+fn way_back(
+    facts: &Facts,
+    track: &Track,
+    choice: &Chosen,
+    named: Option<&Digest>,
+    evidence: &Evidence,
+    needs: &mut Vec<Need>,
+) -> WayBack {
+    let current = choice.current.as_ref().filter(|current| current.image.digest.is_none());
+    let ran = current.and_then(|current| current.digest.as_ref());
+    let (Some(ran), Some(named)) = (ran, named) else { return WayBack::AsItWas };
+    if ran == named || best(facts, track, choice, evidence).is_empty() {
+        return WayBack::AsItWas;
+    }
+    match manifest(&track.repository, ran, evidence, needs) {
+        Some(Answer::Absent) => WayBack::Gone,
+        Some(Answer::Found(_) | Answer::Unknown(_)) | None => WayBack::Digest(ran.clone()),
     }
 }
 

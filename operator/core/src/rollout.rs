@@ -173,7 +173,7 @@ fn images(run: &Run, workload: &Workload) -> Images {
     };
     if shows(|container| &container.to) {
         Images::New
-    } else if shows(|container| &container.from) {
+    } else if shows(|container| &container.from) || shows(run::RunContainer::way_back) {
         Images::Old
     } else {
         Images::Neither

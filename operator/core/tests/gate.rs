@@ -307,6 +307,33 @@ fn every_row_of_the_table_is_decided_as_it_says() {
 }
 
 #[test]
+fn what_goes_back_is_the_digest_that_ran_where_its_tag_names_something_else_by_now() {
+    let opened = |named: &str, ran: Answer<Manifest>| {
+        let (mut facts, mut evidence) = situation(build::policy(), "", "1.0.1 seen 10:00");
+        let mut pod = build::pod("web-1-1", "web-1", &format!("{}:1.0.0", build::REPOSITORY), facts.now);
+        pod.containers[0].running_digest = Some(build::digest("1.0.0"));
+        facts.seen.tracks[0].pods = vec![pod];
+        let running = (build::repository(), build::tag("1.0.0"));
+        evidence.digests.insert(running, Answer::Found(build::digest(named)));
+        evidence.manifests.insert((build::repository(), build::digest("1.0.0")), ran);
+        let (assessment, _) = gate::assess(&facts, current::choose(&facts), &evidence);
+        let run = rollout::plan(&facts, decide(&facts, assessment)).opening.unwrap();
+        (run.containers[0].back.clone(), run.trigger)
+    };
+    let served = || Answer::Found(build::manifest(&build::digest("1.0.0"), &["linux/amd64"]));
+    let pinned = Some(format!("{}:1.0.0@{}", build::REPOSITORY, build::digest("1.0.0")));
+    assert_eq!(opened("1.0.0", served()).0, None, "the image as it stands is what ran");
+    assert_eq!(opened("pushed again", served()).0, pinned);
+    let silent = build::unknown(Reason::RegistryUnavailable, "connection refused");
+    assert_eq!(opened("pushed again", silent).0, pinned);
+    let (back, trigger) = opened("pushed again", Answer::Absent);
+    assert_eq!(back, None, "nothing could be pulled by it");
+    let says = "; what runs is in the registry no longer: a rollback starts what its tag names now";
+    assert!(trigger.ends_with(says), "{trigger}");
+    assert!(!opened("pushed again", served()).1.contains("no longer"));
+}
+
+#[test]
 fn the_gates_ask_for_five_digests_then_for_their_manifests_and_never_twice() {
     let candidates: Vec<String> = (1..=7).map(|number| format!("1.0.{number} seen 10:00")).collect();
     let (facts, known) = situation(build::policy(), "", &candidates.join(", "));

@@ -43,6 +43,7 @@ pub fn to_spec(run: &Run) -> UpdateRunSpec {
         init: container.init,
         from: container.from.clone(),
         to: container.to.clone(),
+        back: container.back.clone(),
     });
     UpdateRunSpec {
         policy: PolicyRef {
@@ -266,6 +267,7 @@ pub fn from_api(object: &UpdateRun) -> Option<Run> {
         init: container.init,
         from: container.from.clone(),
         to: container.to.clone(),
+        back: container.back.clone(),
     });
     let kind = Kind::parse(&spec.workload.kind)?;
     let (originals, hold) = held(kind, spec)?;

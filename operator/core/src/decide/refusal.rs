@@ -204,7 +204,7 @@ pub(super) fn kept(facts: &Facts, track: &Track) -> Option<Hold> {
                 id.kind.name().to_lowercase(),
                 id.name,
                 own.name,
-                own.from,
+                own.way_back(),
                 id.namespace
             ))
     })

@@ -17,7 +17,7 @@ use crate::policy::{Facts, Mode, Rollback};
 use crate::reason::Reason;
 use crate::text;
 use crate::trust::Effective;
-use crate::workload::{Pod, Shape, Workload};
+use crate::workload::{ContainerStatus, Pod, Shape, Workload};
 
 use super::due::{finish, note, phase_now, wait, write};
 use super::observation::judged;
@@ -35,9 +35,14 @@ pub(super) fn excuse(facts: &Facts, ledgers: &mut BTreeMap<Repository, Ledger>) 
         let lately = facts.now.duration_since(ended_at) < AFTERMATH;
         let track = facts.seen.tracks.iter().find(|track| track.key == run.track);
         let Some(track) = track.filter(|_| lately && run.status.phase == Phase::RolledBack) else { continue };
-        // Not merely other pods: those of the next run's canary are not the old version either.
+        // Not merely other pods: those of the next run's canary are not the old version either, nor what pulled the new one
+        // by the old tag.
         let runs_old = |pod: &Pod| {
-            pod.containers.iter().any(|one| run.containers.iter().any(|own| own.from == one.image))
+            let is_old = |one: &ContainerStatus| {
+                one.running_digest.as_ref() != Some(&run.to_digest)
+                    && run.containers.iter().any(|own| own.is_before(&one.image))
+            };
+            pod.containers.iter().any(is_old)
         };
         let old: Vec<Pod> = track.pods.iter().filter(|pod| runs_old(pod)).cloned().collect();
         let when = (ended_at, facts.now);
@@ -182,12 +187,20 @@ pub(super) fn failed(
 
 pub(super) fn reverting(facts: &Facts, run: &Run, workload: &Workload, intent: &Intent) -> RunPlan {
     let settings = if run.is_delegated() { "" } else { " and the rollout settings" };
+    let patch = patch::revert(run, workload);
+    let is_pinned =
+        |image: &patch::ImageWrite| run.containers.iter().any(|own| own.back.as_ref() == Some(&image.after));
+    let by = if patch.images.iter().any(is_pinned) {
+        " by the digest that ran, for its tag names something else now,"
+    } else {
+        ""
+    };
     let what = format!(
-        "{}: {}{settings} restored",
+        "{}: {}{by}{settings} restored",
         intent.reason,
         run.from_tag.as_ref().map_or("the old image", Tag::as_str)
     );
-    let mut plan = write(facts, (run, workload), phase_now(run), patch::revert(run, workload), what);
+    let mut plan = write(facts, (run, workload), phase_now(run), patch, what);
     plan.before.intent = Some(intent.clone());
     plan.after.intent = Some(intent.clone());
     note_abort(run, &mut plan);

@@ -45,14 +45,16 @@ pub(super) struct Split {
 /// Tells the pods of the new template from those of the old one, by the templates that they were made from. What runs neither,
 /// a failed canary of another version, is no old pod: it says nothing of either.
 pub(super) fn split(open: &OpenRun) -> Split {
-    let of = |image: fn(&run::RunContainer) -> &String| -> Vec<&Revision> {
+    let of = |is_one: fn(&run::RunContainer, &str) -> bool| -> Vec<&Revision> {
         let fits = |revision: &&Revision| {
-            let mut moved = open.run.containers.iter();
-            moved.all(|container| revision.images.get(&container.name) == Some(image(container)))
+            let shows = |container: &run::RunContainer| {
+                revision.images.get(&container.name).is_some_and(|image| is_one(container, image))
+            };
+            open.run.containers.iter().all(shows)
         };
         open.revisions.iter().filter(fits).collect()
     };
-    let (to, from) = (of(|container| &container.to), of(|container| &container.from));
+    let (to, from) = (of(|container, image| container.to == image), of(run::RunContainer::is_before));
     let made_from = |revisions: &[&Revision]| -> Vec<Pod> {
         let is_one = |pod: &&Pod| revisions.iter().any(|revision| revision.name == pod.owner);
         open.pods.iter().filter(is_one).cloned().collect()

@@ -5,7 +5,8 @@
 use jiff::Timestamp;
 
 use crate::decide::Decision;
-use crate::image::{Digest, Tag};
+use crate::gate::WayBack;
+use crate::image::{Digest, ImageRef, Tag};
 use crate::ledger::Failure;
 use crate::levers;
 use crate::policy::{Facts, Policy, Track};
@@ -29,6 +30,7 @@ pub(super) fn open(
     let originals = patch::fields(&track.workload);
     let settings = facts.policy.rollout.clone();
     let hold = patch::hold(&settings, &track.workload);
+    let way_back = decision.assessment.ways_back.get(index)?;
     let containers = track
         .containers
         .iter()
@@ -38,6 +40,7 @@ pub(super) fn open(
             init: container.init,
             from: container.image.clone(),
             to: image.pinned(tag, digest).to_string(),
+            back: back(way_back, image),
         })
         .collect();
     let evidence = assessed
@@ -62,7 +65,7 @@ pub(super) fn open(
         to_digest: digest.clone(),
         attempt: failure.map_or(1, |failure| failure.fails.saturating_add(1).clamp(2, 100)),
         first_seen,
-        trigger: trigger(facts, tag, first_seen, failure),
+        trigger: trigger(facts, tag, first_seen, failure) + lost(way_back),
         evidence,
         canary: canary && hold != Hold::StatefulSet(Vec::new()),
         hold,
@@ -73,6 +76,23 @@ pub(super) fn open(
         levers: levers::RunLevers::default(),
         status: RunStatus::new(),
     })
+}
+
+/// The image with the digest that ran, where its own tag would start something else.
+fn back(way_back: &WayBack, image: &ImageRef) -> Option<String> {
+    match (way_back, &image.tag) {
+        (WayBack::Digest(ran), Some(tag)) if image.digest.is_none() => {
+            Some(image.pinned(tag, ran).to_string())
+        }
+        (WayBack::Digest(_) | WayBack::AsItWas | WayBack::Gone, _) => None,
+    }
+}
+
+fn lost(way_back: &WayBack) -> &'static str {
+    match way_back {
+        WayBack::Gone => "; what runs is in the registry no longer: a rollback starts what its tag names now",
+        WayBack::AsItWas | WayBack::Digest(_) => "",
+    }
 }
 
 /// What started a run, in words.

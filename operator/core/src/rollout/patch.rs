@@ -219,7 +219,10 @@ pub fn forget(workload: &Workload) -> Patch {
 /// Restores image and fields.
 #[must_use]
 pub fn revert(run: &Run, workload: &Workload) -> Patch {
-    given_back(run, workload, images(run, Direction::Back))
+    // Where all old pods still run, their ReplicaSet is found again by its own words, and nothing is pulled.
+    let stand = run.is_delegated() || (workload.deployment().is_some() && is_held(run, workload));
+    let direction = if stand { Direction::BackToTheLetter } else { Direction::Back };
+    given_back(run, workload, images(run, direction))
 }
 
 /// Restores only those fields that still hold what we wrote; the images are somebody else's now.
@@ -270,6 +273,7 @@ enum Direction {
     Forward,
     Stay,
     Back,
+    BackToTheLetter,
 }
 
 fn images(run: &Run, direction: Direction) -> Patch {
@@ -280,7 +284,8 @@ fn images(run: &Run, direction: Direction) -> Patch {
             let (before, after) = match direction {
                 Direction::Forward => (&container.from, &container.to),
                 Direction::Stay => (&container.to, &container.to),
-                Direction::Back => (&container.to, &container.from),
+                Direction::Back => (&container.to, container.way_back()),
+                Direction::BackToTheLetter => (&container.to, &container.from),
             };
             ImageWrite {
                 name: container.name.clone(),

@@ -28,6 +28,22 @@ pub struct RunContainer {
     pub from: String,
     /// The image field that the run writes.
     pub to: String,
+    /// `from` with the digest that ran, where its tag named something else when the run began.
+    pub back: Option<String>,
+}
+
+impl RunContainer {
+    /// What a rollback writes where pods have to be made for it.
+    #[must_use]
+    pub fn way_back(&self) -> &String {
+        self.back.as_ref().unwrap_or(&self.from)
+    }
+
+    /// Whether an image is what ran before the run.
+    #[must_use]
+    pub fn is_before(&self, image: &str) -> bool {
+        self.from == image || self.back.as_deref() == Some(image)
+    }
 }
 
 /// The fields of a Deployment that a canary holds.

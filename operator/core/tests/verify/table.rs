@@ -149,8 +149,7 @@ fn signatures() -> Vec<World> {
 fn bindings_and_logs() -> Vec<World> {
     let mut undated = signer(RELEASE);
     (undated.in_log, undated.logged_at) = (false, None);
-    let timestamped =
-        Signer { timestamped_at: Some(build::at("2026-11-02T09:00:00Z")), ..undated.clone() };
+    let timestamped = Signer { timestamped_at: Some(build::at("2026-11-02T09:00:00Z")), ..undated.clone() };
     let repository = claim_wanted("sourceRepositoryURI", "https://github.com/acme/web");
     vec![
         with(own(), claiming("sourceRepositoryRef", "refs/tags/v0.9.0")),
