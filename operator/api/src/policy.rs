@@ -427,7 +427,8 @@ pub struct Rollout {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::positive_duration")]
     pub bake: Option<String>,
-    /// Wall-clock limit of a run. Without it: the operator's default, 60m.
+    /// How long a step may take, counted from its write; where pods are replaced one after another, counted from the last new
+    /// pod that became Ready. Without it: the operator's default, 60m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::positive_duration")]
     pub deadline: Option<String>,

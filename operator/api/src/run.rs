@@ -274,7 +274,7 @@ pub struct Settings {
     pub steps: Vec<IntOrShare>,
     /// How long each step is watched, seconds.
     pub bake_seconds: i64,
-    /// The wall-clock limit, seconds.
+    /// How long a step may take without a further new pod that is Ready, seconds.
     pub deadline_seconds: i64,
     /// `RollBack` or `Hold`.
     #[schemars(schema_with = "schema::code_text")]
@@ -310,7 +310,7 @@ pub struct UpdateRunStatus {
     /// When the first write to the workload succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,
-    /// When it ends without an answer.
+    /// When the step ends without an answer; put off by each further new pod where they are replaced one after another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Time>,
     /// Index of the step.
@@ -322,6 +322,9 @@ pub struct UpdateRunStatus {
     /// When the step was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_started_at: Option<Time>,
+    /// How far the step has come, where its pods are replaced one after another; written a few times at most until the deadline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
     /// The end that the run is on the way to; written before the patch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent: Option<Intent>,
@@ -353,6 +356,17 @@ pub struct UpdateRunStatus {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
+}
+
+/// How far the new pods of a step have come.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The most new pods that were Ready at once.
+    pub ready: i32,
+    /// The fewest that were missing.
+    pub missing: i32,
+    /// When the last of them became Ready: the deadline counts from there.
+    pub at: Time,
 }
 
 /// What a signal says.

@@ -16,6 +16,7 @@ mod next;
 mod observation;
 mod opening;
 pub mod patch;
+mod progress;
 mod record;
 pub mod run;
 pub mod statefulset;
@@ -23,7 +24,7 @@ pub mod statefulset;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use crate::approval;
 use crate::current;
@@ -45,7 +46,7 @@ use opening::open;
 pub use next::{Action, Next};
 pub use patch::{Errand, FieldWrite, Patch};
 pub use record::{Change, Written};
-pub use run::{Hold, Intent, OpenRun, Phase, Run, RunCause, RunStatus};
+pub use run::{Hold, Intent, OpenRun, Phase, Progress, Run, RunCause, RunStatus};
 
 /// What is due after a pass.
 #[derive(Debug, Clone)]
@@ -246,13 +247,10 @@ fn plan_run(
             None if patch::is_held(run, workload) => canary(facts, open, workload, ledgers),
             None if !held.is_empty() && workload.deployment().is_some() => {
                 let patch = patch::restore_ours(run, workload);
-                write(
-                    facts,
-                    (run, workload),
-                    Phase::Promoting,
-                    patch,
-                    "restored the rollout settings".to_owned(),
-                )
+                let what = "restored the rollout settings".to_owned();
+                let mut plan = write(facts, (run, workload), Phase::Promoting, patch, what);
+                progress::begin(facts, run, &mut plan.after);
+                plan
             }
             None => promoting(facts, open, workload, ledgers),
         },
@@ -311,12 +309,10 @@ fn preparing(facts: &Facts, run: &Run, workload: &Workload) -> RunPlan {
     if let Some(lever) = &run.levers.approval {
         levers::note(&mut plan.after.levers, Verb::Approve, lever);
     }
-    let deadline = facts.now.checked_add(run.settings.deadline).unwrap_or(Timestamp::MAX);
     plan.after.started_at = Some(facts.now);
-    plan.after.deadline = Some(deadline);
     plan.after.step = step;
     plan.after.step_pods = pods;
-    plan.after.step_started_at = Some(facts.now);
+    progress::begin(facts, run, &mut plan.after);
     plan
 }
 
@@ -370,9 +366,13 @@ fn canary(
     let verdicts = analysis.map_or_else(Vec::new, |analysis| {
         judge::signals::judge(analysis, &open.readings, &run.status.signals, facts.now)
     });
-    let seen = observation(open, &pods, &judged, expected, facts.now);
+    // The new pods of a Deployment's step start together, those of a StatefulSet one after another.
+    let progress = matches!(workload.shape, Shape::StatefulSet(_))
+        .then(|| progress::seen(run, &pods.new, expected, facts.now));
+    let deadline = progress::deadline(run, progress.as_ref(), facts.now);
     let signals = analysis.map(|analysis| (analysis, verdicts.as_slice()));
-    let judgement = judge::judge(&Observation { signals, ..seen });
+    let seen = Observation { signals, deadline, ..observation(open, &pods, &judged, expected, facts.now) };
+    let judgement = judge::judge(&seen);
     let stable = judge::stable_health(&pods.old);
     let nothing_to_observe = workload.updatable() == 0;
     let lever = levers::promotes(facts, run, &judgement);
@@ -392,6 +392,9 @@ fn canary(
         }
         Judgement::Unknown { .. } => wait(facts, run, Phase::Canary),
     };
+    if let Some(progress) = progress {
+        progress::tell(&mut plan, progress, facts.now);
+    }
     tell_signals(&mut plan, verdicts);
     plan.stable = stable;
     plan.judgement = Some(judgement);
@@ -403,7 +406,7 @@ fn promoted(facts: &Facts, run: &Run, workload: &Workload, lever: Option<&Lever>
     let by = lever.map_or_else(String::new, |lever| format!(" by {lever}"));
     let what = format!("promoted{by}; the rest of the observation skipped, rollout settings restored");
     let mut plan = write(facts, (run, workload), Phase::Promoting, patch::promote(run, workload), what);
-    plan.after.step_started_at = Some(facts.now);
+    progress::begin(facts, run, &mut plan.after);
     if let Some(lever) = lever {
         levers::note(&mut plan.after.levers, Verb::Promote, lever);
     }
@@ -431,14 +434,14 @@ fn passed(facts: &Facts, run: &Run, workload: &Workload, judgement: &Judgement) 
                 write(facts, (run, workload), Phase::Canary, patch::widen(run, workload, field), what);
             plan.after.step = step;
             plan.after.step_pods = pods;
-            plan.after.step_started_at = Some(facts.now);
+            progress::begin(facts, run, &mut plan.after);
             plan
         }
         None => {
             let what = format!("{words}; promoted, rollout settings restored");
             let mut plan =
                 write(facts, (run, workload), Phase::Promoting, patch::promote(run, workload), what);
-            plan.after.step_started_at = Some(facts.now);
+            progress::begin(facts, run, &mut plan.after);
             plan
         }
     }
@@ -451,11 +454,17 @@ fn promoting(
     ledgers: &mut BTreeMap<Repository, Ledger>,
 ) -> RunPlan {
     let run = &open.run;
+    if run.status.started_at.is_none() || run.status.phase != Phase::Promoting {
+        // What let the rest go was written and not recorded, or somebody else gave the fields back.
+        return promotion_begins(facts, run);
+    }
     let (pods, judged) = (split(open), judged(run));
     let is_watched = !run.canary && run.levers.promote.is_none();
     let bake = if is_watched { run.settings.bake } else { SignedDuration::ZERO };
     let expected = workload.updatable();
-    let seen = Observation { bake, ..observation(open, &pods, &judged, expected, facts.now) };
+    let progress = progress::seen(run, &pods.new, expected, facts.now);
+    let deadline = progress::deadline(run, Some(&progress), facts.now);
+    let seen = Observation { bake, deadline, ..observation(open, &pods, &judged, expected, facts.now) };
     let judgement = paused(workload, &seen, judge::judge(&seen));
     let is_complete = workload.is_settled() && workload.available_replicas == workload.replicas;
     let passes = matches!(judgement, Judgement::Pass { .. }) || expected == 0;
@@ -473,8 +482,17 @@ fn promoting(
             }
         }
     };
+    progress::tell(&mut plan, progress, facts.now);
     plan.stable = judge::stable_health(&pods.old);
     plan.judgement = Some(judgement);
+    plan
+}
+
+/// The rest of the pods is judged from now on: nothing is known of when their replacement began.
+fn promotion_begins(facts: &Facts, run: &Run) -> RunPlan {
+    let mut plan = wait(facts, run, Phase::Promoting);
+    progress::begin(facts, run, &mut plan.before);
+    plan.after = plan.before.clone();
     plan
 }
 

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use rollforward_api::run::{
-    Cause, Change, Hold, Intent, LeverRecord, Next, Originals, Outcome, PolicyRef, RollingUpdate,
+    Cause, Change, Hold, Intent, LeverRecord, Next, Originals, Outcome, PolicyRef, Progress, RollingUpdate,
     RunContainer, Settings, SignalStatus, Strategy as ApiStrategy, Trigger, UpdateRun, UpdateRunSpec,
     UpdateRunStatus, WorkloadRef, Write,
 };
@@ -317,6 +317,11 @@ fn status(status: &UpdateRunStatus) -> RunStatus {
         step: status.step.and_then(|step| usize::try_from(step).ok()).unwrap_or(0),
         step_pods: status.step_pods.unwrap_or(0),
         step_started_at: status.step_started_at.as_ref().map(|at| at.0),
+        progress: status.progress.as_ref().map(|seen| run::Progress {
+            ready: seen.ready,
+            missing: seen.missing,
+            at: seen.at.0,
+        }),
         intent: status.intent.as_ref().map(|intent| run::Intent {
             end: reason(&intent.action),
             reason: reason(&intent.reason),
@@ -448,6 +453,7 @@ pub fn to_status(status: &RunStatus) -> UpdateRunStatus {
         step,
         step_pods,
         step_started_at,
+        progress,
         intent,
         cause,
         baseline,
@@ -465,6 +471,11 @@ pub fn to_status(status: &RunStatus) -> UpdateRunStatus {
         step: i32::try_from(*step).ok(),
         step_pods: Some(*step_pods),
         step_started_at: step_started_at.map(time),
+        progress: progress.map(|seen| Progress {
+            ready: seen.ready,
+            missing: seen.missing,
+            at: time(seen.at),
+        }),
         intent: intent.as_ref().map(|intent| Intent {
             action: intent.end.code().to_owned(),
             reason: intent.reason.code().to_owned(),

@@ -15,17 +15,21 @@ use super::{Blame, Cause, Finding, Observation, attribute, habit, is_crash, is_s
 pub(super) fn at_deadline(observation: &Observation<'_>, live: &[&Pod], ready: u32) -> Cause {
     let exist = u32::try_from(live.len()).unwrap_or(u32::MAX);
     let blame = if exist < observation.expected { Blame::Environment } else { Blame::Image };
+    // Without a bake the rest of the pods is replaced, and each one more puts the deadline off.
+    let (missed, expected) = if observation.bake.is_zero() {
+        ("no further one", "every new pod to become Ready".to_owned())
+    } else {
+        let bake = text::span(observation.bake);
+        ("no answer", format!("the canary to stay Ready for {bake} before the deadline"))
+    };
     Cause {
         reason: Reason::DeadlineExceeded,
         sentence: format!(
-            "{ready} of {} new pods Ready and no answer until {}",
+            "{ready} of {} new pods Ready and {missed} until {}",
             observation.expected,
             text::instant_seconds(observation.deadline)
         ),
-        expected: format!(
-            "the canary to stay Ready for {} before the deadline",
-            text::span(observation.bake)
-        ),
+        expected,
         blame,
         deterministic: false,
         signature: Reason::DeadlineExceeded.code().to_owned(),

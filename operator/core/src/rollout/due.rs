@@ -41,11 +41,12 @@ fn told(run: &Run, status: RunStatus) -> RunPlan {
 pub(super) fn wait(facts: &Facts, run: &Run, phase: Phase) -> RunPlan {
     let mut status = run.status.clone();
     status.phase = phase;
-    // A restart between the patch and its record: the watch begins again, the deadline does not.
-    status.started_at = status.started_at.or(Some(run.created_at));
+    // A restart between the patch and its record: the watch begins again, and so does the deadline. The run may have waited
+    // for days before that patch, for an approval or for its place.
+    status.started_at = status.started_at.or(Some(facts.now));
     status.step_started_at = status.step_started_at.or(Some(facts.now));
     status.step_pods = status.step_pods.max(1);
-    status.deadline = status.deadline.or_else(|| run.created_at.checked_add(run.settings.deadline).ok());
+    status.deadline = status.deadline.or_else(|| facts.now.checked_add(run.settings.deadline).ok());
     let measures = run.settings.analysis.is_some() && phase == Phase::Canary;
     let look_again = if measures { MEASURE_AGAIN } else { LOOK_AGAIN };
     RunPlan { look_again, ..told(run, status) }

@@ -206,9 +206,10 @@ fn judged(facts: &Facts, (run, workload): (&Run, &Workload), plan: &RunPlan) -> 
         Some(Judgement::Pass { .. } | Judgement::Waiting { .. } | Judgement::Fail(_)) | None if is_canary => {
             at_deadline(run, deadline)
         }
-        Some(Judgement::Pass { .. } | Judgement::Waiting { .. } | Judgement::Fail(_)) | None => {
-            next(Action::Complete, None, format!("when every pod runs {} and is available", run.to_tag))
+        Some(Judgement::Waiting { .. }) => {
+            next(Action::Complete, None, format!("{}; {}", whole(run), late(run, deadline)))
         }
+        Some(Judgement::Pass { .. } | Judgement::Fail(_)) | None => next(Action::Complete, None, whole(run)),
     }
 }
 
@@ -219,6 +220,25 @@ fn onwards(run: &Run, workload: &Workload, at: Timestamp) -> Next {
         Some((_, pods, _)) => next(Action::Step, Some(at), format!("{pods} new pods, {unless}")),
         None => next(Action::Promote, Some(at), format!("all pods, {unless}")),
     }
+}
+
+/// What the end of a promotion depends on.
+fn whole(run: &Run) -> String {
+    format!("when every pod runs {} and is available", run.to_tag)
+}
+
+/// What becomes of a promotion that does not come on.
+fn late(run: &Run, deadline: Option<Timestamp>) -> String {
+    let from = run.from_tag.as_ref().map_or("the old image", Tag::as_str);
+    let what = match (run.settings.rollback, run.settings.on_deadline) {
+        (Rollback::Automatic, OnDeadline::RollBack) => format!("goes back to {from}"),
+        (Rollback::Automatic | Rollback::Ask, OnDeadline::Hold) | (Rollback::Ask, OnDeadline::RollBack) => {
+            "waits for a person".to_owned()
+        }
+        (Rollback::Never, _) => "ends as it is".to_owned(),
+    };
+    let at = deadline.map_or_else(|| "the deadline".to_owned(), text::instant_seconds);
+    format!("{what} at {at} if no further new pod has become Ready by then")
 }
 
 fn at_deadline(run: &Run, deadline: Option<Timestamp>) -> Next {

@@ -9,7 +9,7 @@ use crate::judge::{Blame, Cause, Judgement, Observation};
 use crate::reason::Reason;
 use crate::workload::{Pod, Revision, Workload};
 
-use super::{OpenRun, Run, RunPlan, run};
+use super::{OpenRun, Run, RunPlan, progress, run};
 
 pub(super) fn observation<'a>(
     open: &'a OpenRun,
@@ -19,7 +19,6 @@ pub(super) fn observation<'a>(
     now: Timestamp,
 ) -> Observation<'a> {
     let run = &open.run;
-    let started = run.status.started_at.unwrap_or(run.created_at);
     Observation {
         canary: &pods.new,
         stable: &pods.old,
@@ -31,7 +30,7 @@ pub(super) fn observation<'a>(
         expected: u32::try_from(expected).unwrap_or(0),
         watched_since: run.status.step_started_at,
         bake: run.settings.bake,
-        deadline: started.checked_add(run.settings.deadline).unwrap_or(Timestamp::MAX),
+        deadline: progress::deadline(run, None, now),
         now,
     }
 }

@@ -136,6 +136,17 @@ pub struct Intent {
     pub at: Timestamp,
 }
 
+/// How far the new pods of a step have come. It only grows: a pod that is Ready again brings nothing new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// The most new pods that were Ready at once.
+    pub ready: i32,
+    /// The fewest that were missing.
+    pub missing: i32,
+    /// When the last of them became Ready.
+    pub at: Timestamp,
+}
+
 /// What has happened to a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunStatus {
@@ -151,6 +162,8 @@ pub struct RunStatus {
     pub step_pods: i32,
     /// When the step was written.
     pub step_started_at: Option<Timestamp>,
+    /// How far it has come, where its pods are replaced one after another; a little behind (`progress.rs`).
+    pub progress: Option<Progress>,
     /// The end that it is on the way to.
     pub intent: Option<Intent>,
     /// The named cause: code, observed, pods and nodes.
@@ -289,6 +302,7 @@ impl RunStatus {
             step: 0,
             step_pods: 0,
             step_started_at: None,
+            progress: None,
             intent: None,
             cause: None,
             baseline: None,
