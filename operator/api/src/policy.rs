@@ -582,7 +582,8 @@ pub enum OnDeadline {
 /// How long the new pods of a Deployment stay held if the operator is gone.
 #[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HoldMode {
-    /// Until five minutes after the deadline: new pods that were Ready for as long are rolled on by the native controller.
+    /// Until five minutes after the deadline: new pods that were Ready for as long are rolled on by the native controller. While
+    /// the operator is there and waits, it makes the hold longer.
     Timed,
     /// For a year: until an operator, a person or `rollforward restore` ends it.
     Indefinite,

@@ -173,6 +173,15 @@ pub fn answer(run: &Run) -> String {
     format!("{why}: kubectl rollforward abort {name} -n {space} goes back, promote goes on.")
 }
 
+/// What a person can do with a canary that stays held because nothing is known of it, as a sentence to add.
+#[must_use]
+pub fn by_hand(run: &Run) -> String {
+    let (name, space) = (&run.name, &run.workload.namespace);
+    format!(
+        " What is held stays held until it can be judged. By hand: kubectl rollforward abort {name} -n {space} goes back, promote goes on."
+    )
+}
+
 /// Whether a person skips what is left of the observation. Not past a failure that is rolled back by itself, and not while
 /// everything is paused.
 #[must_use]

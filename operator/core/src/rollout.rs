@@ -89,6 +89,14 @@ pub struct RunPlan {
     pub look_again: SignedDuration,
 }
 
+impl RunPlan {
+    /// Whether nothing is due but, it may be, to hold for longer what is held.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.patch.as_ref().is_none_or(|(patch, _)| patch.is_longer_hold())
+    }
+}
+
 /// Plans the one write that is due for each open run, and the run to open.
 pub fn plan(facts: &Facts, decision: Decision) -> Plan {
     let mut ledgers = decision.assessment.ledgers.clone();
@@ -104,6 +112,7 @@ pub fn plan(facts: &Facts, decision: Decision) -> Plan {
         .map(|open| {
             let is_superseded = superseded.contains(&open.run.track);
             let plan = plan_run(facts, open, (&decision, is_superseded), &mut ledgers);
+            let plan = deployment::keep(facts, open, plan);
             next::told(facts, open, plan, &ledgers)
         })
         .collect();
@@ -430,8 +439,13 @@ fn passed(facts: &Facts, run: &Run, workload: &Workload, judgement: &Judgement) 
                     format!("{words}; {pods} new pods beside {} old, held", workload.replicas)
                 }
             };
-            let mut plan =
-                write(facts, (run, workload), Phase::Canary, patch::widen(run, workload, field), what);
+            let mut plan = write(
+                facts,
+                (run, workload),
+                Phase::Canary,
+                patch::hold_on(run, workload, vec![field]),
+                what,
+            );
             plan.after.step = step;
             plan.after.step_pods = pods;
             progress::begin(facts, run, &mut plan.after);

@@ -19,7 +19,7 @@ pub fn events(plan: &RunPlan, whole: &Plan) -> Vec<Event> {
     };
     let subject = format!("{}@{}", run.to_tag, run.to_digest.short());
     let mut events = Vec::new();
-    if let Some((_, what)) = &plan.patch {
+    if let Some((_, what)) = plan.patch.as_ref().filter(|_| !plan.waits()) {
         let (warning, reason, note) = match (&plan.before.intent, plan.phase) {
             (Some(intent), _) if intent.end == Reason::RolledBack => {
                 (true, intent.reason, format!("{subject}: {}; rolled back", intent.message))

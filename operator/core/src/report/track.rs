@@ -500,7 +500,7 @@ fn judged_until(run: &RunPlan) -> Option<jiff::Timestamp> {
 /// The cause of a run that was not decided before its deadline and waits for a person, as its policy says.
 fn waits_for_a_person(run: &RunPlan) -> Option<&Cause> {
     match &run.judgement {
-        Some(Judgement::Fail(cause)) if run.patch.is_none() => Some(cause),
+        Some(Judgement::Fail(cause)) if run.waits() => Some(cause),
         Some(
             Judgement::Fail(_)
             | Judgement::Pass { .. }
@@ -530,7 +530,7 @@ fn held_sentence(facts: &Facts, plan: &RunPlan) -> Option<(bool, Reason, String)
         Phase::Promoting | Phase::Succeeded | Phase::RolledBack | Phase::Aborted => return None,
     };
     let run = &plan.run;
-    (open && plan.patch.is_none()).then(|| {
+    (open && plan.waits()).then(|| {
         let ends = plan.after.deadline.map_or_else(
             || "and waits".to_owned(),
             |deadline| format!("and goes back without blame {}", text::instant_seconds(deadline)),
@@ -602,10 +602,12 @@ fn running_sentence(plan: &RunPlan) -> (bool, Reason, String) {
                 text::instant_seconds(*until)
             ),
         ),
-        (Some(Judgement::Unknown { reason, message }), _) => (
-            *reason,
-            format!("{subject}: the new pods cannot be judged: {message}. Nothing is rolled back by this."),
-        ),
+        (Some(Judgement::Unknown { reason, message }), phase) => {
+            let held = if phase == Phase::Canary { levers::by_hand(run) } else { String::new() };
+            let body =
+                format!("the new pods cannot be judged: {message}. Nothing is rolled back by this.{held}");
+            (*reason, format!("{subject}: {body}"))
+        }
         (_, Phase::AwaitingApproval) => (
             Reason::AwaitingApproval,
             match &run.levers.approval {

@@ -77,6 +77,17 @@ pub(super) fn note(status: &mut RunStatus, written: Written) {
     status.writes.drain(..surplus);
 }
 
+/// Notes a write that is made again and again, once: with what stood there before the first of them.
+pub(super) fn note_again(status: &mut RunStatus, mut written: Written) {
+    if let Some(last) = status.writes.pop_if(|last| last.what == written.what) {
+        for change in &mut written.changes {
+            let known = last.changes.iter().find(|known| known.field == change.field);
+            change.before = known.map_or(change.before.take(), |known| known.before.clone());
+        }
+    }
+    note(status, written);
+}
+
 pub(super) fn finish(facts: &Facts, run: &Run, phase: Phase, reason: Reason, message: String) -> RunPlan {
     let mut status = run.status.clone();
     status.phase = phase;

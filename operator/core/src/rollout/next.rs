@@ -100,7 +100,7 @@ pub(super) fn told(
         (None, None) => return plan,
     };
     // What is stored before a write still speaks of that write.
-    if plan.patch.is_none() && plan.errand.is_none() {
+    if plan.waits() && plan.errand.is_none() {
         plan.before.next = Some(told.clone());
     }
     plan.after.next = Some(told);
@@ -182,7 +182,7 @@ fn judged(facts: &Facts, (run, workload): (&Run, &Workload), plan: &RunPlan) -> 
     let is_canary = plan.after.phase == Phase::Canary;
     let deadline = plan.after.deadline;
     match &plan.judgement {
-        Some(Judgement::Fail(_)) if plan.patch.is_none() => {
+        Some(Judgement::Fail(_)) if plan.waits() => {
             next(Action::WaitForPerson, None, levers::answer(run).trim_end_matches('.'))
         }
         Some(Judgement::Unknown { message, .. }) => next(Action::Wait, None, message.clone()),
@@ -195,7 +195,7 @@ fn judged(facts: &Facts, (run, workload): (&Run, &Workload), plan: &RunPlan) -> 
             next(Action::WaitForPerson, deadline, hint)
         }
         Some(Judgement::Waiting { until, suspicion, .. })
-            if is_canary && plan.patch.is_none() && Some(*until) < deadline =>
+            if is_canary && plan.waits() && Some(*until) < deadline =>
         {
             // What a signal doubts is asked again in a moment: that moment is no plan.
             match suspicion {

@@ -23,6 +23,21 @@ pub struct Patch {
     pub annotation: Annotation,
 }
 
+impl Patch {
+    /// Whether it only holds for longer what is there: the run waits all the same.
+    #[must_use]
+    pub fn is_longer_hold(&self) -> bool {
+        let lasts = |field: &FieldWrite| {
+            matches!(field, FieldWrite::MinReadySeconds(_) | FieldWrite::ProgressDeadlineSeconds(_))
+        };
+        let stays = self.images.iter().all(|image| image.before == image.after);
+        stays
+            && self.annotation == Annotation::Keep
+            && !self.fields.is_empty()
+            && self.fields.iter().all(lasts)
+    }
+}
+
 /// One field beside the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FieldWrite {
@@ -192,10 +207,10 @@ fn holds_strategy(run: &Run, own: &workload::Deployment) -> bool {
     }
 }
 
-/// Starts more new pods, still held.
+/// Holds more new pods, or those for longer.
 #[must_use]
-pub fn widen(run: &Run, workload: &Workload, field: FieldWrite) -> Patch {
-    Patch { generation: Some(workload.generation), fields: vec![field], ..images(run, Direction::Stay) }
+pub fn hold_on(run: &Run, workload: &Workload, fields: Vec<FieldWrite>) -> Patch {
+    Patch { generation: Some(workload.generation), fields, ..images(run, Direction::Stay) }
 }
 
 /// Gives the fields back and lets the native controller replace the rest.

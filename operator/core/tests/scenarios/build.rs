@@ -12,8 +12,9 @@ use rollforward_core::evidence::{
 use rollforward_core::image::{Digest, ImageRef, Repository, Tag};
 use rollforward_core::ledger::Ledger;
 use rollforward_core::policy::{
-    Approval, Concurrency, Facts, HoldMode, Mode, OnDeadline, OnExternalChange, Policy, PolicyId, Rebuilds,
-    RepositorySeen, Rollback, RolloutSettings, Seen, StepSize, Track, WhenImpossible,
+    Analysis, Approval, Concurrency, Facts, HoldMode, Mode, OnDeadline, OnExternalChange, OnInsufficientData,
+    OnUnknown, Policy, PolicyId, Rebuilds, RepositorySeen, Rollback, RolloutSettings, Seen, Signal, StepSize,
+    Track, WhenImpossible,
 };
 use rollforward_core::reason::Reason;
 use rollforward_core::rollout::{OpenRun, Run};
@@ -217,10 +218,33 @@ pub fn edit(policy: &mut Policy, field: &str, value: &str) {
                 _ => Rollback::Automatic,
             };
         }
+        "analysis" => policy.rollout.analysis = (value != "none").then(|| analysis(value)),
         "retryAfter" => policy.rollout.retry_after = duration(value),
         "deleteBrokenPods" => policy.rollout.delete_broken_pods = value == "true",
         "afterFails" => policy.rollout.after_fails = value.parse().unwrap(),
         _ => panic!("unknown field of a policy: {field}"),
+    }
+}
+
+/// One signal, `errors`, of at least 20 requests.
+fn analysis(on_insufficient: &str) -> Analysis {
+    Analysis {
+        url: "http://prometheus.monitoring:9090".to_owned(),
+        signals: vec![Signal {
+            name: "errors".to_owned(),
+            canary: "sum(errors)".to_owned(),
+            stable: None,
+            requests: Some("sum(requests)".to_owned()),
+            max: "0.05".to_owned(),
+            max_ratio: None,
+            min_requests: Some(20),
+            on_unknown: OnUnknown::Wait,
+        }],
+        on_insufficient: match on_insufficient {
+            "Hold" => OnInsufficientData::Hold,
+            "RollBack" => OnInsufficientData::RollBack,
+            _ => OnInsufficientData::Promote,
+        },
     }
 }
 

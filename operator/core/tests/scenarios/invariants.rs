@@ -6,11 +6,10 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
 use rollforward_core::decide::Course;
 use rollforward_core::image::Digest;
 use rollforward_core::ledger::Ledger;
-use rollforward_core::policy::{Facts, OnDeadline, Rebuilds, Rollback};
+use rollforward_core::policy::{Facts, Rebuilds};
 use rollforward_core::reason::Reason;
 use rollforward_core::report::{MAX_MESSAGE, MAX_WHY, Report};
 use rollforward_core::rollout::{Hold, Patch, Phase, Plan, Run, patch};
@@ -38,14 +37,20 @@ impl Watch {
         self.excused.extend(open.filter(|run| run.workload.name == workload).map(|run| run.name.clone()));
     }
 
+    /// The operator was away for longer than a hold outlasts the deadline: the native controller may go on.
+    pub fn nobody_looked(&mut self, runs: &[Run]) {
+        let held = |run: &&Run| run.status.finished_at.is_none() && matches!(run.hold, Hold::Deployment(_));
+        self.excused.extend(runs.iter().filter(held).map(|run| run.name.clone()));
+    }
+
     /// A person released every quarantined digest.
     pub fn released(&mut self) {
         self.quarantined.clear();
     }
 
-    pub fn after_step(&self, deployments: &[Deployment], (runs, killed): (&[Run], u32), now: Timestamp) {
+    pub fn after_step(&self, deployments: &[Deployment], (runs, killed): (&[Run], u32)) {
         self.after_step_of_daemons(deployments, runs);
-        self.exposure(deployments, (runs, killed), now);
+        self.exposure(deployments, (runs, killed));
         for run in runs.iter().filter(|run| run.status.finished_at.is_none() && run.canary) {
             let Some(deployment) = deployments.iter().find(|one| one.object.id == run.workload) else {
                 continue;
@@ -63,15 +68,6 @@ impl Watch {
                 );
                 continue;
             }
-            // Where a failure is left as it is the timed hold may end, and the native controller goes on.
-            if run.settings.rollback == Rollback::Never && run.status.cause.is_some() {
-                continue;
-            }
-            // Nor where a person is waited for after the deadline.
-            let is_late = run.status.deadline.is_some_and(|deadline| deadline < now);
-            if run.settings.on_deadline == OnDeadline::Hold && is_late {
-                continue;
-            }
             let lost = deployment.removed.contains(&container.from);
             assert!(
                 !(is_held && lost) || self.excused.contains(&run.name),
@@ -82,15 +78,12 @@ impl Watch {
     }
 
     /// No more new pods than the step means. After a kill a further step may have been written and not recorded.
-    fn exposure(&self, deployments: &[Deployment], (runs, killed): (&[Run], u32), now: Timestamp) {
+    fn exposure(&self, deployments: &[Deployment], (runs, killed): (&[Run], u32)) {
         for run in runs.iter().filter(|run| run.canary && run.status.phase == Phase::Canary) {
             let found = deployments.iter().find(|one| one.object.id == run.workload);
             let Some(own) = found.filter(|_| run.status.intent.is_none()) else { continue };
-            // The timed hold of a Deployment may end where a person is waited for.
-            let is_late = run.status.deadline.is_some_and(|deadline| deadline < now);
-            let kept = run.settings.rollback == Rollback::Never && run.status.cause.is_some();
             let pods = patch::step_pods(&run.settings, run.status.step, own.object.replicas);
-            let is_known = killed == 0 && !is_late && !kept && !self.excused.contains(&run.name);
+            let is_known = killed == 0 && !self.excused.contains(&run.name);
             let Some(pods) = pods.filter(|_| is_known) else {
                 continue;
             };

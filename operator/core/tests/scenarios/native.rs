@@ -84,10 +84,6 @@ pub fn changed(before: &Strategy, after: &Strategy) -> (bool, bool) {
 }
 
 impl Deployment {
-    pub fn new(name: &str, replicas: i32, image: &str) -> Self {
-        Self::of(build::workload(name, replicas, image), image)
-    }
-
     /// A workload of any kind that nothing was made for yet.
     pub fn of(mut object: Workload, image: &str) -> Self {
         (object.observed_generation, object.updated_replicas) = (0, 0);

@@ -6,8 +6,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use rollforward_core::approval;
 use rollforward_core::image::{ImageRef, Tag};
 use rollforward_core::levers::{Asked, Lever, Pause, Request};
+use rollforward_core::rollout::Run;
 use rollforward_core::rollout::run::Fields;
 use rollforward_core::text;
 use rollforward_core::workload::{DaemonRolling, Pod, Shape, StatefulSet, Strategy};
@@ -16,7 +18,7 @@ use crate::build;
 use crate::kubelet::Behaviour;
 use crate::native::{self, Deployment};
 use crate::registry::Door;
-use crate::world::World;
+use crate::world::{Measured, World};
 
 /// Runs a script; the transcript is what it leaves.
 pub fn run(script: &str) -> String {
@@ -80,24 +82,20 @@ pub fn command(world: &mut World, line: &str) -> String {
         ["delete-tag", tag] => {
             world.registry.tags.remove(&build::tag(tag));
         }
-        ["registry", state] => {
-            world.registry.door = match *state {
-                "up" => Door::Up,
-                "down" => Door::Down,
-                "empty" => Door::Empty,
-                _ => panic!("{line}"),
-            };
+        ["registry" | "quota" | "pods" | "signal", state] => surroundings(world, words[0], state),
+        // Where a run waits for it.
+        ["approve-any"] => {
+            let awaits = |run: &&mut Run| run.status.finished_at.is_none() && approval::awaited(run);
+            if let Some(run) = world.operator.runs.iter_mut().find(awaits) {
+                run.levers.approval = Some(Lever { by: "alice".to_owned(), at: Some(world.now) });
+                world.operator.next_look = world.now;
+            }
         }
         ["kill-after-write", writes] => world.operator.dies_after = Some(writes.parse().unwrap()),
         ["kill-before", kind] => world.operator.dies_before = Some((*kind).to_owned()),
         ["dead-for", time] => world.operator.dead_for = build::duration(time),
         ["before-next-patch", rest @ ..] => world.before_patch = Some(rest.join(" ")),
         ["idle-look", time] => world.idle_look = build::duration(time),
-        ["quota", state] => {
-            for deployment in &mut world.deployments {
-                deployment.quota = (*state == "full").then_some(deployment.pods.len());
-            }
-        }
         [
             "deploy" | "deploy-set" | "deploy-daemon" | "deploy-cron" | "deploy-argo" | "deploy-flagger",
             name,
@@ -114,7 +112,30 @@ pub fn command(world: &mut World, line: &str) -> String {
     String::new()
 }
 
-/// `deploy web 4 1.0.0`, `deploy-set db 4 1.0.0 partition=1 Parallel`, `deploy-daemon agent 4 1.0.0 unavailable=0 surge=1`, `deploy-cron job 1.0.0 suspended`.
+/// What answers the operator, and how: `registry down`, `quota full`, `pods unreadable`, `signal bad`.
+fn surroundings(world: &mut World, what: &str, state: &str) {
+    match (what, state) {
+        ("registry", "up") => world.registry.door = Door::Up,
+        ("registry", "down") => world.registry.door = Door::Down,
+        ("registry", "empty") => world.registry.door = Door::Empty,
+        ("quota", _) => {
+            for deployment in &mut world.deployments {
+                deployment.quota = (state == "full").then_some(deployment.pods.len());
+            }
+        }
+        ("pods", _) => {
+            world.unreadable = state == "unreadable";
+            world.operator.next_look = world.now;
+        }
+        ("signal", "fine") => world.measured = Measured::Fine,
+        ("signal", "bad") => world.measured = Measured::Bad,
+        ("signal", "few") => world.measured = Measured::Few,
+        ("signal", "silent") => world.measured = Measured::Silent,
+        _ => panic!("unknown command: {what} {state}"),
+    }
+}
+
+/// `deploy web 4 1.0.0 progress=600`, `deploy-set db 4 1.0.0 partition=1 Parallel`, `deploy-daemon agent 4 1.0.0 unavailable=0 surge=1`, `deploy-cron job 1.0.0 suspended`.
 fn deploy(world: &mut World, kind: &str, name: &str, words: &[&str]) {
     let (replicas, tag, rest) = match (kind, words) {
         ("deploy-cron", [tag, rest @ ..]) => (0, *tag, rest),
@@ -148,7 +169,14 @@ fn deploy(world: &mut World, kind: &str, name: &str, words: &[&str]) {
         "deploy-argo" | "deploy-flagger" => {
             Deployment::of(crate::delegates::workload(kind, name, replicas, &image, world.now), &image)
         }
-        _ => Deployment::new(name, replicas, &image),
+        _ => {
+            let mut object = build::workload(name, replicas, &image);
+            let progress = rest.iter().find_map(|word| word.strip_prefix("progress="));
+            if let Some(seconds) = progress {
+                build::deployment(&mut object).progress_deadline_seconds = seconds.parse().unwrap();
+            }
+            Deployment::of(object, &image)
+        }
     };
     if kind == "deploy-cron" {
         deployment.next_run = world.now + build::duration("1h");

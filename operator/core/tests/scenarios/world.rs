@@ -10,6 +10,7 @@ use rollforward_core::current;
 use rollforward_core::decide::{self, Course};
 use rollforward_core::evidence::Answer;
 use rollforward_core::image::{Digest, Tag};
+use rollforward_core::judge::signals::{Reading, SignalSeen};
 use rollforward_core::ledger::Ledger;
 use rollforward_core::levers::{Asked, Pause};
 use rollforward_core::policy::{Facts, Mode, Policy, Track};
@@ -46,10 +47,28 @@ pub struct Operator {
     /// How often it was killed since somebody looked.
     pub killed: u32,
     pub next_look: Timestamp,
+    /// When it looked last and lived to the end of it.
+    last_look: Timestamp,
 }
+
+/// An operator that is away for longer may come too late to make a hold longer: five minutes, less one look.
+const ABSENT: SignedDuration = SignedDuration::from_mins(4);
 
 /// The process ended between two writes.
 pub struct Died;
+
+/// What a signal measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measured {
+    /// Within its limits.
+    Fine,
+    /// Beyond them.
+    Bad,
+    /// Too few requests.
+    Few,
+    /// The meter does not answer.
+    Silent,
+}
 
 /// Everything.
 #[derive(Debug)]
@@ -68,6 +87,10 @@ pub struct World {
     pub paused: Option<Pause>,
     /// What a person asked of the policy since the last pass.
     pub asked: Vec<Asked>,
+    /// Whether the pods of open runs cannot be read.
+    pub unreadable: bool,
+    /// What a signal measures of every canary.
+    pub measured: Measured,
     /// How long the operator sleeps at least where nothing is due and nothing happens: each idle look doubles it. What happens
     /// wakes it.
     pub idle_look: SignedDuration,
@@ -104,12 +127,15 @@ impl World {
                 dead_until: now,
                 killed: 0,
                 next_look: Timestamp::MAX,
+                last_look: now,
             },
             events: Vec::new(),
             before_patch: None,
             watch: Watch::default(),
             paused: None,
             asked: Vec::new(),
+            unreadable: false,
+            measured: Measured::Fine,
             idle_look: SignedDuration::ZERO,
             n_idle: 0,
             obstacles: Vec::new(),
@@ -151,8 +177,11 @@ impl World {
                 let registry = &self.registry;
                 changed |= deployment.step(self.now, &|image| registry.pull(image));
             }
+            if ABSENT < self.now.duration_since(self.operator.last_look) {
+                self.watch.nobody_looked(&self.operator.runs);
+            }
             let runs = (self.operator.runs.as_slice(), self.operator.killed);
-            self.watch.after_step(&self.deployments, runs, self.now);
+            self.watch.after_step(&self.deployments, runs);
             if changed && !self.deployments.is_empty() {
                 self.operator.next_look = self.now;
                 if self.open_runs().next().is_some() {
@@ -163,7 +192,9 @@ impl World {
             if self.policy.is_none() || self.now < self.operator.next_look {
                 return;
             }
-            if self.pass().is_err() {
+            if self.pass().is_ok() {
+                self.operator.last_look = self.now;
+            } else {
                 self.operator.scan = None;
                 self.operator.digests.clear();
                 (self.operator.dies_after, self.operator.dies_before) = (None, None);
@@ -262,11 +293,24 @@ impl World {
         OpenRun {
             workload: found.map(|one| one.object.clone()),
             revisions: found.map(Deployment::revisions).unwrap_or_default(),
-            pods: found.map(Deployment::pods).unwrap_or_default(),
-            unreadable: None,
-            readings: Vec::new(),
+            pods: found.map(Deployment::pods).filter(|_| !self.unreadable).unwrap_or_default(),
+            unreadable: self.unreadable.then(|| "the apiserver does not list pods".to_owned()),
+            readings: self.readings(&run),
             run,
         }
+    }
+
+    /// What the meter answers for the one signal of a run that has any.
+    fn readings(&self, run: &Run) -> Vec<SignalSeen> {
+        let (canary, requests) = match self.measured {
+            Measured::Fine => (Reading::Value(0.01), 100.0),
+            Measured::Bad => (Reading::Value(0.9), 100.0),
+            Measured::Few => (Reading::NoData, 3.0),
+            Measured::Silent => (Reading::Unknown("connection refused".to_owned()), 100.0),
+        };
+        let requests = Some(Reading::Value(requests));
+        let seen = SignalSeen { name: "errors".to_owned(), canary, stable: None, requests };
+        run.settings.analysis.iter().map(|_| seen.clone()).collect()
     }
 
     /// One write: the last chance to die before it.
