@@ -234,7 +234,7 @@ reasons! {
         ClockBehind,
         /// The digest has not failed here.
         NotQuarantined,
-        /// The digest failed once here and is tried once more, at the time named.
+        /// The digest failed here and is tried again, at the time named.
         RetryPending,
     }
     "Decision" {
@@ -304,7 +304,7 @@ reasons! {
         RolledBack,
         /// The digest is not tried again until a person releases it.
         DigestQuarantined,
-        /// The run was ended by a person or by a change of the policy; image and fields are restored. Nothing is held against the digest.
+        /// The run was ended by a person, by a change of the policy, or as a StatefulSet was scaled below the partition that held its canary; image and fields are restored. Nothing is held against the digest.
         Aborted,
         /// Another version passed its gates before a run of this one had succeeded, or had been approved; the image went back where it was written, and the other one follows. Nothing is held against the digest.
         Superseded,

@@ -36,7 +36,7 @@ use crate::levers::{self, Lever, Verb};
 use crate::policy::{Facts, Mode};
 use crate::reason::Reason;
 use crate::text;
-use crate::workload::{Shape, Workload};
+use crate::workload::{Pod, Shape, Workload};
 
 use due::{finish, phase_now, wait, wait_unstarted, write};
 use ending::{abort_cause, aftermath, errand, excuse, failed, human_edit, restoring, reverting, run_cause};
@@ -364,6 +364,10 @@ fn canary(
         // The first patch was written and not recorded: the watch begins now, however long the pods have been there.
         return wait(facts, run, Phase::Canary);
     }
+    if let Some(message) = statefulset::scaled_below(run, workload) {
+        let intent = Intent { end: Reason::Aborted, reason: Reason::Aborted, message, at: facts.now };
+        return reverting(facts, run, workload, &intent);
+    }
     let (pods, judged) = (split(open), judged(run));
     let expected = match &workload.shape {
         Shape::StatefulSet(_) => workload.updatable().max(1),
@@ -381,7 +385,7 @@ fn canary(
     let deadline = progress::deadline(run, progress.as_ref(), facts.now);
     let signals = analysis.map(|analysis| (analysis, verdicts.as_slice()));
     let seen = Observation { signals, deadline, ..observation(open, &pods, &judged, expected, facts.now) };
-    let judgement = judge::judge(&seen);
+    let judgement = paused(workload, &seen, judge::judge(&seen));
     let stable = judge::stable_health(&pods.old);
     let nothing_to_observe = workload.updatable() == 0;
     let lever = levers::promotes(facts, run, &judgement);
@@ -484,7 +488,9 @@ fn promoting(
     let passes = matches!(judgement, Judgement::Pass { .. }) || expected == 0;
     let mut plan = match &judgement {
         // Its pods change when their owner deletes them: who does not is not waited for.
-        Judgement::Fail(cause) if cause.at_deadline && workload.is_on_delete() && pods.new.is_empty() => {
+        Judgement::Fail(cause)
+            if cause.at_deadline && workload.is_on_delete() && pods.new.iter().all(is_well) =>
+        {
             completed(facts, run, workload, ledgers)
         }
         Judgement::Fail(cause) => failed(facts, (run, workload), cause, ledgers),
@@ -500,6 +506,10 @@ fn promoting(
     plan.stable = judge::stable_health(&pods.old);
     plan.judgement = Some(judgement);
     plan
+}
+
+fn is_well(pod: &Pod) -> bool {
+    pod.deleting || pod.ready_since.is_some()
 }
 
 /// The rest of the pods is judged from now on: nothing is known of when their replacement began.
@@ -548,7 +558,17 @@ fn completed(
         Shape::Deployment(_) | Shape::StatefulSet(_) | Shape::DaemonSet(_) | Shape::Rollout
             if workload.updatable() == 0 =>
         {
-            format!("{tag} is set; 0 replicas: nothing to observe")
+            match &workload.shape {
+                Shape::StatefulSet(own) if 0 < workload.replicas => format!(
+                    "{tag} is set; none of {} pods is at or above partition {}: nothing to observe",
+                    workload.replicas, own.partition
+                ),
+                Shape::StatefulSet(_)
+                | Shape::Deployment(_)
+                | Shape::DaemonSet(_)
+                | Shape::CronJob(_)
+                | Shape::Rollout => format!("{tag} is set; 0 replicas: nothing to observe"),
+            }
         }
         Shape::StatefulSet(_) | Shape::DaemonSet(_) if workload.is_on_delete() => format!(
             "{tag} is set and {updated} of {} pods run it; `OnDelete` leaves the rest to whoever deletes them",

@@ -344,7 +344,7 @@ impl Line<'_> {
             && self.is_failure(hold)
         {
             lines.extend(self.failed_run(hold).map(|last| story::lines(last, "")).into_iter().flatten());
-            lines.extend(self.quarantine_line(plan));
+            lines.extend(self.quarantine_line(facts, plan));
         }
         if self.run.is_none() {
             let refused = self.refusal_lines(facts);
@@ -370,15 +370,23 @@ impl Line<'_> {
         lines
     }
 
-    fn quarantine_line(&self, plan: &Plan) -> Option<String> {
+    fn quarantine_line(&self, facts: &Facts, plan: &Plan) -> Option<String> {
         let ledger = plan.ledgers.get(&self.track.repository)?;
         let digest = self.candidates.first()?.digest.as_ref()?;
         let failure = ledger.failures.get(digest)?;
         let space = &self.track.workload.id.namespace;
+        let next = failure.fails.saturating_add(1);
+        let how = match failure.fails {
+            0 => ("Tried again", ", as after every failure that is not the image's"),
+            _ if facts.policy.rollout.after_fails <= next => ("One retry", ""),
+            _ => ("Tried again", ""),
+        };
         Some(match failure.retry_at {
             Some(at) => format!(
-                "One retry {}; a newer tag or new digest starts by itself.",
-                text::instant_seconds(at)
+                "{} {}{}; a newer tag or new digest starts by itself.",
+                how.0,
+                text::instant_seconds(at),
+                how.1
             ),
             None => format!(
                 "Digest quarantined in namespace {space}. Next: a newer tag or new digest starts by itself."

@@ -6,10 +6,10 @@
 
 use super::patch::{Errand, FieldWrite, step_pods};
 use super::run::{Hold, Intent, OpenRun};
-use super::{RunPlan, errand, phase_now, split, wait};
+use super::{Run, RunPlan, errand, phase_now, split, wait};
 use crate::policy::{Facts, RolloutSettings};
 use crate::reason::Reason;
-use crate::workload::{Pod, StatefulSet, Workload};
+use crate::workload::{Pod, Shape, StatefulSet, Workload};
 
 /// The partition of each step at this number of replicas, falling, each above the user's own.
 #[must_use]
@@ -22,6 +22,19 @@ pub fn hold(settings: &RolloutSettings, replicas: i32, own: &StatefulSet) -> Hol
     partitions.sort_unstable_by(|one, other| other.cmp(one));
     partitions.dedup();
     Hold::StatefulSet(partitions)
+}
+
+/// Why a canary is begun anew: scaled below the partition that holds it, the workload has no pod that could take the version. No
+/// pod is lost by that, and the next run's partition fits.
+#[must_use]
+pub(super) fn scaled_below(run: &Run, workload: &Workload) -> Option<String> {
+    let Shape::StatefulSet(own) = &workload.shape else { return None };
+    (0 < workload.replicas && workload.updatable() == 0).then(|| {
+        format!(
+            "scaled to {} replicas, below partition {} that holds the canary: no pod takes {}; begun anew",
+            workload.replicas, own.partition, run.to_tag
+        )
+    })
 }
 
 /// The user's partition, where it is one of ours that is there.
