@@ -1,14 +1,17 @@
 //! Random histories: whatever is pushed, edited, undone or killed, the invariants hold and the end is a state at rest.
 //!
-//! A history is a script, so a failure prints what can be saved as one. The number of histories comes from
-//! `ROLLFORWARD_PROPERTY_CASES`; the default is small.
+//! A history is a script, so a failure prints what can be saved as one, with the seed that brings it up again. The number of
+//! histories comes from `ROLLFORWARD_PROPERTY_CASES`; without it, as many as ten seconds allow.
 
+use std::cell::Cell;
 use std::fmt::Write as _;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
-use rollforward_core::policy::OnDeadline;
+use rollforward_core::policy::{OnDeadline, Rollback};
 use rollforward_core::rollout::{Phase, Run};
 use rollforward_core::workload::Kind;
 
@@ -16,14 +19,26 @@ use crate::kubelet::Behaviour;
 use crate::script;
 use crate::world::World;
 
-/// The same cases at every run, so that a build says what the change did; `ROLLFORWARD_PROPERTY_CASES=10000` makes
-/// that many new ones.
-fn config() -> Config {
-    let asked = std::env::var("ROLLFORWARD_PROPERTY_CASES").ok().and_then(|text| text.parse().ok());
-    let rng_seed = if asked.is_some() { RngSeed::Random } else { RngSeed::Fixed(20_261_125) };
-    let cases = asked.unwrap_or(100);
+/// The seed of an ordinary run: the same histories every time, so that a build says what the change did.
+const SEED: u64 = 20_261_125;
+/// How long an ordinary run plays: as many of them as the machine can in that time.
+const PLAYED_FOR: Duration = Duration::from_secs(10);
+
+/// What was asked: `ROLLFORWARD_PROPERTY_CASES=10000` plays that many new histories, `ROLLFORWARD_PROPERTY_SEED` the same once
+/// more.
+fn asked<T: std::str::FromStr>(what: &str) -> Option<T> {
+    std::env::var(format!("ROLLFORWARD_PROPERTY_{what}")).ok().and_then(|text| text.parse().ok())
+}
+
+fn config(cases: Option<u32>, seed: u64) -> Config {
     // A failure is made smaller for a minute at most.
-    Config { cases, rng_seed, failure_persistence: None, max_shrink_time: 60_000, ..Config::default() }
+    Config {
+        cases: cases.unwrap_or(1_000),
+        rng_seed: RngSeed::Fixed(seed),
+        failure_persistence: None,
+        max_shrink_time: 60_000,
+        ..Config::default()
+    }
 }
 
 fn one_of(words: &'static [&'static str]) -> impl Strategy<Value = &'static str> + Clone {
@@ -52,12 +67,33 @@ const EDITS: &[&str] = &[
     "policy onDeadline=Hold",
     "policy deleteBrokenPods=true",
     "policy onDeadline=RollBack",
+    "policy rollback=Ask",
+    "policy rollback=Never",
+    "policy rollback=Automatic",
+    "policy approval=Manual",
+    "policy approval=Automatic",
+    "policy analysis=Promote",
+    "policy analysis=Hold",
+    "policy analysis=RollBack",
+    "policy analysis=none",
     "release",
 ];
 /// Shorter than a canary is held, even twice: an operator that is away for longer leaves the rest to the native controller.
 const ABSENCES: &[&str] = &["20s", "3m"];
-const WORLD: &[&str] =
-    &["registry down", "registry up", "registry empty", "registry up", "quota full", "quota free"];
+const WORLD: &[&str] = &[
+    "registry down",
+    "registry up",
+    "registry empty",
+    "registry up",
+    "quota full",
+    "quota free",
+    "signal fine",
+    "signal bad",
+    "signal few",
+    "signal silent",
+    "pods unreadable",
+    "pods readable",
+];
 
 /// What a person does to a workload.
 fn by_hand() -> impl Strategy<Value = String> + Clone {
@@ -81,7 +117,8 @@ fn line() -> impl Strategy<Value = String> {
         1 => (one_of(TAGS), one_of(TAGS)).prop_map(|(tag, from)| format!("retag {tag} {from}")),
         1 => one_of(TAGS).prop_map(|tag| format!("delete-tag {tag}")),
         2 => one_of(EDITS).prop_map(str::to_owned),
-        1 => one_of(WORLD).prop_map(str::to_owned),
+        2 => one_of(WORLD).prop_map(str::to_owned),
+        1 => Just("approve-any".to_owned()),
         3 => by_hand(),
         2 => by_hand().prop_map(|command| format!("before-next-patch {command}")),
         2 => one_of(ABSENCES).prop_map(|time| format!("dead-for {time}")),
@@ -96,18 +133,21 @@ fn history() -> impl Strategy<Value = Vec<String>> {
         one_of(&["", "unavailable=2", "unavailable=50%", "unavailable=0 surge=1", "unavailable=0 surge=3"]);
     let sets = (0..5, one_of(&["0", "0", "0", "1"]), one_of(&["OrderedReady", "Parallel"]));
     let others = (0..5, rolling, one_of(&["", "", "suspended"]));
-    let start = (0..7, 0..4, sets, others);
-    let start = start.prop_map(|(web, api, (db, partition, management), (agent, rolling, suspended))| {
-        let deploys = [
-            format!("deploy web {web} 1.0.0"),
-            format!("deploy api {api} 1.0.0"),
-            format!("deploy-set db {db} 1.0.0 partition={partition} {management}"),
-            format!("deploy-daemon agent {agent} 1.0.0 {rolling}"),
-            format!("deploy-cron report 1.0.0 {suspended}"),
-        ];
-        let policy = "policy bake=2m deadline=12m retryAfter=15m deferFor=5m".to_owned();
-        ["idle-look 15s".to_owned(), policy].into_iter().chain(deploys)
-    });
+    // The second is what a canary writes where there is less, so that only a longer hold changes it.
+    let web = (0..7, one_of(&["", "", "progress=1620", "progress=7200"]));
+    let start = (web, 0..4, sets, others);
+    let start =
+        start.prop_map(|((web, progress), api, (db, partition, management), (agent, rolling, suspended))| {
+            let deploys = [
+                format!("deploy web {web} 1.0.0 {progress}"),
+                format!("deploy api {api} 1.0.0"),
+                format!("deploy-set db {db} 1.0.0 partition={partition} {management}"),
+                format!("deploy-daemon agent {agent} 1.0.0 {rolling}"),
+                format!("deploy-cron report 1.0.0 {suspended}"),
+            ];
+            let policy = "policy bake=2m deadline=12m retryAfter=15m deferFor=5m".to_owned();
+            ["idle-look 15s".to_owned(), policy].into_iter().chain(deploys)
+        });
     let lines = prop::collection::vec(line(), 5..40);
     (start, lines).prop_map(|(start, lines)| start.chain(lines).collect())
 }
@@ -118,11 +158,14 @@ const CALM: &[&str] = &[
     "quota free",
     "resume web",
     "resume api",
-    "policy suspend=false mode=Enforce onDeadline=RollBack soak=0s",
+    "signal fine",
+    "pods readable",
+    "policy suspend=false mode=Enforce onDeadline=RollBack rollback=Automatic approval=Automatic analysis=none soak=0s",
+    "approve-any",
     "advance 12h",
 ];
 
-/// A run whose policy said `onDeadline: Hold` when it began waits for a person; one comes, and stays until an operator that
+/// A run whose policy said `onDeadline: Hold`, `Ask` or `Never` when it began waits for a person; one comes, and stays until an operator that
 /// dies once more has done it.
 const PERSON: &[&str] = &["policy suspend=true", "advance 10m", "policy suspend=false", "advance 12h"];
 
@@ -137,8 +180,11 @@ fn play(lines: &[String]) -> World {
     all(&mut lines.iter().map(String::as_str), &mut world);
     world.before_patch = None;
     all(&mut CALM.iter().copied(), &mut world);
-    if waiting(&world).any(|run| run.settings.on_deadline == OnDeadline::Hold) {
-        let others = waiting(&world).find(|run| run.settings.on_deadline != OnDeadline::Hold);
+    let asks = |run: &&Run| {
+        run.settings.on_deadline == OnDeadline::Hold || run.settings.rollback != Rollback::Automatic
+    };
+    if waiting(&world).any(|run| asks(&run)) {
+        let others = waiting(&world).find(|run| !asks(run));
         assert!(others.is_none(), "a run waits for nobody: {others:?}");
         all(&mut PERSON.iter().copied(), &mut world);
     }
@@ -183,8 +229,11 @@ fn check_rest(world: &World) {
         let rests = object.is_settled() && object.available_replicas == object.replicas;
         assert!(bad || rests, "the workload is at rest: {runs:?}");
         let image = deployment.image();
+        // `Never` leaves what failed.
+        let left = |run: &Run| run.settings.rollback == Rollback::Never && run.status.phase == Phase::Aborted;
         let completed = world.operator.runs.iter().any(|run| {
-            run.workload == object.id && run.status.phase == Phase::Succeeded && run.containers[0].to == image
+            let ended = run.status.phase == Phase::Succeeded || left(run);
+            run.workload == object.id && ended && run.containers[0].to == image
         });
         assert!(
             completed || deployment.by_hand.iter().any(|one| one == image),
@@ -247,19 +296,28 @@ fn histories_that_were_found_stay_mended() {
 
 #[test]
 fn no_history_breaks_an_invariant_and_every_history_ends_at_rest() {
-    let config = config();
-    TestRunner::new(config)
-        .run(&history(), |lines| {
-            let ended = std::panic::catch_unwind(|| check_rest(&play(&lines)));
-            ended.map_err(|panic| {
-                let said = panic
-                    .downcast_ref::<String>()
-                    .cloned()
-                    .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-                let mut text = said.unwrap_or_default();
-                write!(text, "\n{}\n{}", lines.join("\n"), CALM.join("\n")).unwrap();
-                TestCaseError::fail(text)
-            })
+    let cases: Option<u32> = asked("CASES");
+    let new = || cases.map(|_| RandomState::new().build_hasher().finish());
+    let seed = asked("SEED").or_else(new).unwrap_or(SEED);
+    let (started, played, failed) = (Instant::now(), Cell::new(0), Cell::new(false));
+    let ended = TestRunner::new(config(cases, seed)).run(&history(), |lines| {
+        // One that failed is made smaller all the same.
+        if cases.is_none() && PLAYED_FOR < started.elapsed() && !failed.get() {
+            return Ok(());
+        }
+        played.set(played.get() + 1);
+        let ended = std::panic::catch_unwind(|| check_rest(&play(&lines)));
+        ended.map_err(|panic| {
+            failed.set(true);
+            let said = panic
+                .downcast_ref::<String>()
+                .cloned()
+                .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            let mut text = said.unwrap_or_default();
+            write!(text, "\n{}\n{}", lines.join("\n"), CALM.join("\n")).unwrap();
+            TestCaseError::fail(text)
         })
-        .unwrap_or_else(|error| panic!("{error}"));
+    });
+    eprintln!("{} histories of ROLLFORWARD_PROPERTY_SEED={seed}", played.get());
+    ended.unwrap_or_else(|error| panic!("{error}"));
 }
