@@ -59,7 +59,7 @@ impl Engine {
     ) -> Attached {
         let (repository, digest) = image;
         let checkers = self.checkers(questions, roots, now);
-        let logs = self.logs(roots);
+        let logs = self.logs(roots, now);
         let attachments = registry.attachments(repository, digest, credential).await;
         let Attachments { listed, looked_in, n_left_out, exhausted } = attachments;
         let (digest, namespace, questions) = (digest.clone(), namespace.to_owned(), questions.clone());
@@ -78,7 +78,7 @@ impl Engine {
                 let fault = |message: String| Fault { kind: FaultKind::Root, message };
                 Checker::Root(match root {
                     None => Err(fault(format!("there is no trust root {name} with this content"))),
-                    Some(root) => match root.expires.filter(|end| *end <= now) {
+                    Some(root) => match root.expires.filter(|_| !root.is_valid(now)) {
                         Some(end) => Err(fault(format!("trust root {name} ended {}", instant(end)))),
                         None => self.root(hash, &root.content),
                     },
@@ -88,12 +88,13 @@ impl Engine {
         questions.verifiers.iter().map(|verifier| (verifier.clone(), checker(verifier))).collect()
     }
 
-    /// The roots whose logs may vouch for a signature by a key: those of the namespace, and the public one, where cosign
-    /// writes to without being told.
-    fn logs(&self, roots: &Roots) -> Vec<Arc<Root>> {
-        let own = roots.values().filter_map(|root| self.root(&root.hash, &root.content).ok());
+    /// The roots whose logs may vouch for a signature by a key: those of the namespace that have not ended, and the public one,
+    /// where cosign writes to without being told.
+    fn logs(&self, roots: &Roots, now: Timestamp) -> Vec<Arc<Root>> {
+        let own = roots.values().filter(|root| root.is_valid(now));
+        let own = own.filter_map(|root| self.root(&root.hash, &root.content).ok());
         let public = self.root("public-good", &RootContent::PublicGood).ok();
-        own.chain(public).collect()
+        own.chain(public.filter(|root| root.expires().is_none_or(|end| now < end))).collect()
     }
 
     fn root(&self, hash: &str, content: &RootContent) -> Result<Arc<Root>, Fault> {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
+use rcgen::KeyPair;
 use rollforward::papers::Engine;
 use rollforward::registry::{Registry, Settings};
 use rollforward_core::evidence::{Attached, Content, FaultKind, Item, Questions, RuleAnswer, Verifier};
@@ -13,7 +14,7 @@ use rollforward_core::image::{Digest, Repository};
 use rollforward_core::trust::{Root, RootContent, Roots};
 use rollforward_testkit::image::{attachment, image};
 use rollforward_testkit::registry::HostileRegistry;
-use rollforward_testkit::sigstore::{BUNDLE, Defect, Log, MiniSigstore, Order};
+use rollforward_testkit::sigstore::{BUNDLE, Defect, Log, MiniSigstore, Order, bundle_by_key, public_pem};
 use serde_json::{Value, json};
 
 const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
@@ -128,6 +129,25 @@ async fn a_trust_root_that_ended_or_is_another_one_proves_nothing_and_says_so() 
 }
 
 /// Threat T5: a poison signature beside a good one blocks nothing.
+/// What is written of keyless signatures is true of keys with a log too: an expired root proves nothing.
+#[tokio::test]
+async fn the_logs_of_a_trust_root_that_ended_vouch_for_no_signature_by_a_key() {
+    let (mini, world, key) = (MiniSigstore::default(), World::new().await, KeyPair::generate().unwrap());
+    world.attach(&mini.bundle_by_logged_key(&key, &Order::signature(&world.digest)));
+    let questions = questions(Verifier::Key { pem: public_pem(&key) }, &[]);
+    let hour = SignedDuration::from_hours(1);
+    let (past, future) =
+        (Timestamp::now().checked_sub(hour).unwrap(), Timestamp::now().checked_add(hour).unwrap());
+    let nobody = Some("no trust root knows its log".to_owned());
+    for (expires, log) in [(None, (true, None)), (Some(future), (true, None)), (Some(past), (false, nobody))]
+    {
+        let root = root(&mini, expires);
+        let attached = world.ask(&questions, &[(root.name.clone(), root)].into()).await;
+        let signer = attached.items[0].checks.values().next().unwrap().clone().unwrap();
+        assert_eq!((signer.in_log, signer.log_fault), log, "{expires:?}");
+    }
+}
+
 #[tokio::test]
 async fn t5_one_good_signature_is_told_apart_from_bad_and_unreadable_ones_beside_it() {
     let (mini, world) = (MiniSigstore::default(), World::new().await);

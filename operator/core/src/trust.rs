@@ -392,6 +392,12 @@ pub struct Root {
 }
 
 impl Root {
+    /// Whether anything can be proved by it still.
+    #[must_use]
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        self.expires.is_none_or(|end| now < end)
+    }
+
     /// It as a verifier.
     #[must_use]
     pub fn verifier(&self) -> Verifier {

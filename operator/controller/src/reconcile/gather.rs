@@ -239,7 +239,8 @@ async fn attached(
 ) -> Answer<Attached> {
     let questions = facts.questions(repository);
     let roots = &facts.seen.roots;
-    let hashes = roots.values().map(|root| root.hash.clone()).collect();
+    let valid = roots.values().filter(|root| root.is_valid(facts.now));
+    let hashes = valid.map(|root| root.hash.clone()).collect();
     let key = (repository.clone(), digest.clone(), identity(credential), (questions.clone(), hashes));
     let (looked_at, _) = times(facts, repository);
     let is_fresh = |answer: &Answer<Attached>, at: Timestamp| match answer {
