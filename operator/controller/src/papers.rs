@@ -145,10 +145,13 @@ fn item(
     };
     let checks: BTreeMap<Verifier, Result<Signer, Fault>> =
         checkers.iter().map(|(verifier, checker)| (verifier.clone(), check(checker))).collect();
-    let mut content = document.content(digest);
+    let content = document.content(digest);
+    if !checks.values().any(Result::is_ok) {
+        return Item { place: attachment.place, content: content.bare(), checks };
+    }
+    let mut content = content;
     // Rules are run over what somebody vouches for, and only over the type that they were written for.
     if let Content::Attestation { predicate_type, rules, .. } = &mut content
-        && checks.values().any(Result::is_ok)
         && let Some(wanted) = questions.rules.get(predicate_type)
     {
         let wanted: Vec<String> = wanted.iter().cloned().collect();

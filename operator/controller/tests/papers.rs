@@ -17,6 +17,7 @@ use rollforward_testkit::registry::HostileRegistry;
 use rollforward_testkit::sigstore::{BUNDLE, Defect, Log, MiniSigstore, Order, bundle_by_key, public_pem};
 use serde_json::{Value, json};
 
+const SIMPLE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
 
 struct World {
@@ -128,7 +129,6 @@ async fn a_trust_root_that_ended_or_is_another_one_proves_nothing_and_says_so() 
     }
 }
 
-/// Threat T5: a poison signature beside a good one blocks nothing.
 /// What is written of keyless signatures is true of keys with a log too: an expired root proves nothing.
 #[tokio::test]
 async fn the_logs_of_a_trust_root_that_ended_vouch_for_no_signature_by_a_key() {
@@ -148,6 +148,7 @@ async fn the_logs_of_a_trust_root_that_ended_vouch_for_no_signature_by_a_key() {
     }
 }
 
+/// Threat T5: a poison signature beside a good one blocks nothing.
 #[tokio::test]
 async fn t5_one_good_signature_is_told_apart_from_bad_and_unreadable_ones_beside_it() {
     let (mini, world) = (MiniSigstore::default(), World::new().await);
@@ -162,6 +163,33 @@ async fn t5_one_good_signature_is_told_apart_from_bad_and_unreadable_ones_beside
     let unreadable =
         attached.items.iter().filter(|item| matches!(item.content, Content::Unreadable { .. })).count();
     assert_eq!((attached.items.len(), held, unreadable), (4, 1, 2), "{attached:?}");
+}
+
+/// Threat T5: what nobody vouches for is kept as long as what somebody does.
+#[tokio::test]
+async fn t5_of_what_nobody_vouches_for_no_more_is_kept_than_what_it_is() {
+    let (world, key) = (World::new().await, KeyPair::generate().unwrap());
+    let texts: BTreeMap<String, String> = (0..32).map(|n| (format!("{n:0200}"), "x".repeat(200))).collect();
+    let beside = BTreeMap::from([("dev.cosignproject.cosign/signature".to_owned(), "AAAA".to_owned())]);
+    let payloads: Vec<Vec<u8>> = (0..64)
+        .map(|n| {
+            let mut optional = texts.clone();
+            optional.insert("n".to_owned(), n.to_string());
+            let critical = json!({"identity": {"docker-reference": format!("{}/web", world.fake.host())},
+                "image": {"docker-manifest-digest": world.digest.as_str()}, "type": "cosign container image signature"});
+            json!({"critical": critical, "optional": optional}).to_string().into_bytes()
+        })
+        .collect();
+    let layers: Vec<_> = payloads.iter().map(|bytes| (SIMPLE, bytes.as_slice(), &beside)).collect();
+    let manifest = attachment(None, &layers);
+    world.fake.store("web", &manifest, &payloads);
+    world.fake.push("web", &format!("{}.sig", world.digest.as_str().replace(':', "-")), &manifest);
+    world.attach(&bundle_by_key(&key, &Order::signature(&world.digest)));
+    let verifier = Verifier::Key { pem: public_pem(&key) };
+    let attached = world.ask(&questions(verifier, &[]), &Roots::new()).await;
+    let held: Vec<bool> = attached.items.iter().map(|item| item.checks.values().any(Result::is_ok)).collect();
+    assert_eq!((held.len(), held.iter().filter(|held| **held).count()), (64, 1));
+    assert!(attached.n_bytes() < 64 * 1024, "{} bytes", attached.n_bytes());
 }
 
 #[tokio::test]

@@ -30,13 +30,15 @@ type Identity = Option<CredentialIdentity>;
 const ROUNDS: usize = 3;
 /// How many answers of a kind are kept; the oldest goes first.
 const MAX_KEPT: usize = 20_000;
+/// What is kept of signatures and attestations, about so many bytes; the largest answer goes first.
+const MAX_ATTACHED_BYTES: usize = 64 * 1024 * 1024;
 /// A known tag is resolved again after so many intervals: within them a tag that was pushed again is noticed.
 const POLLS_BETWEEN: i32 = 6;
 /// No known tag goes unresolved for longer, however long the interval is.
 const LONGEST_UNRESOLVED: SignedDuration = SignedDuration::from_hours(6);
 
 /// What registries answered before: manifests for ever, digests while the list stays as it was and six polls at most.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Cache {
     manifests: Answers<(Repository, Digest, Identity), Manifest>,
     digests: Answers<(Repository, Tag, Identity), Digest>,
@@ -45,16 +47,49 @@ pub struct Cache {
     engine: Engine,
 }
 
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            manifests: Answers::default(),
+            digests: Answers::default(),
+            served: Answers::default(),
+            attached: Answers {
+                n_bytes: Attached::n_bytes,
+                max_bytes: MAX_ATTACHED_BYTES,
+                ..Answers::default()
+            },
+            engine: Engine::default(),
+        }
+    }
+}
+
 /// What was asked about a digest, and the contents of the trust roots that the answer was found with.
 type Asked = (Questions, Vec<String>);
 
 /// Answers by question. Each question is asked once, however many passes want to know at the same time.
 #[derive(Debug)]
 struct Answers<K, T> {
-    slots: Mutex<BTreeMap<K, Slot<T>>>,
+    slots: Mutex<BTreeMap<K, Known<T>>>,
+    /// How much an answer counts of `max_bytes`.
+    n_bytes: fn(&T) -> usize,
+    max_bytes: usize,
 }
 
 type Slot<T> = Arc<Mutex<Option<Kept<T>>>>;
+
+#[derive(Debug)]
+struct Known<T> {
+    slot: Slot<T>,
+    /// `None` while it is asked for the first time.
+    asked_at: Option<Timestamp>,
+    n_bytes: usize,
+}
+
+impl<T> Default for Known<T> {
+    fn default() -> Self {
+        Self { slot: Slot::default(), asked_at: None, n_bytes: 0 }
+    }
+}
 
 #[derive(Debug)]
 struct Kept<T> {
@@ -65,7 +100,7 @@ struct Kept<T> {
 
 impl<K, T> Default for Answers<K, T> {
     fn default() -> Self {
-        Self { slots: Mutex::default() }
+        Self { slots: Mutex::default(), n_bytes: |_| 0, max_bytes: 0 }
     }
 }
 
@@ -78,7 +113,7 @@ impl<K: Ord + Clone, T: Clone> Answers<K, T> {
         ask: impl Future<Output = Answer<T>>,
     ) -> Answer<T> {
         let came_at = clock::now();
-        let slot = self.slot(key).await;
+        let slot = self.slot(&key).await;
         let mut kept = slot.lock().await;
         if let Some(Kept { answer, asked_at, answered_at }) = kept.as_ref()
             && (came_at <= *answered_at || is_fresh(answer, *asked_at))
@@ -88,20 +123,50 @@ impl<K: Ord + Clone, T: Clone> Answers<K, T> {
         let asked_at = clock::now();
         let answer = ask.await;
         *kept = Some(Kept { answer: answer.clone(), asked_at, answered_at: clock::now() });
+        let n_bytes = match &answer {
+            Answer::Found(found) => (self.n_bytes)(found),
+            Answer::Absent | Answer::Unknown(_) => 0,
+        };
+        self.weigh(&key, &slot, (asked_at, n_bytes)).await;
         answer
     }
 
-    async fn slot(&self, key: K) -> Slot<T> {
+    /// Makes room where the answers are too large together. The largest goes first: what strangers attach to one image does not
+    /// drive out what is known of the others.
+    async fn weigh(&self, key: &K, slot: &Slot<T>, (asked_at, n_bytes): (Timestamp, usize)) {
         let mut slots = self.slots.lock().await;
-        if !slots.contains_key(&key) && MAX_KEPT <= slots.len() {
-            let age =
-                |slot: &Slot<T>| slot.try_lock().ok().map(|kept| kept.as_ref().map(|kept| kept.asked_at));
+        if let Some(known) = slots.get_mut(key).filter(|known| Arc::ptr_eq(&known.slot, slot)) {
+            (known.asked_at, known.n_bytes) = (Some(asked_at), n_bytes);
+        }
+        if n_bytes == 0 {
+            return;
+        }
+        let sum = |slots: &BTreeMap<K, Known<T>>| {
+            slots.values().map(|known| known.n_bytes).fold(0, usize::saturating_add)
+        };
+        if self.max_bytes < sum(&slots) {
+            // These would be asked for again anyway, if anybody still wanted them.
+            slots.retain(|_, known| {
+                known.asked_at.is_none_or(|at| asked_at.duration_since(at) < VERIFIED_KEPT)
+            });
+        }
+        let mut all = sum(&slots);
+        while self.max_bytes < all {
+            let largest =
+                slots.iter().max_by_key(|(_, known)| (known.n_bytes, std::cmp::Reverse(known.asked_at)));
+            let Some(key) = largest.map(|(key, _)| key.clone()) else { return };
+            all = all.saturating_sub(slots.remove(&key).map_or(0, |known| known.n_bytes));
+        }
+    }
+
+    async fn slot(&self, key: &K) -> Slot<T> {
+        let mut slots = self.slots.lock().await;
+        if !slots.contains_key(key) && MAX_KEPT <= slots.len() {
             // One that is being asked for is the youngest.
-            let oldest =
-                slots.iter().min_by_key(|(_, slot)| age(slot).map_or((true, None), |at| (false, at)));
+            let oldest = slots.iter().min_by_key(|(_, known)| (known.asked_at.is_none(), known.asked_at));
             oldest.map(|(key, _)| key.clone()).and_then(|key| slots.remove(&key));
         }
-        Arc::clone(slots.entry(key).or_default())
+        Arc::clone(&slots.entry(key.clone()).or_default().slot)
     }
 }
 
@@ -318,3 +383,33 @@ mod tests {
         assert_eq!(answers.get("other", |_, _| true, ask()).await, Answer::Found(2));
     }
 }
+#[allow(clippy::unwrap_used, reason = "tests")]
+    #[tokio::test]
+    async fn answers_that_are_too_large_together_go_and_the_largest_first() {
+        let answers: Answers<usize, usize> =
+            Answers { n_bytes: |n| *n, max_bytes: 1_000, ..Answers::default() };
+        for n in 0..10 {
+            answers.get(n, |_, _| true, async { Answer::Found(10) }).await;
+        }
+        // However much strangers attach to other images, and how often: what is known of these stays.
+        for n in 100..1_000 {
+            answers.get(n, |_, _| true, async { Answer::Found(n) }).await;
+            let slots = answers.slots.lock().await;
+            let kept = slots.values().map(|known| known.n_bytes).sum::<usize>();
+            assert!(kept <= 1_000, "{kept}");
+        }
+        for n in 0..10 {
+            let asked = answers.get(n, |_, _| true, async { Answer::Absent }).await;
+            assert_eq!(asked, Answer::Found(10));
+        }
+        // What is too old to be believed goes before that.
+        let old = clock::now() - VERIFIED_KEPT;
+        answers.slots.lock().await.get_mut(&5).unwrap().asked_at = Some(old);
+        answers.get(1_000, |_, _| true, async { Answer::Found(900) }).await;
+        let known: Vec<usize> = answers.slots.lock().await.keys().filter(|key| **key < 10).copied().collect();
+        assert_eq!(known, [0, 1, 2, 3, 4, 6, 7, 8, 9]);
+        // An answer that shrinks is weighed anew.
+        answers.get(0, |_, _| false, async { Answer::Absent }).await;
+        assert_eq!(answers.slots.lock().await.get(&0).map(|known| known.n_bytes), Some(0));
+    }
+

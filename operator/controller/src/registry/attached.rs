@@ -2,9 +2,13 @@
 //!
 //! The referrers API, the fallback tag where there is none, and the tags `.sig` and `.att`. Each manifest is read, whatever an
 //! index says of its type: registries and clients fill that in as they like. Junk is counted and costs its place in the
-//! budget; a refusal makes the place `Unknown` and leaves what was found. What the bytes are worth: `sigstore.rs`.
+//! budget; a refusal makes the place `Unknown` and leaves what was found. How a manifest is read: `attached/manifest.rs`. What
+//! the bytes are worth: `sigstore.rs`.
+
+mod manifest;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +17,6 @@ use futures::stream;
 use rollforward_core::evidence::{Answer, Budget, Place, Referrer, Referrers, Unknown};
 use rollforward_core::image::Digest;
 use rollforward_core::reason::Reason;
-use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::Inner;
@@ -21,11 +24,16 @@ use super::pull::Wanted;
 use super::referrers::MAX_REFERRERS;
 use super::token::Asker;
 use super::words::unknown;
+use manifest::{Layer, Manifest};
 
 /// One bundle, payload or envelope, in bytes. Provenance of large builds is some 100 KiB.
 const MAX_ONE_BYTES: usize = 1024 * 1024;
 /// All of them and their manifests together.
 const MAX_ALL_BYTES: usize = 8 * 1024 * 1024;
+/// The manifests of one place: however large they are in all three, there is room for what is signed.
+const MAX_PLACE_BYTES: usize = 2 * 1024 * 1024;
+/// What is set aside for a manifest at least: the size in a list is often wrong.
+const LEAST_BYTES: usize = 64 * 1024;
 /// For all requests.
 const MAX_TIME: Duration = Duration::from_secs(5);
 /// For the lists and manifests: one place that stalls leaves time to read what the others hold.
@@ -34,6 +42,8 @@ const MAX_LIST_TIME: Duration = Duration::from_secs(3);
 const AT_ONCE: usize = 8;
 /// What is kept of them by digest, in bytes.
 const MAX_KEPT_BYTES: usize = 16 * 1024 * 1024;
+/// What one costs beside its bytes: its digest, twice.
+const KEPT_BESIDE: usize = 256;
 
 /// A manifest, or an index that somebody put under the tag of signatures.
 const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, \
@@ -89,31 +99,14 @@ impl Form {
     }
 }
 
-#[derive(Deserialize)]
-struct Manifest {
-    #[serde(default)]
-    layers: Vec<Layer>,
-    #[serde(default)]
-    manifests: Vec<Layer>,
-}
-
-#[derive(Deserialize, Clone)]
-#[serde(rename_all = "camelCase")]
-struct Layer {
-    #[serde(default)]
-    media_type: String,
-    digest: String,
-    #[serde(default)]
-    size: u64,
-    #[serde(default)]
-    annotations: Option<BTreeMap<String, String>>,
-}
-
 /// One place, looked at.
 struct Looked {
     place: Place,
     answer: Answer<()>,
+    /// At most 64, each once.
     layers: Vec<(Form, Layer)>,
+    /// How many there were.
+    n_layers: usize,
     n_left_out: usize,
     n_bytes: usize,
     exhausted: Option<Budget>,
@@ -121,17 +114,34 @@ struct Looked {
 
 impl Looked {
     fn at(place: Place, answer: Answer<()>) -> Self {
-        Self { place, answer, layers: Vec::new(), n_left_out: 0, n_bytes: 0, exhausted: None }
+        Self { place, answer, layers: Vec::new(), n_layers: 0, n_left_out: 0, n_bytes: 0, exhausted: None }
     }
 
-    /// Adds the layers of a manifest.
-    fn add(&mut self, body: &[u8]) {
+    /// Adds the layers of a manifest, and says what else it lists. What is no manifest holds nothing.
+    fn add(&mut self, body: &[u8]) -> Referrers {
         self.n_bytes = self.n_bytes.saturating_add(body.len());
-        let layers = serde_json::from_slice::<Manifest>(body).map(|manifest| manifest.layers);
-        for layer in layers.unwrap_or_default() {
-            if let Some(form) = Form::of(&layer.media_type) {
-                self.layers.push((form, layer));
+        let Manifest { layers, manifests } = serde_json::from_slice(body).unwrap_or_default();
+        self.n_layers = self.n_layers.saturating_add(layers.n_more);
+        self.left_out(layers.n_more, Budget::Count);
+        for (form, layer) in layers.kept {
+            // The same under several manifests is one thing.
+            if self.layers.iter().any(|(_, known)| *known == layer) {
+                continue;
             }
+            self.n_layers = self.n_layers.saturating_add(1);
+            if self.layers.len() < MAX_REFERRERS {
+                self.layers.push((form, layer));
+            } else {
+                self.left_out(1, Budget::Count);
+            }
+        }
+        manifest::listed(manifests)
+    }
+
+    fn left_out(&mut self, n: usize, budget: Budget) {
+        self.n_left_out = self.n_left_out.saturating_add(n);
+        if 0 < n {
+            self.exhausted = self.exhausted.or(Some(budget));
         }
     }
 
@@ -139,6 +149,7 @@ impl Looked {
     fn refused(&mut self, refusal: Refusal) {
         match refusal {
             Refusal::Junk(_) => self.n_left_out = self.n_left_out.saturating_add(1),
+            Refusal::TooMuch => self.left_out(1, Budget::Bytes),
             Refusal::Unknown(unknown) => {
                 if !matches!(self.answer, Answer::Unknown(_)) {
                     self.answer = Answer::Unknown(unknown);
@@ -156,6 +167,8 @@ impl Looked {
 enum Refusal {
     /// It is not there, too large or not what it calls itself: whoever pushed it is to blame, and it counts for nothing.
     Junk(String),
+    /// There is no room for it.
+    TooMuch,
     /// The registry did not answer.
     Unknown(Unknown),
     /// Not within the time.
@@ -168,6 +181,21 @@ impl From<Unknown> for Refusal {
             Reason::ManifestInvalid => Refusal::Junk(unknown.message),
             _ => Refusal::Unknown(unknown),
         }
+    }
+}
+
+/// The bytes that the manifests of a place may still have.
+struct Room(AtomicUsize);
+
+impl Room {
+    fn take(&self, n_bytes: usize) -> Result<(), Refusal> {
+        let less = |room: usize| room.checked_sub(n_bytes);
+        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        taken.map(|_| ()).map_err(|_| Refusal::TooMuch)
+    }
+
+    fn give_back(&self, n_bytes: usize) {
+        self.0.fetch_add(n_bytes, Ordering::Relaxed);
     }
 }
 
@@ -197,10 +225,10 @@ impl Kept {
             return;
         }
         kept.order.push_back(digest.clone());
-        kept.n_bytes = kept.n_bytes.saturating_add(bytes.len());
+        kept.n_bytes = kept.n_bytes.saturating_add(KEPT_BESIDE.saturating_add(bytes.len()));
         while MAX_KEPT_BYTES < kept.n_bytes {
             let Some(oldest) = kept.order.pop_front() else { return };
-            let freed = kept.known.remove(&oldest).map_or(0, |bytes| bytes.len());
+            let freed = kept.known.remove(&oldest).map_or(0, |bytes| KEPT_BESIDE.saturating_add(bytes.len()));
             kept.n_bytes = kept.n_bytes.saturating_sub(freed);
         }
     }
@@ -230,7 +258,7 @@ impl Inner {
             let content = match content {
                 Ok(bytes) => Ok(bytes),
                 Err(Refusal::Junk(why)) => Err(why),
-                Err(refusal) => {
+                Err(refusal @ (Refusal::TooMuch | Refusal::Unknown(_) | Refusal::TooLate(_))) => {
                     late = late.or(matches!(refusal, Refusal::TooLate(_)).then_some(Budget::Time));
                     if let Some(looked) = places.get_mut(at) {
                         looked.refused(refusal);
@@ -238,16 +266,11 @@ impl Inner {
                     continue;
                 }
             };
-            listed.push(Attachment {
-                place,
-                form,
-                annotations: layer.annotations.unwrap_or_default(),
-                content,
-            });
+            listed.push(Attachment { place, form, annotations: layer.annotations, content });
         }
         drop(fetched);
         let late = late.or_else(|| places.iter().find_map(|looked| looked.exhausted));
-        let counted = |looked: Looked| (looked.place, looked.answer.map(|()| looked.layers.len()));
+        let counted = |looked: Looked| (looked.place, looked.answer.map(|()| looked.n_layers));
         Attachments {
             listed,
             n_left_out,
@@ -271,21 +294,34 @@ impl Inner {
         before.into_iter().chain([looked]).collect()
     }
 
-    /// Reads the manifests of a list.
-    async fn read_listed(&self, asker: Asker<'_>, listed: Referrers, looked: &mut Looked, deadline: Instant) {
+    /// Reads the manifests of a list, as far as there is room: the small ones first, so that two large ones shut out no other.
+    async fn read_listed(
+        &self,
+        asker: Asker<'_>,
+        mut listed: Referrers,
+        looked: &mut Looked,
+        deadline: Instant,
+    ) {
         looked.answer = Answer::Found(());
-        looked.n_left_out = looked.n_left_out.saturating_add(listed.n_more);
-        if 0 < listed.n_more {
-            looked.exhausted = Some(Budget::Count);
-        }
-        let fetch = |digest: Digest| async move {
-            in_time(deadline, asker, Box::pin(self.attached_manifest(asker, &digest))).await
+        listed.listed.sort_by_key(|one| one.size_bytes);
+        looked.left_out(listed.n_more, Budget::Count);
+        let room = Room(AtomicUsize::new(MAX_PLACE_BYTES.saturating_sub(looked.n_bytes)));
+        let room = &room;
+        let fetch = |one: Referrer| async move {
+            // Set aside before it is asked for: what is on its way counts too.
+            let size = usize::try_from(one.size_bytes).unwrap_or(usize::MAX);
+            let set_aside = size.clamp(LEAST_BYTES, MAX_ONE_BYTES);
+            room.take(set_aside)?;
+            let manifest = self.attached_manifest(asker, &one.digest, set_aside);
+            let manifest = in_time(deadline, asker, Box::pin(manifest)).await?;
+            room.give_back(set_aside.saturating_sub(manifest.as_ref().map_or(0, |bytes| bytes.len())));
+            manifest.ok_or_else(|| Refusal::Junk(format!("{} is listed, and not there", one.digest)))
         };
-        let digests = listed.listed.into_iter().map(|one| one.digest);
-        let mut manifests = stream::iter(digests.map(fetch)).buffered(AT_ONCE);
+        let mut manifests = stream::iter(listed.listed.into_iter().map(fetch)).buffered(AT_ONCE);
         while let Some(manifest) = manifests.next().await {
             match manifest {
-                Ok(body) => looked.add(&body),
+                // An index in a list leads no further.
+                Ok(body) => drop(looked.add(&body)),
                 Err(refusal) => looked.refused(refusal),
             }
         }
@@ -303,50 +339,59 @@ impl Inner {
             }
         };
         looked.answer = Answer::Found(());
-        looked.add(&body);
-        let manifests =
-            serde_json::from_slice::<Manifest>(&body).map(|index| index.manifests).unwrap_or_default();
-        if !manifests.is_empty() {
-            let digests = manifests.iter().filter_map(|entry| Digest::parse(&entry.digest).ok());
-            let listed = listed(digests);
+        let listed = looked.add(&body);
+        if !listed.listed.is_empty() {
             self.read_listed(asker, listed, &mut looked, deadline).await;
         }
         looked
     }
 
     async fn tagged(&self, asker: Asker<'_>, tag: &str) -> Result<Option<Vec<u8>>, Refusal> {
-        let manifest = self.pull_manifest(asker, tag, self.attached_within()).await?;
+        let manifest = self.pull_manifest(asker, tag, self.attached_within(MAX_ONE_BYTES)).await?;
         Ok(manifest.map(|exchange| exchange.body))
     }
 
-    async fn attached_manifest(&self, asker: Asker<'_>, digest: &Digest) -> Result<Arc<[u8]>, Refusal> {
+    async fn attached_manifest(
+        &self,
+        asker: Asker<'_>,
+        digest: &Digest,
+        max_bytes: usize,
+    ) -> Result<Option<Arc<[u8]>>, Refusal> {
         if let Some(bytes) = self.attached.get(digest) {
-            return Ok(bytes);
+            return within(bytes, max_bytes).map(Some);
         }
-        let manifest = self.pull_manifest(asker, digest.as_str(), self.attached_within()).await?;
-        let exchange = manifest.ok_or_else(|| Refusal::Junk(format!("{digest} is listed, and not there")))?;
+        let manifest = self.pull_manifest(asker, digest.as_str(), self.attached_within(max_bytes)).await?;
+        let Some(exchange) = manifest else { return Ok(None) };
         let bytes: Arc<[u8]> = exchange.body.into();
         self.attached.keep(digest, &bytes);
-        Ok(bytes)
+        Ok(Some(bytes))
     }
 
-    fn attached_within(&self) -> Wanted {
-        let max_bytes = MAX_ONE_BYTES.min(self.settings.max_manifest_bytes);
+    fn attached_within(&self, max_bytes: usize) -> Wanted {
+        let max_bytes = max_bytes.min(self.settings.max_manifest_bytes);
         Wanted { accept: ACCEPTED, max_bytes, oversize: Reason::ManifestInvalid }
     }
 
     async fn layer(&self, asker: Asker<'_>, layer: &Layer) -> Result<Arc<[u8]>, Refusal> {
         let digest = Digest::parse(&layer.digest)
             .map_err(|error| Refusal::Junk(format!("a layer without a digest: {error}")))?;
+        let size = usize::try_from(layer.size).unwrap_or(usize::MAX).min(MAX_ONE_BYTES);
         if let Some(bytes) = self.attached.get(&digest) {
-            return Ok(bytes);
+            return within(bytes, size);
         }
-        let size = usize::try_from(layer.size).unwrap_or(usize::MAX);
-        let exchange = self.pull_blob(asker, &digest, size.min(MAX_ONE_BYTES)).await?;
+        let exchange = self.pull_blob(asker, &digest, size).await?;
         let bytes: Arc<[u8]> = exchange.body.into();
         self.attached.keep(&digest, &bytes);
         Ok(bytes)
     }
+}
+
+/// Bytes that were fetched before, for another descriptor perhaps: what it says of their number counts as if they came now.
+fn within(bytes: Arc<[u8]>, max_bytes: usize) -> Result<Arc<[u8]>, Refusal> {
+    if bytes.len() <= max_bytes {
+        return Ok(bytes);
+    }
+    Err(Refusal::Junk(format!("longer than {max_bytes} bytes, as it is listed")))
 }
 
 /// Chooses what is fetched: the places in turn, so that junk in one does not hide another; within count and bytes.
@@ -396,18 +441,4 @@ async fn in_time<T>(
         );
         Err(Refusal::TooLate(unknown(Reason::RegistryUnavailable, words)))
     })
-}
-
-/// A list of manifests, cut as a list of the API is.
-fn listed(digests: impl Iterator<Item = Digest>) -> Referrers {
-    let mut all = Referrers { listed: Vec::new(), n_more: 0 };
-    for digest in digests {
-        if all.listed.len() < MAX_REFERRERS {
-            let media_type = String::new();
-            all.listed.push(Referrer { digest, media_type, artifact_type: None, size_bytes: 0 });
-        } else {
-            all.n_more = all.n_more.saturating_add(1);
-        }
-    }
-    all
 }

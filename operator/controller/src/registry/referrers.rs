@@ -130,13 +130,28 @@ fn no_list(exchange: &Exchange) -> Unknown {
 fn add(all: &mut Referrers, index: OciImageIndex) {
     for entry in index.manifests {
         match Digest::parse(&entry.digest) {
-            Ok(digest) if all.listed.len() < MAX_REFERRERS => all.listed.push(Referrer {
-                digest,
-                media_type: clean(&entry.media_type),
-                artifact_type: entry.artifact_type.as_deref().map(clean),
-                size_bytes: u64::try_from(entry.size).unwrap_or_default(),
-            }),
-            Ok(_) | Err(_) => all.n_more = all.n_more.saturating_add(1),
+            Ok(digest) => push(
+                all,
+                Referrer {
+                    digest,
+                    media_type: clean(&entry.media_type),
+                    artifact_type: entry.artifact_type.as_deref().map(clean),
+                    size_bytes: u64::try_from(entry.size).unwrap_or_default(),
+                },
+            ),
+            Err(_) => all.n_more = all.n_more.saturating_add(1),
         }
+    }
+}
+
+/// Adds one that was not listed before, while there is room.
+pub(super) fn push(all: &mut Referrers, one: Referrer) {
+    if all.listed.iter().any(|known| known.digest == one.digest) {
+        return;
+    }
+    if all.listed.len() < MAX_REFERRERS {
+        all.listed.push(one);
+    } else {
+        all.n_more = all.n_more.saturating_add(1);
     }
 }

@@ -203,6 +203,95 @@ async fn t5_junk_is_bounded_and_counted_and_does_not_hide_what_is_in_another_pla
     );
 }
 
+/// A world in which a manifest may be as large as in any.
+async fn roomy() -> (HostileRegistry, Registry, Repository) {
+    let fake = HostileRegistry::start().await;
+    fake.switch(|switches| switches.referrers = true);
+    let registry = Registry::new(Settings { plain_http: vec![fake.host()], ..Settings::default() }).unwrap();
+    let repository = fake.repository("web");
+    (fake, registry, repository)
+}
+
+fn n_manifests(fake: &HostileRegistry) -> usize {
+    fake.count("GET /v2/web/manifests/sha256:")
+}
+
+/// Threat T5: manifests that are large themselves, of many layers or named many times.
+#[tokio::test]
+async fn t5_manifests_count_as_what_they_list_does_and_one_that_is_named_often_is_one() {
+    // Two of these are all that a place has room for, and small ones come before them.
+    let (fake, registry, repository) = roomy().await;
+    for n in 0..12_u32 {
+        let of_one = attachment(Some(&subject()), &[(BUNDLE, n.to_string().as_bytes(), &none())]);
+        let large = annotate(&of_one, &json!({"padding": "x".repeat(900 * 1024)}));
+        fake.store("web", &large, &[n.to_string().into_bytes()]);
+    }
+    for tag in [None, Some(name(".sig"))] {
+        attach(&fake, tag.as_deref(), SIMPLE, &[b"the real one".to_vec()]);
+    }
+    let all = ask(&registry, &repository).await;
+    assert_eq!(n_manifests(&fake), 2 + 1, "of 12 large ones and a small one");
+    assert_eq!((all.n_left_out, all.exhausted), (10, Some(Budget::Bytes)));
+    let real = all.listed.iter().filter(|one| one.form == Form::SimpleSigning);
+    let places: Vec<Place> = real.map(|one| one.place).collect();
+    assert_eq!(places, [Place::Referrers, Place::SignatureTag], "{all:?}");
+    // A mebibyte of layers: as many are looked at as of anything, and none of them is asked for.
+    let (fake, registry, repository) = roomy().await;
+    let layers: Vec<_> =
+        (0..12_000).map(|n| json!({"mediaType": ENVELOPE, "digest": n.to_string()})).collect();
+    let of_many = json!({"schemaVersion": 2, "layers": layers, "subject": {"digest": subject().as_str()}});
+    let media_type = "application/vnd.oci.image.manifest.v1+json".to_owned();
+    let of_many =
+        Image { media_type: media_type.clone(), manifest: of_many.to_string().into_bytes(), config: None };
+    fake.store("web", &of_many, &[]);
+    attach(&fake, Some(&name(".sig")), SIMPLE, &[b"the real one".to_vec()]);
+    let all = ask(&registry, &repository).await;
+    assert_eq!((all.listed.len(), all.n_left_out, all.exhausted), (64, 12_001 - 64, Some(Budget::Count)));
+    assert_eq!(place(&all, Place::Referrers), Some(Answer::Found(12_000)));
+    assert_eq!(fake.count("/blobs/"), 1);
+    assert!(all.listed.iter().any(|one| one.place == Place::SignatureTag));
+    // The same manifest again and again, and one layer again and again.
+    let (fake, registry, repository) = roomy().await;
+    let twice = [b"a payload".to_vec(), b"a payload".to_vec()];
+    let digest = attach(&fake, None, BUNDLE, &twice);
+    let entry = json!({"mediaType": media_type, "digest": digest.as_str(), "size": 700});
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": vec![entry; 500]}).to_string();
+    let often = Image { media_type: INDEX.to_owned(), manifest: index.clone().into_bytes(), config: None };
+    fake.push("web", &name(".sig"), &often);
+    fake.fault("/referrers/", Fault::reply(200, &[("content-type", INDEX)], index));
+    let all = ask(&registry, &repository).await;
+    assert!(n_manifests(&fake) <= 2, "once a place at most: {:?}", fake.lines());
+    let places: Vec<Place> = all.listed.iter().map(|one| one.place).collect();
+    assert_eq!(places, [Place::Referrers, Place::SignatureTag]);
+    assert_eq!((all.n_left_out, all.exhausted), (0, None));
+    // Longer than it is listed: junk, whether its bytes are known or not.
+    let (fake, registry, repository) = roomy().await;
+    let large = annotate(
+        &attachment(None, &[(BUNDLE, b"a bundle", &none())]),
+        &json!({"padding": "x".repeat(200 * 1024)}),
+    );
+    let digest = fake.store("web", &large, &[b"a bundle".to_vec()]);
+    let list = |size: usize| {
+        let entry = json!({"mediaType": media_type, "digest": digest.as_str(), "size": size});
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}).to_string();
+        fake.heal();
+        fake.fault("/referrers/", Fault::reply(200, &[("content-type", INDEX)], index));
+    };
+    for (size, n_listed) in [(700, 0), (large.manifest.len(), 1), (700, 0)] {
+        list(size);
+        let all = ask(&registry, &repository).await;
+        assert_eq!((all.listed.len(), all.n_left_out), (n_listed, 1 - n_listed), "{size}: {all:?}");
+    }
+    // Annotations without end beside a layer: nobody signs with so many.
+    let (fake, registry, repository) = roomy().await;
+    let many = (0..10_000).map(|n| (format!("{n:05}"), String::new())).collect();
+    let beside = attachment(None, &[(SIMPLE, b"a payload", &many)]);
+    fake.store("web", &beside, &[b"a payload".to_vec()]);
+    fake.push("web", &name(".sig"), &beside);
+    let all = ask(&registry, &repository).await;
+    assert_eq!(all.listed.iter().map(|one| one.annotations.len()).collect::<Vec<_>>(), [32]);
+}
+
 #[tokio::test]
 async fn a_registry_that_stalls_costs_five_seconds_and_what_was_found_is_kept() {
     let (fake, registry, repository) = world().await;

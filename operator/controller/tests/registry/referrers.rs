@@ -118,14 +118,15 @@ async fn pages_of_referrers_are_followed_on_the_same_host_and_not_for_ever() {
         headers: link(target).to_vec(),
         body: listed(n).into(),
     };
-    fake.fault("?next=2", index_reply(listed(3)));
+    // The second page lists those of the first again: each is one.
+    fake.fault("?next=2", index_reply(listed(5)));
     fake.fault("/referrers/", page("<?next=2>; rel=\"next\"", 2));
     assert_eq!(found(ask(&registry, &repository).await).listed.len(), 5);
     fake.heal();
     fake.forget_requests();
     fake.fault("/referrers/", page("<?next=1>; rel=\"next\"", 1));
     let all = found(ask(&registry, &repository).await);
-    assert_eq!((all.listed.len(), all.n_more, fake.lines().len()), (8, 1, 8));
+    assert_eq!((all.listed.len(), all.n_more, fake.lines().len()), (1, 1, 8));
     fake.heal();
     fake.fault("/referrers/", page("<http://elsewhere.test/>; rel=\"next\"", 1));
     refused(ask(&registry, &repository).await, Reason::RegistryUnavailable, "on another host");

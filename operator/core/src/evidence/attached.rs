@@ -80,11 +80,50 @@ impl Attached {
         })
     }
 
+    /// About how many bytes it takes up: its texts, and as much again for each of them as their keeping costs.
+    #[must_use]
+    pub fn n_bytes(&self) -> usize {
+        let items = self.items.iter().flat_map(|item| {
+            let checks = item.checks.iter().flat_map(|(verifier, check)| {
+                let verifier = match verifier {
+                    Verifier::Key { pem } => text(pem),
+                    Verifier::Root { name, hash } => text(name).saturating_add(text(hash)),
+                };
+                let check = match check {
+                    Ok(signer) => {
+                        let texts = [&signer.issuer, &signer.subject, &signer.log_fault];
+                        let claims = texts_of(&signer.claims);
+                        texts.into_iter().flatten().map(text).chain([claims]).fold(ONE, usize::saturating_add)
+                    }
+                    Err(fault) => text(&fault.message),
+                };
+                [verifier, check]
+            });
+            checks.chain([ONE, item.content.n_bytes()])
+        });
+        let silent = self.looked_in.iter().map(|(_, answer)| match answer {
+            Answer::Unknown(unknown) => text(&unknown.message),
+            Answer::Found(_) | Answer::Absent => ONE,
+        });
+        items.chain(silent).fold(ONE, usize::saturating_add)
+    }
+
     /// The places that were asked, as a sentence names them.
     #[must_use]
     pub fn places(&self) -> String {
         self.looked_in.iter().map(|(place, _)| place.to_string()).collect::<Vec<_>>().join(", ")
     }
+}
+
+/// What a text or a thing costs beside its letters.
+const ONE: usize = 64;
+
+fn text(text: impl AsRef<str>) -> usize {
+    ONE.saturating_add(text.as_ref().len())
+}
+
+fn texts_of(texts: &BTreeMap<String, String>) -> usize {
+    texts.iter().flat_map(|(name, value)| [text(name), text(value)]).fold(0, usize::saturating_add)
 }
 
 impl fmt::Display for Place {
@@ -155,6 +194,42 @@ impl Content {
                 rules.values().all(|answer| !matches!(answer, RuleAnswer::Unasked { .. }))
             }
             Self::Signature { .. } | Self::Unreadable { .. } => true,
+        }
+    }
+
+    /// What kind of thing it is, without what it says: all that is worth keeping of what nobody vouches for.
+    #[must_use]
+    pub fn bare(self) -> Self {
+        match self {
+            Content::Signature { .. } => {
+                Content::Signature { repository: None, annotations: BTreeMap::new() }
+            }
+            Content::Attestation { predicate_type, provenance, rules: _ } => Content::Attestation {
+                predicate_type,
+                provenance: provenance.map(|_| Provenance::default()),
+                rules: BTreeMap::new(),
+            },
+            Content::Unreadable { why } => Content::Unreadable { why },
+        }
+    }
+
+    fn n_bytes(&self) -> usize {
+        match self {
+            Content::Signature { repository, annotations } => {
+                texts_of(annotations).saturating_add(repository.as_ref().map_or(0, text))
+            }
+            Content::Attestation { predicate_type, provenance, rules } => {
+                let said = provenance.iter().flat_map(|one| [&one.builder, &one.source, &one.source_ref]);
+                let rules = rules.iter().map(|(rule, answer)| {
+                    text(rule).saturating_add(match answer {
+                        RuleAnswer::Holds => ONE,
+                        RuleAnswer::Fails { observed } => text(observed),
+                        RuleAnswer::Error { why } | RuleAnswer::Unasked { why } => text(why),
+                    })
+                });
+                said.flatten().map(text).chain(rules).fold(text(predicate_type), usize::saturating_add)
+            }
+            Content::Unreadable { why } => text(why),
         }
     }
 }
