@@ -30,6 +30,12 @@ pub struct Current {
 }
 
 impl Current {
+    /// The tag that it is spoken of by; a digest alone that the ledger never saw has none.
+    #[must_use]
+    pub fn named(&self) -> Option<&Tag> {
+        self.tag.as_ref().or(self.known_as.as_ref())
+    }
+
     /// The running tag, where a push of other content to it would be a rebuild: it tells the version itself.
     #[must_use]
     pub fn rebuilt_tag(&self) -> Option<&Tag> {

@@ -9,6 +9,7 @@ use crate::gate::{
     Assessed, Evidence, Layer, Need, Subject, Verdict, attached, binding, lift, log, names, provenance,
     reference, signature,
 };
+use crate::image::Tag;
 use crate::ledger::Ledger;
 use crate::policy::{Facts, Track};
 use crate::trust::{Demand, Effective};
@@ -24,7 +25,9 @@ pub fn judge(
 ) -> Option<Assessed> {
     let current = choice.current.as_ref()?;
     let digest = current.digest.as_ref()?;
-    let tag = current.tag.as_ref().or(current.known_as.as_ref())?;
+    // What runs by its digest alone is judged as well. Layers compare a tag only where there is one.
+    let unnamed = Tag::parse(digest.short()).ok()?;
+    let (tag, has_tag) = current.named().map_or((&unnamed, false), |tag| (tag, true));
     let effective = Effective::of(facts, track);
     let repositories = names(facts, track);
     let subject = Subject {
@@ -52,7 +55,7 @@ pub fn judge(
             Layer::Signature,
             signature::judge(&subject, &effective, now).filter(|_| effective.has_authorities()),
         ),
-        (Layer::Binding, binding::judge(&subject, &effective, true, now)),
+        (Layer::Binding, binding::judge(&subject, &effective, has_tag, now)),
         (Layer::Log, log::judge(&subject, &effective, now)),
         (Layer::Provenance, provenance::judge(&subject, &effective, now)),
     ];
@@ -69,7 +72,7 @@ pub fn judge(
         Some(Answer::Found(attached)) => (Attached::places(attached), effective.identities(attached, now)),
         Some(Answer::Absent | Answer::Unknown(_)) | None => (String::new(), BTreeSet::new()),
     };
-    let contradicted = binding::contradiction(&subject, &effective, now);
+    let contradicted = if has_tag { binding::contradiction(&subject, &effective, now) } else { None };
     let (tag, digest) = (tag.clone(), Some(digest.clone()));
     Some(Assessed { tag, digest, verdicts, score: None, looked_in, signers, contradicted })
 }

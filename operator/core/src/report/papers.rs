@@ -3,6 +3,7 @@
 
 use jiff::SignedDuration;
 
+use crate::current::Current;
 use crate::decide::{Course, Hold};
 use crate::gate::{Assessed, Layer, Verdict, Word, signature};
 use crate::policy::Facts;
@@ -63,31 +64,27 @@ impl Line<'_> {
             return Some((verdict.reason, self.unverifiable_sentence(running, verdict)));
         }
         let reason = Reason::RunningImageNoLongerVerified;
-        let short = running.digest.as_ref().map_or("", |digest| digest.short());
         let body = format!(
-            "{tag} for {}:{tag}@{short}: expected {}, observed {} ({}). {} Nothing is rolled back by this. {}",
-            self.track.repository,
+            "{}: expected {}, observed {} ({}). {} Nothing is rolled back by this. {}",
+            self.named_running(running),
             verdict.expected,
             verdict.observed,
             verdict.reason,
             self.affected(),
             verdict.hint.replace("No pod was started. ", ""),
-            tag = running.tag,
         );
         Some((reason, super::message(reason, &body)))
     }
 
     /// What runs could be good or not: the key or root that would tell is not there.
     fn unverifiable_sentence(&self, running: &Assessed, verdict: &Verdict) -> String {
-        let short = running.digest.as_ref().map_or("", |digest| digest.short());
         let body = format!(
-            "{tag} for {}:{tag}@{short} runs and cannot be verified: expected {}, observed {}. {} Nothing is said against the image, and nothing is rolled back by this. {}",
-            self.track.repository,
+            "{} runs and cannot be verified: expected {}, observed {}. {} Nothing is said against the image, and nothing is rolled back by this. {}",
+            self.named_running(running),
             verdict.expected,
             verdict.observed,
             self.affected(),
             verdict.hint,
-            tag = running.tag,
         );
         super::message(verdict.reason, &body)
     }
@@ -99,6 +96,16 @@ impl Line<'_> {
             workload.id.kind, workload.id.name, workload.available_replicas, workload.replicas
         )
     }
+    /// `1.0.0 for ghcr.io/acme/web:1.0.0@3b1f9c2a`.
+    fn named_running(&self, running: &Assessed) -> String {
+        let short = running.digest.as_ref().map_or("", |digest| digest.short());
+        let repository = &self.track.repository;
+        match self.chosen.current.as_ref().and_then(Current::named) {
+            Some(_) => format!("{tag} for {repository}:{tag}@{short}", tag = running.tag),
+            None => format!("an untagged image for {repository}@{short}"),
+        }
+    }
+
 
     /// Whether what runs is verified, as the end of a sentence.
     pub(super) fn verified_word(&self) -> String {

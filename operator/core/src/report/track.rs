@@ -24,7 +24,7 @@ pub struct Line<'a> {
     pub track: &'a Track,
     /// What was decided.
     pub course: &'a Course,
-    chosen: &'a Chosen,
+    pub(super) chosen: &'a Chosen,
     pub(super) candidates: &'a [Assessed],
     /// What the layers say of what runs.
     pub(super) running: Option<&'a Assessed>,

@@ -1012,3 +1012,32 @@ fn a_decision_says_of_itself_what_cannot_be_used_and_what_that_means_for_images(
         "RuleNotRun: expected a rule over https://slsa.dev/provenance/v1 that can be run, observed not a CEL expression: (. Correct it; until then no statement satisfies it, and nothing that it is about moves."
     );
 }
+
+/// A digest without a tag that the ledger never saw: it is nobody's version, and judged all the same.
+#[test]
+fn what_runs_by_its_digest_alone_is_judged_and_told_without_a_tag() {
+    let runs = |own: Decision, answer: Answer<Attached>| {
+        let mut world = world(vec![own], None);
+        let image = format!("{}@{}", build::REPOSITORY, build::digest("unseen"));
+        world.facts.seen.tracks =
+            vec![build::track(build::workload("web", 4, &image), Vec::new(), Vec::new())];
+        world.attach("unseen", answer);
+        report(&world).join("\n")
+    };
+    let short = build::digest("unseen").short().to_owned();
+    let denied = Decision {
+        deny: Listed { digests: [build::digest("unseen")].into(), ..Listed::default() },
+        ..decision(vec![keyless("ci")])
+    };
+    let told = runs(denied, attached(vec![signed(signer(RELEASE))]));
+    let sentence = format!(
+        "RunningImageNoLongerVerified: an untagged image for ghcr.io/acme/web@{short}: expected a digest that is not denied, observed {short} on the deny list (DigestDenied)."
+    );
+    assert!(told.contains(&sentence), "{told}");
+    let told = runs(decision(vec![keyless("ci")]), attached(Vec::new()));
+    assert!(told.contains("observed no signature in referrers, .sig tag (SignatureAbsent)."), "{told}");
+    // A claim of a version is compared with a tag, and there is none.
+    let claims = signed(with_claim(signer(RELEASE), "sourceRepositoryRef", "refs/tags/v0.9.0"));
+    let told = runs(decision(vec![keyless("ci")]), attached(vec![claims]));
+    assert!(!told.contains("RunningImageNoLongerVerified"), "{told}");
+}
