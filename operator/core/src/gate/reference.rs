@@ -32,14 +32,15 @@ pub fn judge(subject: &Subject<'_>, effective: &Effective<'_>) -> Option<Verdict
     }))
 }
 
+/// Of an image from a mirror both names count, the source's and the one that is written: whoever names a source chooses neither.
 fn refused(repositories: &[String], digest: Option<&Digest>, decision: &Decision) -> Option<Verdict> {
-    let named = |patterns: &[String]| {
-        let fits = |pattern: &&String| repositories.iter().any(|name| glob_matches(pattern, name));
-        patterns.iter().find(fits).cloned()
+    let named = |patterns: &[String], name: &String| {
+        patterns.iter().find(|pattern| glob_matches(pattern, name)).cloned()
     };
     let origin = &decision.origin;
-    let repository = repositories.first().map_or("", String::as_str);
-    if let Some(pattern) = named(&decision.deny.repositories) {
+    let mut denied =
+        repositories.iter().filter_map(|name| Some((name, named(&decision.deny.repositories, name)?)));
+    if let Some((repository, pattern)) = denied.next() {
         return Some(fail(
             Reason::RepositoryDenied,
             "a repository that is not denied",
@@ -47,11 +48,13 @@ fn refused(repositories: &[String], digest: Option<&Digest>, decision: &Decision
             format!("Use another repository, or have {origin} changed: no exception lifts a deny list."),
         ));
     }
-    if !decision.allow.repositories.is_empty() && named(&decision.allow.repositories).is_none() {
+    let allows = |name: &String| named(&decision.allow.repositories, name).is_some();
+    let mut foreign = repositories.iter().filter(|name| !allows(name));
+    if let Some(repository) = foreign.next().filter(|_| !decision.allow.repositories.is_empty()) {
         return Some(fail(
             Reason::RepositoryNotAllowed,
             format!("a repository that {origin} allows ({})", decision.allow.repositories.join(", ")),
-            repository.to_owned(),
+            repository.clone(),
             format!("Use an allowed one, or have it added to {origin}: no exception lifts an allow list."),
         ));
     }

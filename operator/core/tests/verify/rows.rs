@@ -1,10 +1,11 @@
 //! Each field of a decision: a world in which everything is in order but for what this field asks. Without the field it moves, with it
 //! it does not, and the sentence says why.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rollforward_core::evidence::{Answer, Attached, Budget, FaultKind, RuleAnswer, Shape};
 use rollforward_core::gate::{Layer, Word};
+use rollforward_core::image::Repository;
 use rollforward_core::reason::Reason;
 use rollforward_core::trust::standing::standing;
 use rollforward_core::trust::{
@@ -773,6 +774,41 @@ fn lists_deny_and_allow_by_repository_and_digest() {
         with(list(&["quay.io/*"], &["other"]), list(&["ghcr.io/*"], &["1.0.0", "1.0.1"])).decided(),
         "move"
     );
+}
+
+/// The policy's author names the source: what the workload is written to pull counts all the same.
+#[test]
+fn of_an_image_from_a_mirror_the_source_and_the_name_that_is_written_must_both_be_allowed() {
+    let lists = |deny: &[&str], allow: &[&str]| {
+        let listed = |patterns: &[&str]| Listed {
+            repositories: patterns.iter().map(|text| (*text).to_owned()).collect(),
+            ..Listed::default()
+        };
+        let own = Decision { deny: listed(deny), allow: listed(allow), ..decision(vec![keyless("ci")]) };
+        let mut world = in_order(vec![own]);
+        world.facts.policy.source = Some(Repository::parse("quay.io/acme/web").unwrap());
+        let (source, known) = (Repository::parse("quay.io/acme/web").unwrap(), world.evidence.clone());
+        world.evidence.digests = rekeyed(&known.digests, &source);
+        world.evidence.manifests.extend(rekeyed(&known.manifests, &source));
+        world.evidence.attached = rekeyed(&known.attached, &source);
+        let served = ((build::repository(), build::digest("1.0.1")), Answer::Found(()));
+        world.evidence.served = [served].into();
+        world
+    };
+    let refused = "RepositoryNotAllowed: expected a repository that VerificationPolicy acme allows";
+    holds(&lists(&[], &["quay.io/acme/*"]), refused, "observed ghcr.io/acme/web.");
+    holds(&lists(&[], &["ghcr.io/acme/*"]), refused, "observed quay.io/acme/web.");
+    assert_eq!(lists(&[], &["ghcr.io/acme/*", "quay.io/acme/*"]).decided(), "move");
+    let denied = "RepositoryDenied: expected a repository that is not denied";
+    holds(&lists(&["ghcr.io/*"], &[]), denied, "observed ghcr.io/acme/web on the deny list (ghcr.io/*)");
+    holds(&lists(&["quay.io/*"], &[]), denied, "observed quay.io/acme/web on the deny list (quay.io/*)");
+}
+
+fn rekeyed<K: Ord + Clone, T: Clone>(
+    known: &BTreeMap<(Repository, K), T>,
+    repository: &Repository,
+) -> BTreeMap<(Repository, K), T> {
+    known.iter().map(|((_, key), answer)| ((repository.clone(), key.clone()), answer.clone())).collect()
 }
 
 #[test]
