@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use rcgen::KeyPair;
 use rollforward_core::image::Digest;
-use rollforward_testkit::image::{attachment, image};
+use rollforward_testkit::image::{attachment, image, image_with_config};
 use rollforward_testkit::registry::{Auth, Fault, HostileRegistry};
 use rollforward_testkit::sigstore::{
     BUNDLE, Defect, MiniSigstore, Order, bundle_by_key, public_pem, simple_signing_by_key,
@@ -154,6 +154,29 @@ async fn an_identity_verifies_and_another_is_refused_with_both_names() {
         .by_identity(":1.4.3", "https://github.com/acme/web/.github/workflows/dev.yml@refs/heads/x")
         .await;
     expect(&other, 1, &["SignatureIdentityMismatch: ", "dev.yml", "release.yml"]);
+}
+
+/// A label below the signed digest binds the version here as in a cluster: the tag that is asked for is one that there is.
+#[tokio::test]
+async fn a_label_that_names_the_tag_binds_the_version_and_one_of_another_tag_needs_a_list() {
+    let world = World::new().await;
+    let labels = json!({"org.opencontainers.image.version": "1.4.4"});
+    let labelled =
+        image_with_config(json!({"os": "linux", "architecture": "amd64", "config": {"Labels": labels}}));
+    let digest = world.fake.push("acme/web", "1.4.4", &labelled);
+    world.fake.push("acme/web", "1.4.5", &labelled);
+    let world = World { digest, ..world };
+    world.attach_bundle(&bundle_by_key(&world.key, &Order::signature(&world.digest)));
+    let authority = json!({"name": "team", "key": {"configMap": {"name": "keys", "key": "team.pub"}}});
+    let bound = |binding: &str| {
+        let spec = json!({"authorities": [authority], "versionBinding": binding});
+        [object("VerificationPolicy", "team", spec), map("keys", "team.pub", &public_pem(&world.key))]
+    };
+    let said = world.by_file(":1.4.4", &bound("Required"), &[]).await;
+    expect(&said, 0, &["Verified: ", "VersionBound", "label 1.4.4"]);
+    let said = world.by_file(":1.4.5", &bound("Required"), &[]).await;
+    expect(&said, 1, &["VersionUnbound: ", "what was signed names no version"]);
+    expect(&world.by_file(":1.4.5", &bound("Auto"), &[]).await, 0, &["(Absent)", "VersionUnbound"]);
 }
 
 /// Threat T2: an old signed image under a new tag.

@@ -279,6 +279,12 @@ fn judge(
     // Layers compare it only where there is one: see `has_tag`.
     let latest = Tag::parse("latest").ok();
     let Some(tag) = image.tag.as_ref().or(latest.as_ref()) else { return Vec::new() };
+    let now = clock::now();
+    // No memory: what was taken away before this look is not known here. That the repository has the tag is.
+    let mut ledger = Ledger::new(image.repository.clone());
+    if let Some((tag, digest)) = image.tag.as_ref().zip(digest) {
+        ledger.saw(tag, digest, now);
+    }
     let subject = Subject {
         policy: "",
         tag,
@@ -286,8 +292,7 @@ fn judge(
         answer: Some(&fetched.digest),
         manifest: fetched.manifest.as_ref(),
         mirror: None,
-        // No memory: what was taken away before this look is not known here.
-        ledger: &Ledger::new(image.repository.clone()),
+        ledger: &ledger,
         running: None,
         left: None,
         order: Order { rule: &rule, filter: &filter },
@@ -298,7 +303,7 @@ fn judge(
         running_shape: None,
         scan: None,
     };
-    offline::judge(&subject, effective, exceptions, image.tag.is_some(), clock::now())
+    offline::judge(&subject, effective, exceptions, image.tag.is_some(), now)
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {
