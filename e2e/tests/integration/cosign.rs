@@ -27,6 +27,10 @@ pub(crate) fn trials() -> Vec<Named> {
             "a claim against the version is remembered when its signature is deleted, also by the next operator",
             remembered,
         ),
+        trial(
+            "what is attested after the signature was seen counts at once where somebody asks to look",
+            attested_later,
+        ),
     ]
 }
 
@@ -176,6 +180,38 @@ async fn signed(cluster: Arc<Cluster>) -> anyhow::Result<()> {
         ensure!(answer["digest"] == digest.as_str(), "{answer:#}");
     }
     Ok(())
+}
+
+async fn attested_later(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let name = "attested-later";
+    let mut shop = Shop::open(&cluster, name).await?;
+    let folder = tempfile::tempdir()?;
+    cosign(&cluster, folder.path(), &["generate-key-pair"])?;
+    std::fs::write(folder.path().join("bom.json"), r#"{"spdxVersion": "SPDX-2.3"}"#)?;
+    let digest = shop.push("1.0.1", Image::new("1.0.1")).await?;
+    let pinned = format!("{}@{digest}", shop.full_repository());
+    let by_cosign = |what: &[&str]| {
+        let all = [what, &["--key", "cosign.key"][..], &OFFLINE[..], &[pinned.as_str()]].concat();
+        cosign(&cluster, folder.path(), &all)
+    };
+    by_cosign(&["sign"])?;
+    let key = folder.path().join("cosign.pub");
+    let from = format!("--from-file=ci.pub={}", key.to_str().context("a path")?);
+    shop.kubectl(&["create", "configmap", "keys", &from])?;
+    let decision = "apiVersion: rollforward.dev/v1alpha1\nkind: VerificationPolicy\nmetadata: {name: acme}\nspec: {authorities: [{name: ci, key: {configMap: {name: keys, key: ci.pub}}}], attestations: [{predicateType: https://spdx.dev/Document}], soak: {routine: 0s}}\n";
+    cluster.apply(name, decision)?;
+    shop.workload(&Workload::default())?;
+    shop.policy_every("web", "1h", "  rollout: {bake: 1s, deadline: 5m}")?;
+    shop.start_operator("").await?;
+    let parts = ["expected a signed statement https://spdx.dev/Document, observed none of that type"];
+    shop.wait_says("Blocked", "AttestationAbsent", &parts).await?;
+
+    by_cosign(&["attest", "--predicate", "bom.json", "--type", "spdxjson"])?;
+    let operator = shop.operator.as_ref().context("started")?;
+    let asked = operator.command(&["check", "web", "--namespace", name])?;
+    ensure!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+    shop.wait_image(&format!(":1.0.1@{digest}")).await?;
+    shop.close()
 }
 
 /// The digest that a tag names in the sample registry.

@@ -278,6 +278,26 @@ impl Assessed {
     }
 }
 
+/// Whether a layer lacks something that somebody could still attach to the digest. Of the signature also where an unsigned image
+/// is allowed: a signed one soaks for less.
+#[must_use]
+pub fn lacks_evidence(layer: Layer, verdict: &Verdict) -> bool {
+    match layer {
+        Layer::Signature => !verdict.passes() && verdict.demand != Demand::Off,
+        Layer::Binding | Layer::Log | Layer::Provenance | Layer::Sbom => !verdict.lets_through(),
+        // A rebuild that the authority of what runs has not signed yet.
+        Layer::Ledger => !verdict.lets_through() && verdict.reason == Reason::TagMoved,
+        Layer::Reference
+        | Layer::Trust
+        | Layer::Digest
+        | Layer::Platform
+        | Layer::Drift
+        | Layer::Quarantine
+        | Layer::Soak
+        | Layer::Score => false,
+    }
+}
+
 fn waits_until(verdict: &Verdict) -> Timestamp {
     match verdict.word {
         Word::Waiting(until) => until,
@@ -311,6 +331,24 @@ pub struct Assessment {
     pub ways_back: Vec<WayBack>,
     /// What the layers say of what runs, by track; `None` where nobody asks for its signatures.
     pub running: Vec<Option<Assessed>>,
+}
+
+impl Assessment {
+    /// The digests, of candidates and of what runs, that lack something that could be attached to them by now.
+    #[must_use]
+    pub fn lacking(&self, facts: &Facts) -> BTreeSet<(Repository, Digest)> {
+        let lacks =
+            |one: &&Assessed| one.verdicts.iter().any(|(layer, verdict)| lacks_evidence(*layer, verdict));
+        let judged = self.chosen.iter().zip(self.candidates.iter().zip(&self.running));
+        judged
+            .filter_map(|(choice, judged)| Some((facts.seen.tracks.get(choice.track)?, judged)))
+            .flat_map(|(track, (candidates, running))| {
+                let digests =
+                    candidates.iter().chain(running).filter(lacks).filter_map(|one| one.digest.clone());
+                digests.map(|digest| (facts.asked(track).clone(), digest))
+            })
+            .collect()
+    }
 }
 
 /// Judges the best candidates with the evidence at hand, and names what is still needed.

@@ -341,6 +341,8 @@ pub struct Seen {
     pub paused: Option<Pause>,
     /// What people asked of the memory; carried out on the ledgers before the pass began.
     pub asked: Vec<Asked>,
+    /// Whether somebody asked to look now and was not answered yet.
+    pub requested: bool,
     /// Whether the namespace is being deleted: then nothing is written to workloads.
     pub namespace_deleting: bool,
 }

@@ -170,7 +170,8 @@ impl<K: Ord + Clone, T: Clone> Answers<K, T> {
     }
 }
 
-/// Judges the best candidates, fetching what the layers need.
+/// Judges the best candidates, fetching what the layers need. Where what is attached does not suffice by what was known of it,
+/// that is looked for again, and judged once more where there is more.
 pub async fn assess(
     ctx: &Context,
     facts: &Facts,
@@ -178,15 +179,35 @@ pub async fn assess(
     chosen: Vec<Chosen>,
 ) -> Assessment {
     let mut evidence = Evidence::default();
+    let assessment = judged(ctx, facts, credentials, &chosen, &mut evidence).await;
+    let mut is_news = false;
+    for (repository, digest) in assessment.lacking(facts) {
+        let key = (repository, digest);
+        let Some(before) = evidence.attached.get(&key) else { continue };
+        let credential = credentials.get(&key.0);
+        let answer = attached(ctx, facts, (&key.0, &key.1), credential, Wish::Lacking).await;
+        is_news |= *before != answer;
+        evidence.attached.insert(key, answer);
+    }
+    if is_news { judged(ctx, facts, credentials, &chosen, &mut evidence).await } else { assessment }
+}
+
+async fn judged(
+    ctx: &Context,
+    facts: &Facts,
+    credentials: &BTreeMap<Repository, Credential>,
+    chosen: &[Chosen],
+    evidence: &mut Evidence,
+) -> Assessment {
     let mut round = 0;
     loop {
-        let (assessment, needs) = gate::assess(facts, chosen.clone(), &evidence);
+        let (assessment, needs) = gate::assess(facts, chosen.to_vec(), evidence);
         if needs.is_empty() || round == ROUNDS {
             return assessment;
         }
         round += 1;
         for need in needs {
-            fetch(ctx, facts, credentials, need, &mut evidence).await;
+            fetch(ctx, facts, credentials, need, evidence).await;
         }
     }
 }
@@ -211,7 +232,7 @@ async fn fetch(
         }
         Need::Attached(repository, digest) => {
             let credential = credentials.get(&repository);
-            let answer = attached(ctx, facts, &repository, &digest, credential).await;
+            let answer = attached(ctx, facts, (&repository, &digest), credential, Wish::Known).await;
             evidence.attached.insert((repository, digest), answer);
         }
         Need::Served(repository, digest) => {
@@ -290,44 +311,85 @@ async fn manifest(
     ctx.cache.manifests.get(key, is_fresh, ctx.registry.manifest(repository, digest, credential)).await
 }
 
-/// How long an answer that holds a good signature is kept. Other keys, roots or rules are another question.
+/// How long an answer that suffices is kept. Other keys, roots or rules are another question.
 const VERIFIED_KEPT: SignedDuration = SignedDuration::from_hours(24);
 
-/// What is attached to a digest, checked with all that the decisions for it name. Where a place gave no answer, it is asked
-/// again at the next look.
+/// Why what is attached is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    /// To be judged: what is known of it is enough.
+    Known,
+    /// It was judged, and something is missing that may be there by now.
+    Lacking,
+}
+
+/// What is attached to a digest, checked with all that the decisions for it name.
 async fn attached(
     ctx: &Context,
     facts: &Facts,
-    repository: &Repository,
-    digest: &Digest,
+    image: (&Repository, &Digest),
     credential: Option<&Credential>,
+    wish: Wish,
 ) -> Answer<Attached> {
+    let (repository, digest) = image;
     let questions = facts.questions(repository);
     let roots = &facts.seen.roots;
     let valid = roots.values().filter(|root| root.is_valid(facts.now));
     let hashes = valid.map(|root| root.hash.clone()).collect();
     let key = (repository.clone(), digest.clone(), identity(credential), (questions.clone(), hashes));
-    let (looked_at, _) = times(facts, repository);
-    let is_fresh = |answer: &Answer<Attached>, at: Timestamp| match answer {
-        Answer::Found(attached) if is_whole(attached) => {
-            let verified = attached.items.iter().any(|item| item.checks.values().any(Result::is_ok));
-            let recheck = || Effective::of_repositories(facts, &[repository]).recheck();
-            if !verified {
-                let known_for = at.duration_since(first_seen(facts, digest).unwrap_or(at));
-                return facts.now.duration_since(at) < looked_for_again_after(known_for);
-            }
-            let kept = VERIFIED_KEPT.min(recheck());
-            facts.now.duration_since(at) < spread::share_for(kept, &(repository.to_string(), digest.as_str()))
-        }
-        Answer::Found(_) | Answer::Absent | Answer::Unknown(_) => looked_at <= at,
+    let recheck = VERIFIED_KEPT.min(Effective::of_repositories(facts, &[repository]).recheck());
+    let look = Look {
+        now: facts.now,
+        requested: facts.seen.requested,
+        looked_at: times(facts, repository).0,
+        first_seen: first_seen(facts, digest),
+        kept: spread::share_for(recheck, &(repository.to_string(), digest.as_str())),
+        wish,
     };
     let engine = &ctx.cache.engine;
     let ask = async {
-        let image = (repository, digest);
         let asked = (facts.policy.id.namespace.as_str(), &questions);
         Answer::Found(engine.ask(&ctx.registry, image, asked, roots, credential, facts.now).await)
     };
-    ctx.cache.attached.get(key, is_fresh, ask).await
+    ctx.cache.attached.get(key, |answer, at| look.is_content_with(answer, at), ask).await
+}
+
+/// What decides whether an answer on what is attached still counts.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    now: Timestamp,
+    /// Whether somebody asked to look now.
+    requested: bool,
+    /// When the repository was looked at.
+    looked_at: Timestamp,
+    /// Of the digest.
+    first_seen: Option<Timestamp>,
+    /// For how long what suffices is known.
+    kept: SignedDuration,
+    wish: Wish,
+}
+
+impl Look {
+    /// A place that gave no answer is asked again at each look, what is missing soon, what suffices when it is verified again; all
+    /// of it at once where somebody asks.
+    fn is_content_with(&self, answer: &Answer<Attached>, at: Timestamp) -> bool {
+        if self.requested && at < self.now {
+            return false;
+        }
+        let Answer::Found(attached) = answer else { return self.looked_at <= at };
+        if !is_whole(attached) {
+            return self.looked_at <= at;
+        }
+        let age = self.now.duration_since(at);
+        let verified = attached.items.iter().any(|item| item.checks.values().any(Result::is_ok));
+        if verified && self.wish == Wish::Known {
+            return age < self.kept;
+        }
+        let known_for = at.duration_since(self.first_seen.unwrap_or(at));
+        let soon = looked_for_again_after(known_for);
+        // It was asked for a little after its pass began; the pass that comes for it must not be too early by that.
+        age < soon.checked_sub(soon.checked_div(10).unwrap_or_default()).unwrap_or(soon)
+    }
 }
 
 /// When a digest was first seen here, under whatever name.
@@ -362,28 +424,14 @@ async fn served(
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use rollforward_core::evidence::{Content, Item, Place, Signer, Verifier};
+
     use super::*;
 
-    #[tokio::test]
-    async fn a_question_of_many_passes_at_once_is_asked_once_and_again_when_it_is_not_fresh() {
-        let answers: Answers<&str, usize> = Answers::default();
-        let n_asked = AtomicUsize::new(0);
-        let ask = || async {
-            tokio::task::yield_now().await;
-            Answer::Found(n_asked.fetch_add(1, Ordering::SeqCst))
-        };
-        let all = (0..100).map(|_| answers.get("tag", |_, _| false, ask()));
-        let found = futures::future::join_all(all).await;
-        assert!(found.iter().all(|answer| *answer == Answer::Found(0)), "{found:?}");
-        assert_eq!(answers.get("tag", |_, _| true, ask()).await, Answer::Found(0));
-        assert_eq!(answers.get("tag", |_, _| false, ask()).await, Answer::Found(1));
-        assert_eq!(answers.get("other", |_, _| true, ask()).await, Answer::Found(2));
-    }
-}
-#[allow(clippy::unwrap_used, reason = "tests")]
     #[tokio::test]
     async fn answers_that_are_too_large_together_go_and_the_largest_first() {
         let answers: Answers<usize, usize> =
@@ -413,3 +461,63 @@ mod tests {
         assert_eq!(answers.slots.lock().await.get(&0).map(|known| known.n_bytes), Some(0));
     }
 
+    #[tokio::test]
+    async fn a_question_of_many_passes_at_once_is_asked_once_and_again_when_it_is_not_fresh() {
+        let answers: Answers<&str, usize> = Answers::default();
+        let n_asked = AtomicUsize::new(0);
+        let ask = || async {
+            tokio::task::yield_now().await;
+            Answer::Found(n_asked.fetch_add(1, Ordering::SeqCst))
+        };
+        let all = (0..100).map(|_| answers.get("tag", |_, _| false, ask()));
+        let found = futures::future::join_all(all).await;
+        assert!(found.iter().all(|answer| *answer == Answer::Found(0)), "{found:?}");
+        assert_eq!(answers.get("tag", |_, _| true, ask()).await, Answer::Found(0));
+        assert_eq!(answers.get("tag", |_, _| false, ask()).await, Answer::Found(1));
+        assert_eq!(answers.get("other", |_, _| true, ask()).await, Answer::Found(2));
+    }
+
+    /// An answer of a digest that was first seen so long before it: whether it still counts after so long.
+    fn counts(wish: Wish, verified: bool, (known_for, age): (&str, &str), requested: bool) -> bool {
+        let span = |text: &str| text.parse::<SignedDuration>().unwrap();
+        let asked_at: Timestamp = "2026-11-02T12:00:00Z".parse().unwrap();
+        let check = (Verifier::Key { pem: String::new() }, Ok(Signer::default()));
+        let content = Content::Unreadable { why: String::new() };
+        let item = Item { place: Place::Referrers, content, checks: [check].into() };
+        let attached = Attached {
+            items: verified.then_some(item).into_iter().collect(),
+            looked_in: vec![(Place::Referrers, Answer::Found(1))],
+            n_left_out: 0,
+            exhausted: None,
+        };
+        let look = Look {
+            now: asked_at + span(age),
+            requested,
+            looked_at: asked_at,
+            first_seen: Some(asked_at - span(known_for)),
+            kept: span("6h"),
+            wish,
+        };
+        look.is_content_with(&Answer::Found(attached), asked_at)
+    }
+
+    #[test]
+    fn what_suffices_is_known_for_hours_and_what_is_missing_is_looked_for_again_soon_or_on_request() {
+        let (known, lacking) = (Wish::Known, Wish::Lacking);
+        // Something verifies. Whether it suffices is what the layers say.
+        assert!(counts(known, true, ("1m", "5h"), false));
+        assert!(!counts(known, true, ("1m", "6h"), false));
+        for (wish, verified) in [(lacking, true), (lacking, false), (known, false)] {
+            assert!(counts(wish, verified, ("0s", "20s"), false));
+            assert!(!counts(wish, verified, ("0s", "30s"), false));
+            assert!(counts(wish, verified, ("2h", "8m"), false));
+            // The pass that was set for then began a little before its answer came, and so does this one.
+            assert!(!counts(wish, verified, ("2h", "9m 58s"), false));
+        }
+        // Who asks to look need not wait, whatever is known.
+        for wish in [known, lacking] {
+            assert!(!counts(wish, true, ("2h", "1s"), true));
+            assert!(counts(wish, true, ("2h", "0s"), true), "it was asked for in this pass");
+        }
+    }
+}

@@ -296,8 +296,7 @@ pub async fn observe(
         };
         repositories.insert(repository.clone(), with_trouble(seen, wish.trouble));
         credentials.extend(wish.credential.map(|credential| (repository, credential)));
-        let source = policy.source.clone();
-        credentials.extend(source.zip(wish.source_credential));
+        credentials.extend(policy.source.clone().zip(wish.source_credential));
     }
     for open in &open_runs {
         if !repositories.contains_key(&open.run.repository) {
@@ -326,6 +325,7 @@ pub async fn observe(
         unstarted: unstarted(&runs),
         paused: ctx.paused(object),
         asked: convert::levers::asked(object).into_iter().map(|(_, asked)| asked).collect(),
+        requested: convert::policy::requested(object),
         namespace_deleting: workloads::namespace_is_deleting(&ctx.client, namespace).await?,
     };
     Ok(Observed { seen, credentials, own: trusted.own, pods_wake })

@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 
 use crate::current::Current;
 use crate::decide::{Course, Hold};
-use crate::gate::{Assessed, Layer, Verdict, Word, signature};
+use crate::gate::{self, Assessed, Layer, Verdict, Word, signature};
 use crate::policy::Facts;
 use crate::reason::Reason;
 use crate::report::track::Line;
@@ -27,18 +27,25 @@ impl Line<'_> {
         (says_no && is_security && verdict.reason == hold.reason).then_some((best, layer, verdict))
     }
 
-    /// When a signature that is missing is looked for again.
+    /// When what is missing to the candidate that is held, or to what runs, is looked for again: a signature, or a statement.
     pub(super) fn looked_for_again_after(&self, facts: &Facts) -> Option<SignedDuration> {
-        let (candidate, _, _) = self.refusal().filter(|(_, layer, verdict)| {
-            *layer == Layer::Signature
+        let running = self.running.and_then(|running| {
+            let (layer, verdict) = running.blocking()?;
+            Some((running, layer, verdict))
+        });
+        let lacking = self.refusal().into_iter().chain(running).filter(|(_, layer, verdict)| {
+            gate::lacks_evidence(*layer, verdict)
                 && matches!(verdict.word, Word::Fail | Word::Absent)
                 // What wakes then is the ConfigMap or the trust root, and no look at the registry.
                 && !signature::is_unusable(verdict.reason)
-        })?;
-        let seen = facts.seen.repositories.get(&self.track.repository)?;
-        let first_seen = seen.ledger.first_seen(&candidate.tag, candidate.digest.as_ref()?);
-        let known_for = facts.now.duration_since(first_seen.unwrap_or(facts.now));
-        Some(signature::looked_for_again_after(known_for))
+        });
+        let ledger = &facts.seen.repositories.get(&self.track.repository)?.ledger;
+        let waits = lacking.filter_map(|(lacking, _, _)| {
+            let first_seen = ledger.first_seen(&lacking.tag, lacking.digest.as_ref()?);
+            let known_for = facts.now.duration_since(first_seen.unwrap_or(facts.now));
+            Some(signature::looked_for_again_after(known_for))
+        });
+        waits.min()
     }
 
     /// The sentence of a refusal, with the layer that refuses in the place of the tag, which the image names anyway.
@@ -89,13 +96,6 @@ impl Line<'_> {
         super::message(verdict.reason, &body)
     }
 
-    fn affected(&self) -> String {
-        let workload = &self.track.workload;
-        format!(
-            "Affected: {}/{}, {} of {} pods.",
-            workload.id.kind, workload.id.name, workload.available_replicas, workload.replicas
-        )
-    }
     /// `1.0.0 for ghcr.io/acme/web:1.0.0@3b1f9c2a`.
     fn named_running(&self, running: &Assessed) -> String {
         let short = running.digest.as_ref().map_or("", |digest| digest.short());
@@ -106,6 +106,13 @@ impl Line<'_> {
         }
     }
 
+    fn affected(&self) -> String {
+        let workload = &self.track.workload;
+        format!(
+            "Affected: {}/{}, {} of {} pods.",
+            workload.id.kind, workload.id.name, workload.available_replicas, workload.replicas
+        )
+    }
 
     /// Whether what runs is verified, as the end of a sentence.
     pub(super) fn verified_word(&self) -> String {

@@ -459,6 +459,7 @@ pub fn facts(
             trying: BTreeMap::new(),
             crowd: BTreeMap::new(),
             incident: None,
+            requested: false,
             namespace_deleting: false,
         },
         now,

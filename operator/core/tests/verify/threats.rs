@@ -1,6 +1,8 @@
 //! The threats of the design, by number, where these layers answer them, and the refused signature as `kubectl describe` shows it.
 //! That taking evidence away lets nothing through: `memory.rs`.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use rollforward_core::current;
 use rollforward_core::decide::decide;
@@ -425,6 +427,71 @@ fn a_missing_signature_is_looked_for_again_soon_while_the_image_is_new_and_every
     assert_eq!(look_again(&world), build::duration("10m"));
     world.attach("1.0.1", build::unknown(Reason::RegistryUnavailable, "connection refused"));
     assert_eq!(look_again(&world), build::duration("1h"));
+}
+
+#[test]
+fn whatever_could_still_be_attached_is_looked_for_again_where_something_else_verifies_already() {
+    let statement = AttestationRule {
+        predicate_type: SLSA.to_owned(),
+        authorities: Vec::new(),
+        rule: None,
+        required: true,
+    };
+    let claim = |at: &str| with_claim(signer(RELEASE), "sourceRepositoryRef", at);
+    let sbom = || attested(signer(RELEASE), "https://spdx.dev/Document", None, None);
+    let own = || decision(vec![keyless("ci")]);
+    let k_of_n = Decision { require: 2, ..decision(vec![keyless("ci"), key("security")]) };
+    let mut logged = key("security");
+    logged.require_log = true;
+    let rows = [
+        ("SignatureAbsent", own(), vec![sbom()]),
+        ("SignatureIdentityMismatch", own(), vec![signed(signer(DEV))]),
+        ("SignaturesTooFew", k_of_n, vec![signed(signer(RELEASE))]),
+        (
+            "AttestationAbsent",
+            Decision { attestations: vec![statement], ..own() },
+            vec![signed(signer(RELEASE))],
+        ),
+        (
+            "SbomAbsent",
+            Decision { layers: [(Layer::Sbom, Demand::Required)].into(), ..own() },
+            vec![signed(signer(RELEASE))],
+        ),
+        ("VersionUnbound", Decision { binding: Binding::Required, ..own() }, vec![signed(signer(RELEASE))]),
+        ("VersionMismatch", own(), vec![signed(claim("refs/tags/v0.9.0"))]),
+        ("LogProofAbsent", decision(vec![logged]), vec![signed_by_key("security", false)]),
+    ];
+    for (code, own, items) in rows {
+        let mut world = world(vec![own.clone()], None);
+        world.facts.policy.interval = build::duration("1h");
+        world.attach("1.0.1", attached(items));
+        holds(&world, code, "");
+        let lacking = world.assessment().lacking(&world.facts);
+        assert!(lacking.contains(&(build::repository(), build::digest("1.0.1"))), "{code}: {lacking:?}");
+        let plan = rollout::plan(&world.facts, decide(&world.facts, world.assessment()));
+        let again = report::report(&world.facts, &plan, &Outcome::default()).look_again;
+        assert_eq!(again, build::duration("10m"), "{code}");
+    }
+    // What suffices is not looked for, and what nobody waits for neither.
+    let mut world = world(vec![own()], None);
+    world.attach("1.0.1", attached(vec![signed(signer(RELEASE))]));
+    assert_eq!((world.layer(Layer::Sbom).unwrap().1, world.decided().as_str()), ("SbomAbsent", "move"));
+    assert_eq!(world.assessment().lacking(&world.facts), BTreeSet::new());
+    // What runs is looked for as well: whoever signs it again need not wait for its next verification.
+    world.facts.policy.interval = build::duration("1h");
+    world.attach("1.0.0", attached(vec![signed(signer(DEV))]));
+    assert_eq!(
+        world.assessment().lacking(&world.facts),
+        [(build::repository(), build::digest("1.0.0"))].into()
+    );
+    // A rebuild that another authority signed, until that of what runs has.
+    let rebuilt = repushed(vec![signed_by_key("security", true)]);
+    assert!(
+        rebuilt
+            .assessment()
+            .lacking(&rebuilt.facts)
+            .contains(&(build::repository(), build::digest("rebuilt")))
+    );
 }
 
 #[test]
