@@ -40,6 +40,8 @@ mod signals;
 mod targets;
 #[path = "integration/verify_schema.rs"]
 mod verify_schema;
+#[path = "integration/writes.rs"]
+mod writes;
 
 use std::process::ExitCode;
 
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         .chain(keys::trials())
         .chain(registries::trials())
         .chain(canary::trials())
+        .chain(writes::trials())
         .chain(kills::trials())
         .chain(signals::trials())
         .chain(kinds::trials())

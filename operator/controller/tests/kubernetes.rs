@@ -136,6 +136,8 @@ async fn only_our_own_annotation_is_ever_removed_and_only_where_it_is() {
     assert_eq!(last["value"], json!({"rollforward.dev/run": "web-1-0-1-abc"}));
 }
 
+const BARE: &str = "the server rejected our request due to an error in our request";
+
 async fn refused(code: u16, reason: &str, message: &str, causes: Value) -> Refused {
     let (client, _) = apiserver(json!({}), code, status(code, reason, message, &causes));
     patch::apply(&client, &start()).await.unwrap_err()
@@ -144,7 +146,8 @@ async fn refused(code: u16, reason: &str, message: &str, causes: Value) -> Refus
 #[tokio::test]
 async fn a_failed_test_is_a_conflict_and_is_decided_anew() {
     for (code, reason, message) in [
-        (422, "Invalid", "the server rejected our request due to an error in our request"),
+        (422, "Invalid", BARE),
+        (404, "NotFound", "deployments.apps \"web\" not found"),
         (409, "Conflict", "the object has been modified; please apply your changes to the latest version"),
     ] {
         let refused = refused(code, reason, message, json!([])).await;
@@ -155,6 +158,49 @@ async fn a_failed_test_is_a_conflict_and_is_decided_anew() {
             refused.message
         );
     }
+}
+
+#[tokio::test]
+async fn what_the_object_that_is_there_does_not_explain_is_no_conflict_and_keeps_its_words() {
+    // No generation is asked for: the object is as it was read.
+    let same = Patch { generation: None, ..start() };
+    let (client, _) = apiserver(json!({}), 422, status(422, "Invalid", BARE, &json!([])));
+    let refused = patch::apply(&client, &same).await.unwrap_err();
+    assert_eq!(refused.reason, Reason::WriteFailed);
+    let words = "the apiserver did not take the write to deployments.apps: ";
+    assert_eq!(refused.message, format!("{words}{BARE}. Tried again by itself"));
+    for (code, message) in [
+        (429, "too many requests, please try again later"),
+        (500, "etcdserver: request timed out"),
+        (503, "apiserver is shutting down"),
+    ] {
+        let refused = self::refused(code, "", message, json!([])).await;
+        assert_eq!(refused.reason, Reason::WriteFailed, "{message}");
+        assert_eq!(refused.message, format!("{words}{message}. Tried again by itself"));
+    }
+}
+
+#[tokio::test]
+async fn an_apiserver_that_cannot_be_reached_is_told() {
+    let gone = tower::service_fn(|_: Request<Body>| async {
+        Err::<Response<Body>, _>(std::io::Error::other("connection refused"))
+    });
+    let refused = patch::apply(&Client::new(gone, "shop"), &start()).await.unwrap_err();
+    assert_eq!(refused.reason, Reason::WriteFailed);
+    assert!(refused.message.contains("connection refused"), "{}", refused.message);
+}
+
+#[tokio::test]
+async fn a_webhook_that_does_not_answer_is_an_outage_and_no_conflict() {
+    let message = "Internal error occurred: failed calling webhook \"guard.acme.example\": failed to call webhook: Post \"https://guard.acme.svc:443/?timeout=10s\": service \"guard\" not found";
+    let refused = refused(500, "InternalError", message, json!([{"message": message}])).await;
+    assert_eq!(refused.reason, Reason::WebhookDown);
+    assert_eq!(
+        refused.message,
+        format!(
+            "the write to deployments.apps was refused, for a webhook does not answer: {message}. Tried again by itself"
+        )
+    );
 }
 
 #[tokio::test]

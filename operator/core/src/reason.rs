@@ -336,6 +336,8 @@ reasons! {
         WriteForbidden,
         /// Admission refused our write to the workload. The sentence keeps its words.
         WriteDenied,
+        /// The apiserver did not take our write: it did not answer, or failed by itself. The sentence keeps its words; tried again by itself.
+        WriteFailed,
     }
     "Causes: what the new pods did" {
         /// The program ended by itself with an exit code.
@@ -398,7 +400,7 @@ reasons! {
         AdmissionDenied,
         /// An admission webhook refuses the pod. The security layer did this, not the application.
         WebhookDenied,
-        /// An admission webhook does not answer, so no pod can be created. An outage, not a refusal.
+        /// An admission webhook does not answer, so that no pod can be created or our write is not taken. An outage, not a refusal; tried again by itself.
         WebhookDown,
         /// The image policy webhook refuses the image. The security layer did this, not the application.
         ImagePolicyDenied,

@@ -28,6 +28,8 @@ pub const MAX_MESSAGE: usize = 1000;
 
 /// How long a write that the apiserver refused waits for its next try: rights and admission change by people.
 const REFUSED_AGAIN: SignedDuration = SignedDuration::from_secs(10);
+/// The same for a write that met a changed workload: what is read next is another.
+const CONFLICT_AGAIN: SignedDuration = SignedDuration::from_secs(1);
 
 /// The kinds of conditions; the last three are there only while they are True.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -170,7 +172,7 @@ pub fn report(facts: &Facts, plan: &Plan, outcome: &Outcome) -> Report {
     let mut conditions = Vec::new();
     conditions.extend(blocked(facts, &lines));
     conditions.push(up_to_date(facts, &lines));
-    conditions.push(ready(facts, &lines));
+    conditions.push(ready(facts, &lines, outcome));
     conditions.extend(stalled(facts, &lines));
     let mut why: Vec<String> = head.map(|line| line.why(facts, plan)).unwrap_or_default();
     why.extend(facts.seen.untracked.iter().map(|left| format!("{}: {}.", left.what, left.observed)));
@@ -190,18 +192,20 @@ pub fn report(facts: &Facts, plan: &Plan, outcome: &Outcome) -> Report {
 
 /// The plan without what was not done: a patch that met a changed workload has started nothing.
 fn as_it_came<'a>(plan: &'a Plan, outcome: &Outcome) -> Cow<'a, Plan> {
-    let undone = |run: &RunPlan| {
-        (run.patch.is_some() || run.errand.is_some()) && !outcome.done.contains(&run.run.name)
-    };
-    if !plan.runs.iter().any(undone) {
+    if !plan.runs.iter().any(|run| is_undone(run, outcome)) {
         return Cow::Borrowed(plan);
     }
     let mut came = plan.clone();
-    for run in came.runs.iter_mut().filter(|run| undone(run)) {
+    for run in came.runs.iter_mut().filter(|run| is_undone(run, outcome)) {
         run.phase = run.run.status.phase;
         run.after.clone_from(&run.before);
     }
     Cow::Owned(came)
+}
+
+/// Whether a write of the run was due and is not there.
+fn is_undone(run: &RunPlan, outcome: &Outcome) -> bool {
+    (run.patch.is_some() || run.errand.is_some()) && !outcome.done.contains(&run.run.name)
 }
 
 /// The report of a policy that cannot be acted on at all.
@@ -299,7 +303,7 @@ fn up_to_date(facts: &Facts, lines: &[track::Line<'_>]) -> Condition {
     Condition { kind, is_true, reason, message }
 }
 
-fn ready(facts: &Facts, lines: &[track::Line<'_>]) -> Condition {
+fn ready(facts: &Facts, lines: &[track::Line<'_>], outcome: &Outcome) -> Condition {
     let kind = ConditionKind::Ready;
     let trouble = lines.iter().find_map(|line| match line.course {
         Course::Hold(hold) if Standing::NotReady <= hold.standing => Some((line, hold)),
@@ -309,9 +313,14 @@ fn ready(facts: &Facts, lines: &[track::Line<'_>]) -> Condition {
         let message = of_several(facts, line, hold_sentence(facts, line.track, hold));
         return Condition { kind, is_true: false, reason: hold.reason, message };
     }
-    let refused = lines.iter().find_map(|line| line.refused.as_ref());
-    if let Some((reason, sentence)) = refused {
-        return Condition { kind, is_true: false, reason: *reason, message: message(*reason, sentence) };
+    // Also that of a run whose workload is no target any more: it has no line.
+    if let Some((_, reason, sentence)) = outcome.refused.first() {
+        return Condition {
+            kind,
+            is_true: false,
+            reason: *reason,
+            message: message(*reason, &full_stop(sentence)),
+        };
     }
     let missing = facts.seen.untracked.iter().find(|left| left.reason != Reason::TargetMissing);
     if let Some(left) = missing.filter(|_| lines.is_empty()) {
@@ -361,6 +370,9 @@ fn events(plan: &Plan, outcome: &Outcome) -> Vec<Event> {
 fn look_again(facts: &Facts, plan: &Plan, lines: &[track::Line<'_>], outcome: &Outcome) -> SignedDuration {
     if !outcome.refused.is_empty() {
         return REFUSED_AGAIN;
+    }
+    if plan.runs.iter().any(|run| is_undone(run, outcome)) {
+        return CONFLICT_AGAIN;
     }
     if outcome.opened.is_some() || plan.runs.iter().any(is_due_now) {
         return SignedDuration::ZERO;

@@ -1,14 +1,17 @@
 //! Writes to workloads: core's patch as one JSON patch with `test` operations.
 //!
 //! A failed `test` comes back as 422 without causes, like a bug of ours: the object is read again and compared, and where it
-//! differs that is the conflict. Fields are written by `add`, which also replaces; only our own annotation is ever removed.
+//! differs that is the conflict. Whatever else keeps a write from being done is told. Fields are written by `add`, which also
+//! replaces; only our own annotation is ever removed.
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
-use kube::api::{Api, DeleteParams, Patch as KubePatch, PatchParams, Preconditions};
+use kube::api::{Api, DeleteParams, GetParams, Patch as KubePatch, PatchParams, Preconditions};
+use kube::core::{Request, Status};
+use rollforward_core::judge::classify::table::{Place, lookup};
 use rollforward_core::reason::Reason;
 use rollforward_core::rollout::patch::{Annotation, Errand, FieldWrite, Patch};
 use rollforward_core::workload::{IntOrPercent, Kind};
@@ -33,12 +36,13 @@ pub struct Refused {
 /// Applies one patch to a workload.
 ///
 /// # Errors
-/// [`Refused`] tells a conflict (read again, decide anew) from missing rights and from a denial by admission.
+/// [`Refused`] tells a conflict (read again, decide anew) from missing rights, from a denial by admission, and from a webhook or
+/// an apiserver that fails.
 pub async fn apply(client: &Client, patch: &Patch) -> Result<(), Refused> {
     let id = &patch.workload;
     let object = workloads::get(client, id.kind, &id.namespace, &id.name)
         .await
-        .map_err(|error| Refused { reason: Reason::WriteConflict, message: error.to_string() })?;
+        .map_err(|error| failed(id.kind.resource(), &error.to_string()))?;
     let annotations = object.as_ref().and_then(|object| object.metadata().annotations.as_ref());
     let has_ours = annotations.is_some_and(|all| all.contains_key(RUN_ANNOTATION));
     let operations = operations(patch, annotations.is_some(), has_ours);
@@ -69,7 +73,7 @@ pub async fn run_errand(client: &Client, namespace: &str, errand: &Errand) -> Re
                 {"op": "add", "path": "/spec/activeDeadlineSeconds", "value": 1},
             ]);
             let parsed = serde_json::from_value(operations)
-                .map_err(|error| Refused { reason: Reason::WriteConflict, message: error.to_string() })?;
+                .map_err(|error: serde_json::Error| failed("jobs.batch", &error.to_string()))?;
             let params =
                 PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
             let api = Api::<Job>::namespaced(client.clone(), namespace);
@@ -83,6 +87,8 @@ pub async fn run_errand(client: &Client, namespace: &str, errand: &Errand) -> Re
     match result {
         Ok(()) => Ok(()),
         Err(error) if status(&error).is_some_and(|status| status.code == 404) => Ok(()),
+        // The only test is the uid: another of that name.
+        Err(error) if is_bare(&error) => Err(conflict(&words(&error))),
         Err(error) => Err(refused(&error, (verb, resource))),
     }
 }
@@ -95,13 +101,46 @@ where
         + serde::de::DeserializeOwned,
 {
     let id = &patch.workload;
+    let resource = id.kind.resource();
     let api = Api::<K>::namespaced(client.clone(), &id.namespace);
-    let parsed = serde_json::from_value(Value::Array(operations))
-        .map_err(|error| Refused { reason: Reason::WriteConflict, message: error.to_string() })?;
+    let operations = Value::Array(operations);
+    let parsed =
+        serde_json::from_value(operations.clone()).map_err(|error| failed(resource, &error.to_string()))?;
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    match api.patch(&id.name, &params, &KubePatch::<()>::Json(parsed)).await {
-        Ok(_) => Ok(()),
-        Err(error) => Err(refused(&error, ("patch", id.kind.resource()))),
+    let Err(error) = api.patch(&id.name, &params, &KubePatch::<()>::Json(parsed)).await else {
+        return Ok(());
+    };
+    if is_bare(&error) && has_changed::<K>(client, patch, &operations).await {
+        return Err(conflict(&words(&error)));
+    }
+    Err(refused(&error, ("patch", resource)))
+}
+
+/// Whether the object, read again, is another than the operations were made for.
+async fn has_changed<K>(client: &Client, patch: &Patch, operations: &Value) -> bool
+where
+    K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    let id = &patch.workload;
+    let request = Request::new(K::url_path(&(), Some(&id.namespace))).get(&id.name, &GetParams::default());
+    let Ok(request) = request else { return false };
+    match client.request::<Value>(request).await {
+        Ok(object) => !operations.as_array().into_iter().flatten().all(|one| fits(one, &object)),
+        Err(error) => status(&error).is_some_and(|status| status.code == 404),
+    }
+}
+
+/// Whether what an operation was made for still stands in an object: what it tests, and our annotation with its map.
+fn fits(operation: &Value, object: &Value) -> bool {
+    let text = |key: &str| operation.get(key).and_then(Value::as_str).unwrap_or_default();
+    let path = text("path");
+    match text("op") {
+        "test" => object.pointer(path) == operation.get("value"),
+        "remove" => object.pointer(path).is_some(),
+        "add" if path.starts_with("/metadata/") => {
+            path.rsplit_once('/').is_some_and(|(parent, _)| object.pointer(parent).is_some())
+        }
+        _ => true,
     }
 }
 
@@ -115,26 +154,53 @@ pub(super) async fn operations_now(client: &Client, patch: &Patch) -> Option<Kub
     serde_json::from_value(Value::Array(operations)).ok().map(KubePatch::Json)
 }
 
+/// Whether the answer names no cause: a `test` that failed, or operations that cannot be carried out.
+fn is_bare(error: &kube::Error) -> bool {
+    status(error).is_some_and(|status| status.code == 422 && !is_denied(status) && !has_causes(status))
+}
+
+fn is_denied(status: &Status) -> bool {
+    status.message.contains("denied") || status.message.contains("admission")
+}
+
+fn has_causes(status: &Status) -> bool {
+    status.details.as_ref().is_some_and(|details| !details.causes.is_empty())
+}
+
+fn conflict(words: &str) -> Refused {
+    let message = format!("the workload changed between reading and writing: {words}");
+    Refused { reason: Reason::WriteConflict, message }
+}
+
+fn failed(resource: &str, words: &str) -> Refused {
+    let message =
+        format!("the apiserver did not take the write to {resource}: {words}. Tried again by itself");
+    Refused { reason: Reason::WriteFailed, message }
+}
+
 fn refused(error: &kube::Error, (verb, resource): (&str, &str)) -> Refused {
-    let message = words(error);
-    let Some(status) = status(error) else {
-        return Refused { reason: Reason::WriteConflict, message };
-    };
-    let causes = status.details.as_ref().is_some_and(|details| !details.causes.is_empty());
-    let denied = message.contains("denied") || message.contains("admission");
-    let reason = match status.code {
-        403 if !denied => Reason::WriteForbidden,
-        400 | 403 | 422 if denied || causes => Reason::WriteDenied,
-        _ => Reason::WriteConflict,
-    };
-    let message = match reason {
-        Reason::WriteForbidden => {
-            format!("{message}. Grant `{verb}` on {resource} to the operator's ServiceAccount")
-        }
-        Reason::WriteDenied => format!("admission refused the write to {resource}: {message}"),
-        _ => format!("the workload changed between reading and writing: {message}"),
-    };
-    Refused { reason, message }
+    let words = words(error);
+    let Some(status) = status(error) else { return failed(resource, &words) };
+    let is_down =
+        lookup(Place::Create, &status.message).is_some_and(|rule| rule.reason == Reason::WebhookDown);
+    match status.code {
+        _ if is_down => Refused {
+            reason: Reason::WebhookDown,
+            message: format!(
+                "the write to {resource} was refused, for a webhook does not answer: {words}. Tried again by itself"
+            ),
+        },
+        404 | 409 => conflict(&words),
+        403 if !is_denied(status) => Refused {
+            reason: Reason::WriteForbidden,
+            message: format!("{words}. Grant `{verb}` on {resource} to the operator's ServiceAccount"),
+        },
+        400 | 403 | 422 if is_denied(status) || has_causes(status) => Refused {
+            reason: Reason::WriteDenied,
+            message: format!("admission refused the write to {resource}: {words}"),
+        },
+        _ => failed(resource, &words),
+    }
 }
 
 /// The operations of a patch, tests first.

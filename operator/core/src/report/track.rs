@@ -118,7 +118,8 @@ impl Line<'_> {
         if let Some(intent) = self.run.and_then(|run| run.before.intent.as_ref()) {
             let left = self.run.and_then(|run| run.left.as_ref());
             let left = left.map_or(String::new(), |left| format!(" {left}."));
-            let body = format!("rolling back for {}: {}.{left}", self.run_subject(), intent.message);
+            let (subject, not_yet) = (self.run_subject(), self.not_yet());
+            let body = format!("rolling back for {subject}: {}.{left}{not_yet}", intent.message);
             return (intent.reason, super::message(intent.reason, &body));
         }
         if let Some(run) = self.run.filter(|run| waits_for_a_person(run).is_some()) {
@@ -174,6 +175,14 @@ impl Line<'_> {
         super::message(hold.reason, &body)
     }
 
+    /// A write that is due and was refused, after what is said of the run.
+    fn not_yet(&self) -> String {
+        let told = |(reason, sentence): &(Reason, String)| {
+            format!(" Not written yet: {reason}: {}", super::full_stop(sentence))
+        };
+        self.refused.as_ref().map_or_else(String::new, told)
+    }
+
     fn run_subject(&self) -> String {
         self.run.map_or(String::new(), |run| {
             format!("{}:{}@{}", run.run.repository, run.run.to_tag, run.run.to_digest.short())
@@ -209,7 +218,9 @@ impl Line<'_> {
             }
             Course::Continue => {
                 let told = |run| held_sentence(facts, run).unwrap_or_else(|| running_sentence(run));
-                self.run.map_or_else(|| (false, Reason::CanaryWatching, String::new()), told)
+                let (is_true, reason, sentence) =
+                    self.run.map_or_else(|| (false, Reason::CanaryWatching, String::new()), told);
+                (is_true, reason, text::clean(&format!("{sentence}{}", self.not_yet()), MAX_MESSAGE))
             }
         }
     }
@@ -334,7 +345,7 @@ impl Line<'_> {
     pub fn why(&self, facts: &Facts, plan: &Plan) -> Vec<String> {
         let mut lines = Vec::new();
         if let Some((reason, sentence)) = &self.refused {
-            lines.push(format!("{reason}: {sentence}."));
+            lines.push(format!("{reason}: {}", super::full_stop(sentence)));
         }
         if let Some(run) = self.run {
             let mut shown = run.run.clone();
@@ -610,6 +621,9 @@ fn running_sentence(plan: &RunPlan) -> (bool, Reason, String) {
                 text::instant_seconds(*until)
             ),
         ),
+        (Some(Judgement::Pass { .. }), Phase::Canary) => {
+            (Reason::CanaryWatching, format!("{subject}: the new pods passed; the next write is due."))
+        }
         (Some(Judgement::Unknown { reason, message }), phase) => {
             let held = if phase == Phase::Canary { levers::by_hand(run) } else { String::new() };
             let body =

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use rollforward_core::approval;
 use rollforward_core::image::{ImageRef, Tag};
 use rollforward_core::levers::{Asked, Lever, Pause, Request};
+use rollforward_core::reason::Reason;
 use rollforward_core::rollout::Run;
 use rollforward_core::rollout::run::Fields;
 use rollforward_core::text;
@@ -96,6 +97,7 @@ pub fn command(world: &mut World, line: &str) -> String {
         ["dead-for", time] => world.operator.dead_for = build::duration(time),
         ["before-next-patch", rest @ ..] => world.before_patch = Some(rest.join(" ")),
         ["idle-look", time] => world.idle_look = build::duration(time),
+        ["writes", state] => writes(world, state),
         [
             "deploy" | "deploy-set" | "deploy-daemon" | "deploy-cron" | "deploy-argo" | "deploy-flagger",
             name,
@@ -118,11 +120,7 @@ fn surroundings(world: &mut World, what: &str, state: &str) {
         ("registry", "up") => world.registry.door = Door::Up,
         ("registry", "down") => world.registry.door = Door::Down,
         ("registry", "empty") => world.registry.door = Door::Empty,
-        ("quota", _) => {
-            for deployment in &mut world.deployments {
-                deployment.quota = (state == "full").then_some(deployment.pods.len());
-            }
-        }
+        ("quota", room) => quota(world, room),
         ("pods", _) => {
             world.unreadable = state == "unreadable";
             world.operator.next_look = world.now;
@@ -132,6 +130,25 @@ fn surroundings(world: &mut World, what: &str, state: &str) {
         ("signal", "few") => world.measured = Measured::Few,
         ("signal", "silent") => world.measured = Measured::Silent,
         _ => panic!("unknown command: {what} {state}"),
+    }
+}
+
+/// What the apiserver answers to every patch from now on.
+fn writes(world: &mut World, state: &str) {
+    let down = "the write to deployments.apps was refused, for a webhook does not answer: failed calling webhook \"guard\". Tried again by itself";
+    world.refuses = match state {
+        "well" => None,
+        "webhook-down" => Some((Reason::WebhookDown, down.to_owned())),
+        "conflict" => Some((Reason::WriteConflict, "another generation".to_owned())),
+        _ => panic!("writes {state}"),
+    };
+}
+
+/// `full`, `free`, or room for so many more pods.
+fn quota(world: &mut World, room: &str) {
+    let room = if room == "full" { Some(0) } else { room.parse::<usize>().ok() };
+    for deployment in &mut world.deployments {
+        deployment.quota = room.map(|room| deployment.pods.len() + room);
     }
 }
 

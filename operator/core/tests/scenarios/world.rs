@@ -82,6 +82,8 @@ pub struct World {
     pub events: Vec<(Timestamp, Event)>,
     /// What a person does just before the operator's next patch arrives.
     pub before_patch: Option<String>,
+    /// What the apiserver answers to every patch, where it takes none.
+    pub refuses: Option<(Reason, String)>,
     pub watch: Watch,
     /// What a person or the configuration paused.
     pub paused: Option<Pause>,
@@ -131,6 +133,7 @@ impl World {
             },
             events: Vec::new(),
             before_patch: None,
+            refuses: None,
             watch: Watch::default(),
             paused: None,
             asked: Vec::new(),
@@ -439,6 +442,9 @@ impl World {
         let now = self.now;
         let found = self.deployments.iter_mut().find(|one| one.object.id == patch.workload);
         let Some(deployment) = found else { return conflict("the workload is gone") };
+        if let Some(refused) = &self.refuses {
+            return Err(refused.clone());
+        }
         let mut object = deployment.object.clone();
         if patch.generation.is_some_and(|generation| generation != object.generation) {
             return conflict("another generation");
