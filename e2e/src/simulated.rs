@@ -67,7 +67,8 @@ async fn live(client: &kube::Client, known: &Mutex<BTreeMap<String, (String, Lif
     if begun || pod.metadata.deletion_timestamp.is_some() {
         return;
     }
-    let image = pod.spec.as_ref().and_then(|spec| spec.containers.first()?.image.clone()).unwrap_or_default();
+    let ours = pod.spec.iter().flat_map(|spec| &spec.containers).find(|container| container.name == "app");
+    let image = ours.and_then(|container| container.image.clone()).unwrap_or_default();
     let tagged = image.split('@').next().unwrap_or_default();
     let found = known.lock().expect("not poisoned").get(tagged).cloned();
     let Some((digest, life)) = found else { return };

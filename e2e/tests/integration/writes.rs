@@ -1,15 +1,15 @@
-//! Writes in mid-run that meet something: a webhook that is down. Pods are simulated.
+//! Writes in mid-run that meet something: a webhook that is down, a container that somebody put before ours. Pods are simulated.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use e2e::cluster::Cluster;
 use e2e::door::Door;
 use e2e::harness::{Named, trial};
 use e2e::image::Image;
 use e2e::keeper;
-use e2e::operator::Operator;
+use e2e::operator::{self, Operator};
 use e2e::shop::{PATIENCE, Shop, Workload};
 use e2e::simulated::{Life, SCHEDULER, Simulated};
 use e2e::wait::{Seen, wait_until};
@@ -21,6 +21,10 @@ pub(crate) fn trials() -> Vec<Named> {
         trial(
             "a webhook goes down in mid-canary: said, tried again without haste, rolled back when it is gone",
             webhook_down,
+        ),
+        trial(
+            "a container put before ours in mid-canary: the run ends well, deletion and `restore` go back",
+            sidecar,
         ),
     ]
 }
@@ -112,5 +116,61 @@ async fn webhook_down(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     shop.wait_image(":1.0.0").await?;
     shop.assert_no_held_field().await?;
     shop.wait_condition("Ready", "True", "Watching").await?;
+    shop.close()
+}
+
+/// Puts a container before all others, as `kubectl apply` does with a file that has one more.
+fn put_before(shop: &Shop, name: &str) -> anyhow::Result<()> {
+    let patch = format!(
+        r#"[{{"op":"add","path":"/spec/template/spec/containers/0","value":{{"name":"{name}","image":"proxy.test/proxy:1"}}}}]"#
+    );
+    shop.kubectl(&["patch", "deployment", "web", "--type=json", "-p", &patch]).map(drop)
+}
+
+async fn wait_ours(shop: &Shop, part: &str) -> anyhow::Result<()> {
+    wait_until(&format!("the image {part} of our container"), PATIENCE, || async {
+        let path = "jsonpath={.spec.template.spec.containers[?(@.name==\"app\")].image}";
+        let image = shop.kubectl(&["get", "deployment", "web", "-o", path])?;
+        Ok(if image.contains(part) { Seen::Yes(()) } else { Seen::NotYet(image) })
+    })
+    .await
+}
+
+async fn sidecar(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let (mut shop, simulated) = opened(&cluster, "sidecar").await?;
+    shop.start_operator("").await?;
+    let policy = format!("{POLICY}\n  image: {{repositories: [\"{}\"]}}", shop.full_repository());
+    shop.policy(&policy)?;
+    shop.wait_condition("UpToDate", "True", "NewestRuns").await?;
+    // Held until the sidecar is there.
+    let digest = push(&shop, &simulated, "1.0.1", Life::Pending).await?;
+    shop.wait_state("Canary").await?;
+    let image = format!("{}:1.0.1", shop.full_repository());
+    simulated.know(&image, &digest, Life::Ready);
+    put_before(&shop, "one")?;
+    let (reason, message) = shop.wait_run("1.0.1").await?;
+    ensure!(reason == "RolledForward", "{reason} {message}");
+    wait_ours(&shop, ":1.0.1@").await?;
+    shop.assert_no_held_field().await?;
+    // The policy goes in mid-canary.
+    push(&shop, &simulated, "1.0.2", Life::Pending).await?;
+    wait_ours(&shop, ":1.0.2@").await?;
+    put_before(&shop, "two")?;
+    shop.kubectl(&["delete", "updatepolicy", "web", "--timeout=60s"])?;
+    wait_ours(&shop, ":1.0.1@").await?;
+    shop.assert_no_held_field().await?;
+    // So does the operator.
+    shop.wait_available(2).await?;
+    shop.policy(&policy)?;
+    wait_ours(&shop, ":1.0.2@").await?;
+    put_before(&shop, "three")?;
+    shop.operator.take().context("started")?.kill()?;
+    let arguments = ["restore", "--namespace", "sidecar"];
+    let output = operator::command(&operator::binary()?, cluster.kubeconfig(), &arguments)?;
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.success() && printed.contains(": Deployment/web restored"), "{printed}{errors}");
+    wait_ours(&shop, ":1.0.1@").await?;
+    shop.assert_no_held_field().await?;
     shop.close()
 }

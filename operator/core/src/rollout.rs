@@ -313,7 +313,7 @@ fn preparing(facts: &Facts, run: &Run, workload: &Workload) -> RunPlan {
     let phase = if run.canary { Phase::Canary } else { Phase::Promoting };
     let watched = workload.cron_job().is_some() || run.is_delegated();
     let phase = if watched { Phase::Canary } else { phase };
-    let first = Patch { generation: Some(workload.generation), ..patch::start(run, pods) };
+    let first = Patch { generation: Some(workload.generation), ..patch::start(run, workload, pods) };
     let mut plan = write(facts, (run, workload), phase, first, what);
     if let Some(lever) = &run.levers.approval {
         levers::note(&mut plan.after.levers, Verb::Approve, lever);

@@ -60,7 +60,7 @@ async fn obstacle(ctx: &Context, facts: &Facts, run: &Run) -> Option<(Reason, St
     let track = facts.seen.tracks.iter().find(|track| track.key == run.track)?;
     let (_, pods) = patch::next_step(run, 0, 0, track.workload.replicas).unwrap_or((0, 1));
     // An apiserver that does not answer here will not take the patch either: no obstacle of its own.
-    let rehearsal = questions::rehearse(&ctx.client, &patch::start(run, pods)).await.ok()?;
+    let rehearsal = questions::rehearse(&ctx.client, &patch::start(run, &track.workload, pods)).await.ok()?;
     let enforced = questions::enforced_level(&ctx.client, namespace).await.ok()?;
     if let Some((reason, words)) = preflight::rehearsed(&rehearsal, enforced.as_deref()) {
         return Some((reason, words, false));

@@ -4,7 +4,7 @@
 //! controller's `kubernetes/patch.rs`.
 
 use crate::policy::{RolloutSettings, StepSize};
-use crate::rollout::run::{Fields, Hold, Run};
+use crate::rollout::run::{Fields, Hold, Run, RunContainer};
 use crate::rollout::{daemonset, delegated, deployment, statefulset};
 use crate::workload::{self, DaemonRolling, IntOrPercent, Shape, Workload, WorkloadId};
 
@@ -160,7 +160,7 @@ pub fn next_step(run: &Run, from: usize, pods_now: i32, replicas: i32) -> Option
 
 /// Starts the run: images, held fields and annotation in one patch. Where nothing is held there is nothing to point to.
 #[must_use]
-pub fn start(run: &Run, pods: i32) -> Patch {
+pub fn start(run: &Run, workload: &Workload, pods: i32) -> Patch {
     let fields = match &run.hold {
         Hold::Deployment(hold) if run.canary => deployment::held(*hold, pods),
         Hold::StatefulSet(partitions) if run.canary => {
@@ -170,7 +170,12 @@ pub fn start(run: &Run, pods: i32) -> Patch {
         Hold::Deployment(_) | Hold::StatefulSet(_) | Hold::CronJob | Hold::Delegated(_) => Vec::new(),
     };
     let annotation = if fields.is_empty() { Annotation::Keep } else { Annotation::Set(run.name.clone()) };
-    Patch { generation: Some(run.generation), fields, annotation, ..images(run, Direction::Forward) }
+    Patch {
+        generation: Some(run.generation),
+        fields,
+        annotation,
+        ..images(run, workload, Direction::Forward)
+    }
 }
 
 /// What the next step writes: its index, how many new pods it means, and the field.
@@ -210,13 +215,13 @@ fn holds_strategy(run: &Run, own: &workload::Deployment) -> bool {
 /// Holds more new pods, or those for longer.
 #[must_use]
 pub fn hold_on(run: &Run, workload: &Workload, fields: Vec<FieldWrite>) -> Patch {
-    Patch { generation: Some(workload.generation), fields, ..images(run, Direction::Stay) }
+    Patch { generation: Some(workload.generation), fields, ..images(run, workload, Direction::Stay) }
 }
 
 /// Gives the fields back and lets the native controller replace the rest.
 #[must_use]
 pub fn promote(run: &Run, workload: &Workload) -> Patch {
-    given_back(run, workload, images(run, Direction::Stay))
+    given_back(run, workload, images(run, workload, Direction::Stay))
 }
 
 /// Clears an annotation that names no open run: `kubectl rollout undo` brings back those of an old ReplicaSet.
@@ -237,13 +242,13 @@ pub fn revert(run: &Run, workload: &Workload) -> Patch {
     // Where all old pods still run, their ReplicaSet is found again by its own words, and nothing is pulled.
     let stand = run.is_delegated() || (workload.deployment().is_some() && is_held(run, workload));
     let direction = if stand { Direction::BackToTheLetter } else { Direction::Back };
-    given_back(run, workload, images(run, direction))
+    given_back(run, workload, images(run, workload, direction))
 }
 
 /// Restores only those fields that still hold what we wrote; the images are somebody else's now.
 #[must_use]
 pub fn restore_ours(run: &Run, workload: &Workload) -> Patch {
-    let patch = Patch { images: Vec::new(), ..images(run, Direction::Stay) };
+    let patch = Patch { images: Vec::new(), ..images(run, workload, Direction::Stay) };
     given_back(run, workload, patch)
 }
 
@@ -291,7 +296,13 @@ enum Direction {
     BackToTheLetter,
 }
 
-fn images(run: &Run, direction: Direction) -> Patch {
+/// Each container is addressed where it stands now: who puts another before it in mid-run moves it.
+fn images(run: &Run, workload: &Workload, direction: Direction) -> Patch {
+    let index = |own: &RunContainer| {
+        let mut all = workload.containers.iter();
+        let found = all.find(|seen| seen.name == own.name && seen.init == own.init);
+        found.map_or(own.index, |seen| seen.index)
+    };
     let images = run
         .containers
         .iter()
@@ -304,7 +315,7 @@ fn images(run: &Run, direction: Direction) -> Patch {
             };
             ImageWrite {
                 name: container.name.clone(),
-                index: container.index,
+                index: index(container),
                 init: container.init,
                 before: before.clone(),
                 after: after.clone(),

@@ -386,6 +386,7 @@ pub fn track(workload: Workload, revisions: Vec<Revision>, pods: Vec<Pod>) -> Tr
     let containers = workload
         .containers
         .iter()
+        .filter(|container| container.name == CONTAINER)
         .map(|container| (container.clone(), ImageRef::parse(&container.image).unwrap()))
         .collect();
     Track {

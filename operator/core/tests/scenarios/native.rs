@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use rollforward_core::image::Digest;
 use rollforward_core::rollout::patch;
 use rollforward_core::rollout::run::Fields;
-use rollforward_core::workload::{self, IntOrPercent, Pod, Revision, Shape, Strategy, Workload};
+use rollforward_core::workload::{self, Container, IntOrPercent, Pod, Revision, Shape, Strategy, Workload};
 
 use crate::build;
 use crate::kubelet::{Behaviour, SimPod};
@@ -212,6 +212,15 @@ impl Deployment {
     pub fn restart(&mut self) {
         self.restarts += 1;
         self.change();
+    }
+
+    /// Another container is put before ours, as `kubectl apply` does with a file that has one more.
+    pub fn sidecar(&mut self) {
+        let name = format!("proxy-{}", self.object.containers.len());
+        let image = "ghcr.io/acme/proxy:1".to_owned();
+        self.object.containers[0].index += 1;
+        self.object.containers.push(Container { name, index: 0, init: false, image });
+        self.restart();
     }
 
     /// `kubectl rollout undo`: template and annotations of the ReplicaSet before. False where there is none.

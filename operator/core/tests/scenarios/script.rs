@@ -289,6 +289,7 @@ fn person(world: &mut World, verb: &str, name: &str, rest: &[&str]) -> String {
         }
         ("empty-set", [set]) => deployment.empty_set(set),
         ("restart", []) => deployment.restart(),
+        ("sidecar", []) => deployment.sidecar(),
         ("pause" | "resume", []) if deployment.object.deployment().is_some() => {
             build::deployment(&mut deployment.object).paused = verb == "pause";
             deployment.change();

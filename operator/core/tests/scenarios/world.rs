@@ -20,7 +20,7 @@ use rollforward_core::report::{self, ConditionKind, Event, Outcome, Report};
 use rollforward_core::rollout::patch::Annotation;
 use rollforward_core::rollout::{self, Errand, FieldWrite, OpenRun, Patch, Plan, Run, RunPlan};
 use rollforward_core::scan::Scan;
-use rollforward_core::workload::{Kind, Shape, Strategy, Workload};
+use rollforward_core::workload::{Container, Kind, Shape, Strategy, Workload};
 
 use crate::build;
 use crate::invariants::Watch;
@@ -450,7 +450,10 @@ impl World {
             return conflict("another generation");
         }
         for image in &patch.images {
-            let container = &mut object.containers[image.index];
+            let at = |one: &&mut Container| one.index == image.index && one.init == image.init;
+            let Some(container) = object.containers.iter_mut().find(at) else {
+                return conflict("no such container");
+            };
             if container.name != image.name || container.image != image.before {
                 return conflict("another image");
             }
