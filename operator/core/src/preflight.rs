@@ -4,12 +4,15 @@
 //! ports, volumes. `decide.rs` turns an obstacle into a hold; where it is room that is missing, `whenImpossible` decides.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::Timestamp;
 
 use crate::image::Digest;
 use crate::judge::classify::table::{Place, lookup};
+use crate::policy::{RolloutSettings, StepSize};
 use crate::reason::Reason;
+use crate::rollout::patch;
 use crate::text;
 
 /// Something that would stop the new pods, found before anything was written.
@@ -105,9 +108,52 @@ pub struct Quota {
 /// What one pod of the template asks of a quota, by the quota's keys, quantities as they are written, one for each container.
 pub type Needs = BTreeMap<String, Vec<String>>;
 
+/// The new pods that a step of a canary starts beside the old ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Surge {
+    /// How many.
+    pub pods: i32,
+    /// The step, counted from 1, with its size as it is written; nothing for the first, which needs no name.
+    step: Option<(usize, StepSize)>,
+}
+
+impl fmt::Display for Surge {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.pods == 1 { "" } else { "s" };
+        match self.step {
+            None => write!(formatter, "{} more pod{plural}", self.pods),
+            Some((step, StepSize::Pods(_))) => {
+                write!(formatter, "the {} more pod{plural} of step {step}", self.pods)
+            }
+            Some((step, StepSize::Percent(percent))) => {
+                write!(formatter, "the {} more pod{plural} of step {step} ({percent}%)", self.pods)
+            }
+        }
+    }
+}
+
+/// What the steps of a canary start beside the old pods, each that is larger than those before: the room that it finds at its
+/// first step must be there at its last one too.
+#[must_use]
+pub fn surges(settings: &RolloutSettings, replicas: i32) -> Vec<Surge> {
+    let surges: Vec<Surge> = patch::surges(settings, replicas)
+        .into_iter()
+        .map(|(step, pods)| {
+            let size = settings.steps.get(step).filter(|_| 0 < step);
+            Surge { pods, step: size.map(|size| (step.saturating_add(1), *size)) }
+        })
+        .collect();
+    // Where the only step is the promotion, one pod goes before the rest.
+    if surges.is_empty() { vec![Surge { pods: 1, step: None }] } else { surges }
+}
+
 /// Why so many more pods find no room in the quotas; `None` where they do. A dry run does not see this: it makes no pod.
 #[must_use]
-pub fn over_quota(quotas: &[Quota], needs: &Needs, pods: i32) -> Option<String> {
+pub fn over_quota(quotas: &[Quota], needs: &Needs, surges: &[Surge]) -> Option<String> {
+    surges.iter().find_map(|surge| over(quotas, needs, *surge))
+}
+
+fn over(quotas: &[Quota], needs: &Needs, surge: Surge) -> Option<String> {
     quotas.iter().find_map(|quota| {
         quota.hard.iter().find_map(|(key, hard)| {
             let each = if matches!(key.as_str(), "pods" | "count/pods") {
@@ -115,14 +161,13 @@ pub fn over_quota(quotas: &[Quota], needs: &Needs, pods: i32) -> Option<String> 
             } else {
                 needs.get(key)?.iter().try_fold(0_i128, |sum, one| sum.checked_add(thousandths(one)?))?
             };
-            let wanted = each.checked_mul(i128::from(pods.max(0)))?;
+            let wanted = each.checked_mul(i128::from(surge.pods.max(0)))?;
             let used = quota.used.get(key).map_or("0", String::as_str);
             let after = thousandths(used)?.checked_add(wanted)?;
             (0 < wanted && thousandths(hard)? < after).then(|| {
                 format!(
-                    "quota {} allows {key} {hard}, {used} used; {pods} more pod{} cannot be created beside the old ones",
-                    text::clean(&quota.name, 64),
-                    if pods == 1 { "" } else { "s" }
+                    "quota {} allows {key} {hard}, {used} used; {surge} cannot be created beside the old ones",
+                    text::clean(&quota.name, 64)
                 )
             })
         })
@@ -174,12 +219,18 @@ pub fn thousandths(text: &str) -> Option<i128> {
     scaled.checked_add(999_999)?.checked_div(1_000_000)
 }
 
-/// Why a host port leaves no room beside the old pods: one pod a node, and no node without one.
+/// Why a host port leaves no room beside the old pods: one pod a node, and too few nodes without one.
 #[must_use]
-pub fn ports_taken(host_ports: &[i32], nodes: usize, old_pods: usize) -> Option<String> {
+pub fn ports_taken(host_ports: &[i32], nodes: usize, old_pods: usize, surges: &[Surge]) -> Option<String> {
     let first = host_ports.first()?;
-    (nodes <= old_pods)
-        .then(|| format!("host port {first} is taken on {nodes} of {nodes} nodes by the {old_pods} old pods"))
+    let free = nodes.saturating_sub(old_pods);
+    let fits = |surge: &&Surge| usize::try_from(surge.pods).is_ok_and(|pods| pods <= free);
+    let crowded = surges.iter().find(|surge| !fits(surge))?;
+    Some(if free == 0 {
+        format!("host port {first} is taken on {nodes} of {nodes} nodes by the {old_pods} old pods")
+    } else {
+        format!("host port {first} is free on {free} of {nodes} nodes, too few for {crowded}")
+    })
 }
 
 /// Why a volume cannot be mounted by one more pod beside the old ones.
@@ -233,14 +284,20 @@ mod tests {
             used: map(&[("pods", "4"), ("requests.memory", "448Mi")]),
         };
         let needs = |memory: &str| Needs::from([("requests.memory".to_owned(), vec![memory.to_owned()])]);
-        assert_eq!(over_quota(std::slice::from_ref(&quota), &needs("64Mi"), 1), None);
+        let of = |pods| [Surge { pods, step: None }];
+        assert_eq!(over_quota(std::slice::from_ref(&quota), &needs("64Mi"), &of(1)), None);
         assert_eq!(
-            over_quota(std::slice::from_ref(&quota), &needs("65Mi"), 1).unwrap(),
+            over_quota(std::slice::from_ref(&quota), &needs("65Mi"), &of(1)).unwrap(),
             "quota compute allows requests.memory 512Mi, 448Mi used; 1 more pod cannot be created beside the old ones"
         );
         assert_eq!(
-            over_quota(&[quota], &needs("1Mi"), 2).unwrap(),
+            over_quota(std::slice::from_ref(&quota), &needs("1Mi"), &of(2)).unwrap(),
             "quota compute allows pods 5, 4 used; 2 more pods cannot be created beside the old ones"
+        );
+        let later = [of(1)[0], Surge { pods: 2, step: Some((2, StepSize::Percent(50))) }];
+        assert_eq!(
+            over_quota(&[quota], &needs("1Mi"), &later).unwrap(),
+            "quota compute allows pods 5, 4 used; the 2 more pods of step 2 (50%) cannot be created beside the old ones"
         );
     }
 
@@ -292,11 +349,17 @@ mod tests {
 
     #[test]
     fn ports_and_volumes_leave_room_only_where_there_is_another_place() {
-        assert_eq!(ports_taken(&[], 1, 1), None);
-        assert_eq!(ports_taken(&[8080], 3, 2), None);
+        let one = [Surge { pods: 1, step: None }];
+        assert_eq!(ports_taken(&[], 1, 1, &one), None);
+        assert_eq!(ports_taken(&[8080], 3, 2, &one), None);
         assert_eq!(
-            ports_taken(&[8080], 2, 2).unwrap(),
+            ports_taken(&[8080], 2, 2, &one).unwrap(),
             "host port 8080 is taken on 2 of 2 nodes by the 2 old pods"
+        );
+        let wide = [one[0], Surge { pods: 2, step: Some((2, StepSize::Pods(2))) }];
+        assert_eq!(
+            ports_taken(&[8080], 3, 2, &wide).unwrap(),
+            "host port 8080 is free on 1 of 3 nodes, too few for the 2 more pods of step 2"
         );
         let claim = |modes: &[&str]| {
             vec![("data".to_owned(), modes.iter().map(|mode| (*mode).to_owned()).collect::<Vec<_>>())]

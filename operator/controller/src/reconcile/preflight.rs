@@ -70,11 +70,12 @@ async fn obstacle(ctx: &Context, facts: &Facts, run: &Run) -> Option<(Reason, St
         return None;
     }
     let room = questions::room(&ctx.client, namespace, &run.workload.name).await;
-    if let Some(words) = preflight::over_quota(&room.quotas, &room.needs, pods) {
+    let surges = preflight::surges(&run.settings, track.workload.replicas);
+    if let Some(words) = preflight::over_quota(&room.quotas, &room.needs, &surges) {
         return Some((Reason::QuotaExceeded, words, true));
     }
     let old = usize::try_from(track.workload.replicas).unwrap_or(usize::MAX);
-    if let Some(words) = preflight::ports_taken(&room.host_ports, room.nodes, old) {
+    if let Some(words) = preflight::ports_taken(&room.host_ports, room.nodes, old, &surges) {
         return Some((Reason::HostPortTaken, words, true));
     }
     preflight::volume_in_use(&room.claims, room.nodes).map(|words| (Reason::VolumeInUse, words, true))

@@ -149,6 +149,18 @@ pub fn step_pods(settings: &RolloutSettings, step: usize, replicas: i32) -> Opti
     Some(pods.clamp(1, replicas.max(1)))
 }
 
+/// The steps before the promotion that start more new pods than every one before, each with its index.
+#[must_use]
+pub fn surges(settings: &RolloutSettings, replicas: i32) -> Vec<(usize, i32)> {
+    let mut surges: Vec<(usize, i32)> = Vec::new();
+    for step in 0..settings.steps.len() {
+        let most = surges.last().map_or(0, |(_, pods)| *pods);
+        surges
+            .extend(step_pods(settings, step, replicas).filter(|pods| most < *pods).map(|pods| (step, pods)));
+    }
+    surges
+}
+
 /// The first step, and its pods, that starts more new pods than there are; `None` where only promotion is left.
 #[must_use]
 pub fn next_step(run: &Run, from: usize, pods_now: i32, replicas: i32) -> Option<(usize, i32)> {

@@ -14,7 +14,7 @@ use rollforward_core::judge::signals::{Reading, SignalSeen};
 use rollforward_core::ledger::Ledger;
 use rollforward_core::levers::{Asked, Pause};
 use rollforward_core::policy::{Facts, Mode, Policy, Track};
-use rollforward_core::preflight::Obstacle;
+use rollforward_core::preflight::{self, Needs, Obstacle, Quota};
 use rollforward_core::reason::Reason;
 use rollforward_core::report::{self, ConditionKind, Event, Outcome, Report};
 use rollforward_core::rollout::patch::Annotation;
@@ -363,22 +363,26 @@ impl World {
     /// What the controller's preflight asks of the quota, just before a canary is opened.
     fn is_crowded(&mut self, run: &Run) -> bool {
         let found = self.deployments.iter().find(|one| one.object.id == run.workload);
-        let full = found.filter(|one| run.canary && one.object.deployment().is_some() && one.is_full());
+        let found = found.filter(|one| run.canary && one.object.deployment().is_some());
+        let observed = found.and_then(|one| {
+            let used = 8 - one.quota?.saturating_sub(one.pods.len());
+            let pods = |number: usize| [("pods".to_owned(), number.to_string())].into();
+            let quota = Quota { name: "compute".to_owned(), hard: pods(8), used: pods(used) };
+            let surges = preflight::surges(&run.settings, one.object.replicas);
+            preflight::over_quota(&[quota], &Needs::new(), &surges)
+        });
         self.obstacles.retain(|known| known.track != run.track);
-        self.obstacles.extend(full.map(|_| {
-            Obstacle {
-                track: run.track.clone(),
-                workload: (run.workload.uid.clone(), run.generation),
-                digest: run.to_digest.clone(),
-                reason: Reason::QuotaExceeded,
-                observed:
-                    "quota compute allows pods 8, 8 used; 1 more pod cannot be created beside the old ones"
-                        .to_owned(),
-                no_room: true,
-                at: self.now,
-            }
+        let is_crowded = observed.is_some();
+        self.obstacles.extend(observed.map(|observed| Obstacle {
+            track: run.track.clone(),
+            workload: (run.workload.uid.clone(), run.generation),
+            digest: run.to_digest.clone(),
+            reason: Reason::QuotaExceeded,
+            observed,
+            no_room: true,
+            at: self.now,
         }));
-        full.is_some()
+        is_crowded
     }
 
     fn act_on_run(&mut self, plan: &RunPlan, outcome: &mut Outcome) -> Result<(), Died> {
@@ -438,13 +442,13 @@ impl World {
 
     /// The apiserver: tests, then validation, then all fields or none.
     fn patch(&mut self, patch: &Patch) -> Result<(), (Reason, String)> {
+        if let Some(refused) = &self.refuses {
+            return Err(refused.clone());
+        }
         let conflict = |what: &str| Err((Reason::WriteConflict, what.to_owned()));
         let now = self.now;
         let found = self.deployments.iter_mut().find(|one| one.object.id == patch.workload);
         let Some(deployment) = found else { return conflict("the workload is gone") };
-        if let Some(refused) = &self.refuses {
-            return Err(refused.clone());
-        }
         let mut object = deployment.object.clone();
         if patch.generation.is_some_and(|generation| generation != object.generation) {
             return conflict("another generation");
