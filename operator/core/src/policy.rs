@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::breaker::Incident;
+use crate::breaker::{Incident, Trying};
 use crate::evidence::{Answer, Platform, Questions};
 use crate::image::{Digest, ImageRef, Repository};
 use crate::ledger::Ledger;
@@ -327,8 +327,8 @@ pub struct Seen {
     pub exceptions: Vec<Exception>,
     /// What would stop new pods, found just before a run was to be opened.
     pub obstacles: Vec<Obstacle>,
-    /// Digests that open runs of other policies try and that have not succeeded yet, with the run.
-    pub trying: BTreeMap<(Repository, Digest), String>,
+    /// Digests that open runs of other policies try and that have not succeeded yet, with the runs.
+    pub trying: BTreeMap<(Repository, Digest), Vec<Trying>>,
     /// In how many other namespaces a run to the digest succeeded and none was rolled back, as far as this operator sees.
     pub crowd: BTreeMap<Digest, usize>,
     /// Failures of late that are the environment's.

@@ -252,9 +252,9 @@ reasons! {
         DryRun,
         /// The run is recorded and waits for somebody's approval; the sentence says who may give it and how.
         AwaitingApproval,
-        /// The digest is being tried on another workload and has not succeeded anywhere yet. Starts by itself when that run ends.
+        /// The digest is being tried on another workload and has not succeeded anywhere yet. Starts by itself when that run ends, or is past its deadline.
         FirstSuccessPending,
-        /// Several runs failed of late by the environment's fault, or different images in the same way. Nothing starts until the time named.
+        /// Several workloads failed of late by the environment's fault, or different images in the same way. Nothing starts until the time named, in the namespace alone where all of them are in it.
         EnvironmentFailures,
         /// The image is kept in Git by Flux, Argo CD or the like, and would be put back. Make the change there that the sentence shows.
         ManagedByGitOps,

@@ -8,6 +8,7 @@ use rollforward_api::run::{
     UpdateRunStatus, WorkloadRef, Write,
 };
 use rollforward_api::schema::IntOrShare;
+use rollforward_core::breaker::Trying;
 use rollforward_core::image::{Digest, Repository, Tag};
 use rollforward_core::judge::signals::{SignalVerdict, Word};
 use rollforward_core::levers::{Lever, Verb};
@@ -32,6 +33,26 @@ pub fn is_open(run: &UpdateRun) -> bool {
 pub fn takes_place(run: &UpdateRun) -> bool {
     let phase = run.status.as_ref().and_then(|status| status.phase.as_deref());
     is_open(run) && phase != Some("AwaitingApproval")
+}
+
+/// An open run as those see it that wait for its digest to succeed.
+#[must_use]
+pub fn trying(run: &UpdateRun) -> Trying {
+    let status = run.status.as_ref();
+    let begun = status.and_then(|status| status.started_at.as_ref()).map(|at| at.0);
+    let since = begun.or_else(|| run.creation_timestamp().map(|created| created.0));
+    let next = status.and_then(|status| status.next.as_ref());
+    // Without an instant: what is not decided yet names its deadline.
+    let waits = next.is_some_and(|next| next.action == Action::WaitForPerson.name() && next.at.is_none());
+    let cause = status.and_then(|status| status.cause.as_ref());
+    let blames = cause.is_some_and(|cause| cause.environment != Some(true));
+    Trying {
+        namespace: run.namespace().unwrap_or_default(),
+        run: run.name_any(),
+        since: since.unwrap_or(Timestamp::UNIX_EPOCH),
+        deadline: SignedDuration::from_secs(run.spec.rollout.deadline_seconds),
+        failed: waits && blames,
+    }
 }
 
 /// A run as it is recorded.

@@ -15,7 +15,7 @@ use kube::core::DeserializeGuard;
 use kube::runtime::reflector::Store;
 use rollforward_api::policy::UpdatePolicy;
 use rollforward_api::run::UpdateRun;
-use rollforward_core::breaker::{self, Failed};
+use rollforward_core::breaker::{self, Failed, Trying};
 use rollforward_core::evidence::{Answer, Platform, Unknown};
 use rollforward_core::image::{Digest, Repository};
 use rollforward_core::ledger::Ledger;
@@ -96,6 +96,7 @@ impl Stores {
                 open,
                 digest: format!("{}@{}", run.spec.repository, run.spec.to_digest),
                 succeeded: phase == Some("Succeeded"),
+                trying: convert::run::trying(run),
             };
             (!open || takes).then_some(((run.namespace()?, run.name_any()), known))
         };
@@ -103,23 +104,25 @@ impl Stores {
     }
 
     /// Digests that open runs of other policies try and that have not succeeded anywhere yet.
-    fn trying(&self, policy: &PolicyId) -> BTreeMap<(Repository, Digest), String> {
+    fn trying(&self, policy: &PolicyId) -> BTreeMap<(Repository, Digest), Vec<Trying>> {
         let runs: Vec<_> = self.runs.iter().flat_map(Store::state).collect();
         let read = || runs.iter().filter_map(|run| run.0.as_ref().ok());
         let phase = |run: &UpdateRun| run.status.as_ref().and_then(|status| status.phase.clone());
         let moves = |run: &UpdateRun| (run.spec.repository.clone(), run.spec.to_digest.clone());
         let succeeded: BTreeSet<(String, String)> =
             read().filter(|run| phase(run).as_deref() == Some("Succeeded")).map(moves).collect();
-        read()
+        let open = read()
             .filter(|run| convert::run::takes_place(run) && run.spec.policy.uid != policy.uid)
             .filter(|run| run.spec.workload.kind != Kind::CronJob.name())
-            .filter(|run| !succeeded.contains(&moves(run)))
-            .filter_map(|run| {
-                let name = format!("{}/{}", run.namespace()?, run.name_any());
-                let repository = Repository::parse(&run.spec.repository).ok()?;
-                Some(((repository, Digest::parse(&run.spec.to_digest).ok()?), name))
-            })
-            .collect()
+            .filter(|run| !succeeded.contains(&moves(run)));
+        let mut trying: BTreeMap<(Repository, Digest), Vec<Trying>> = BTreeMap::new();
+        for run in open {
+            let moves = (Repository::parse(&run.spec.repository), Digest::parse(&run.spec.to_digest));
+            if let (Ok(repository), Ok(digest)) = moves {
+                trying.entry((repository, digest)).or_default().push(convert::run::trying(run));
+            }
+        }
+        trying
     }
 
     /// In how many namespaces but this one a run to a digest succeeded and none was rolled back. A number, never a name: tenants
@@ -145,7 +148,8 @@ impl Stores {
             let cause = status.cause.as_ref().filter(|_| status.phase.as_deref() == Some("RolledBack"))?;
             Some(Failed {
                 at: status.finished_at.as_ref()?.0,
-                workload: format!("{}/{}", run.namespace()?, run.spec.workload.name),
+                namespace: run.namespace()?,
+                workload: run.spec.workload.name.clone(),
                 digest: run.spec.to_digest.clone(),
                 reason: convert::reason(&cause.reason),
                 signature: cause.signature.clone(),
@@ -179,7 +183,7 @@ impl Stores {
     pub fn claim(&self, run: &Run, proven: bool, config: &Config, now: Timestamp) -> bool {
         let name = (run.workload.namespace.clone(), run.name.clone());
         let digest = format!("{}@{}", run.repository, run.to_digest);
-        let wanted = Wanted { run: &name, digest: &digest, proven };
+        let wanted = Wanted { run: &name, digest: &digest, proven, patience: run.settings.deadline };
         self.places.claim(&self.known_runs(), wanted, config, now)
     }
 }
@@ -321,7 +325,7 @@ pub async fn observe(
         concurrency: ctx.stores.places.count(&ctx.stores.known_runs(), namespace, &ctx.config, now),
         trying: ctx.stores.trying(&policy.id),
         crowd: ctx.stores.crowd(namespace),
-        incident: breaker::incident(&ctx.stores.failed(), ctx.config.breaker, now),
+        incident: breaker::incident(&ctx.stores.failed(), ctx.config.breaker, namespace, now),
         unstarted: unstarted(&runs),
         paused: ctx.paused(object),
         asked: convert::levers::asked(object).into_iter().map(|(_, asked)| asked).collect(),

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use jiff::{SignedDuration, Timestamp};
+use rollforward_core::breaker::Trying;
 use rollforward_core::policy::Concurrency;
 
 use crate::config::Config;
@@ -26,6 +27,8 @@ pub struct Known {
     pub digest: String,
     /// Whether it succeeded.
     pub succeeded: bool,
+    /// How long others wait for it.
+    pub trying: Trying,
 }
 
 /// A place that a run needs.
@@ -37,6 +40,8 @@ pub struct Wanted<'a> {
     pub digest: &'a str,
     /// Whether that is known to run somewhere.
     pub proven: bool,
+    /// How long a run of another namespace is waited for at most.
+    pub patience: SignedDuration,
 }
 
 /// A claim, with the digest that is tried.
@@ -70,12 +75,12 @@ impl Places {
         now: Timestamp,
     ) -> bool {
         let mut claims = self.claims.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let Wanted { run, digest, proven } = wanted;
+        let Wanted { run, digest, proven, patience } = wanted;
         let Concurrency { namespace_open, per_namespace, cluster_open, cluster } =
             counted(&mut claims, known, &run.0, config, now);
         let of_digest = || known.values().filter(|one| one.digest == digest);
         let proven = proven || of_digest().any(|one| one.succeeded);
-        let tried = of_digest().any(|one| one.open)
+        let tried = of_digest().any(|one| one.open && now < one.trying.until(&run.0, patience))
             || claims.iter().any(|(other, (_, claimed))| other != run && claimed == digest);
         let free = namespace_open < per_namespace && cluster_open < cluster && (proven || !tried);
         if free {
@@ -117,11 +122,18 @@ mod tests {
         Config { per_namespace, cluster, ..Config::load(None).unwrap() }
     }
     fn known(open: bool, digest: &str, succeeded: bool) -> Known {
-        Known { open, digest: digest.to_owned(), succeeded }
+        let trying = Trying {
+            namespace: "a".to_owned(),
+            run: "1".to_owned(),
+            since: at(0),
+            deadline: SignedDuration::from_mins(10),
+            failed: false,
+        };
+        Known { open, digest: digest.to_owned(), succeeded, trying }
     }
     /// Each run has a digest of its own.
     fn wanted(run: &RunName) -> Wanted<'_> {
-        Wanted { run, digest: &run.1, proven: false }
+        Wanted { run, digest: &run.1, proven: false, patience: SignedDuration::from_mins(5) }
     }
 
     #[test]
@@ -151,7 +163,8 @@ mod tests {
     fn a_digest_is_tried_on_one_workload_until_it_has_succeeded_somewhere() {
         let (places, config) = (Places::default(), config(9, 9));
         let of = |run: &RunName, known: &BTreeMap<RunName, Known>, proven: bool| {
-            places.claim(known, Wanted { run, digest: "d", proven }, &config, at(0))
+            let patience = SignedDuration::from_mins(5);
+            places.claim(known, Wanted { run, digest: "d", proven, patience }, &config, at(0))
         };
         let (first, second, third) = (run("a", "1"), run("b", "2"), run("c", "3"));
         assert!(of(&first, &BTreeMap::new(), false));
@@ -159,6 +172,13 @@ mod tests {
         let mut seen = BTreeMap::from([(first.clone(), known(true, "d", false))]);
         assert!(!of(&second, &seen, false), "tried now");
         assert!(of(&second, &seen, true), "known to run in the namespace");
+        let late = |run: &RunName, minute: i64| {
+            let fresh = Places::default();
+            fresh.claim(&seen, Wanted { digest: "d", ..wanted(run) }, &config, at(minute * 60))
+        };
+        let own = self::run("a", "4");
+        assert_eq!([late(&second, 4), late(&second, 5)], [false, true], "waited for no longer in another");
+        assert_eq!([late(&own, 9), late(&own, 10)], [false, true], "past its own deadline");
         seen.insert(first, known(false, "d", true));
         assert!(of(&third, &seen, false), "it has succeeded");
     }
