@@ -13,7 +13,7 @@ use e2e::shop::{PATIENCE, Shop};
 use e2e::wait::{Seen, wait_until};
 use serde_json::{Value, json};
 
-use crate::canary::{POLICY, prepared};
+use crate::canary::{POLICY, in_canary, prepared};
 use crate::levers::rollforward;
 
 pub(crate) fn trials() -> Vec<Named> {
@@ -26,6 +26,7 @@ pub(crate) fn trials() -> Vec<Named> {
             "approvers: a newer candidate ends the run that waits, and its approval is not used",
             overtaken,
         ),
+        trial("approvers: a lever in another's name is refused, or tells no name", forged),
     ]
 }
 
@@ -197,5 +198,31 @@ async fn overtaken(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     ensure!(code == 0, "{out}{errors}");
     shop.wait_state("Canary").await?;
     shop.wait_image(":1.0.2@").await?;
+    shop.close()
+}
+
+async fn forged(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let mut shop = Shop::open(&cluster, "forged").await?;
+    in_canary(&mut shop).await?;
+    admission(&shop).await?;
+    user(&shop, "alice", "get, list, patch, update")?;
+    let run = shop.kubectl(&["get", "updateruns", "-o", "jsonpath={.items[0].metadata.name}"])?;
+    let abort = |instant: &str| {
+        let written = format!("rollforward.dev/abort={instant} admin");
+        let alice = "--as=system:serviceaccount:forged:alice";
+        shop.kubectl(&["annotate", "updaterun", &run, &written, alice])
+    };
+    let words = format!("{:#}", abort("2026-01-01T00:00:00Z").err().context("forged and accepted")?);
+    ensure!(
+        words.contains("expected a lever in your own name, system:serviceaccount:forged:alice; got "),
+        "{words}"
+    );
+    // Another spelling of the instant is nobody's name.
+    abort("2026-01-01T00:00:00+00:00")?;
+    let (reason, message) = shop.wait_run("1.0.1").await?;
+    ensure!(
+        reason == "Aborted" && message == "aborted by somebody at 2026-01-01 00:00:00Z",
+        "{reason} {message}"
+    );
     shop.close()
 }

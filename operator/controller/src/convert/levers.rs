@@ -32,13 +32,15 @@ pub fn written(at: Timestamp, by: &str) -> String {
 }
 
 /// Reads who and when; whatever was written counts.
+///
+/// A name counts only behind an instant that ends in `Z`, and to the letter: that is what the chart's admission policy holds to
+/// the name of who writes it. Any other spelling of an instant passes it in anybody's hands.
 #[must_use]
 pub fn lever(text: &str) -> Lever {
-    let (at, by) = match text.split_once(' ') {
-        Some((at, by)) => (at.parse().ok(), by.trim()),
-        None => (text.parse().ok(), ""),
-    };
-    let by = if at.is_none() || by.is_empty() { "somebody" } else { by };
+    let (at, by) = text.split_once(' ').unwrap_or((text, ""));
+    let is_checked = at.ends_with('Z') && !by.trim().is_empty();
+    let at: Option<Timestamp> = at.parse().ok();
+    let by = if is_checked && at.is_some() { by } else { "somebody" };
     Lever { by: by.to_owned(), at }
 }
 
@@ -76,12 +78,12 @@ pub fn asked(object: &UpdatePolicy) -> Vec<(&'static str, Asked)> {
 
 /// `all` or a digest, and the rest.
 fn of_memory<'a>(all: &'a BTreeMap<String, String>, key: &str) -> Option<(Option<Digest>, &'a str)> {
-    let text = all.get(key)?.trim();
+    let text = all.get(key)?.trim_start();
     let (what, rest) = text.split_once(' ').unwrap_or((text, ""));
-    if what == "all" {
+    if what.trim() == "all" {
         return Some((None, rest));
     }
-    Some((Some(Digest::parse(what).ok()?), rest))
+    Some((Some(Digest::parse(what.trim()).ok()?), rest))
 }
 
 /// The levers that were pulled on a run.
@@ -124,6 +126,48 @@ mod tests {
         for by_hand in ["true", "", "until monday please"] {
             assert_eq!(said(by_hand), "paused by somebody");
         }
+    }
+
+    /// What the admission policy of the chart checks of a value, in its own words: `value.split('Z ', 2)[1]` where there is one.
+    fn checked(value: &str) -> Option<&str> {
+        value.split_once("Z ").map(|(_, name)| name)
+    }
+
+    #[test]
+    fn a_name_counts_only_where_the_admission_policy_holds_it_to_who_wrote_it() {
+        let (digest, at) = (format!("sha256:{}", "a".repeat(64)), "2026-11-25T09:40:00Z");
+        for instant in [
+            at,
+            "2026-11-25T09:40:00+00:00",
+            "2026-11-25T09:40:00-00:00",
+            "2026-11-25T10:40:00+01",
+            "2026-11-25T09:40:00z",
+            "2026-11-25T09:40:00Z[UTC]",
+            "2026-11-25T09:40:00+00:00[Z]",
+            "2026-11-25T09:40Z",
+            "2026-11-25t09:40:00.5Z",
+            "20261125T094000Z",
+        ] {
+            for name in ["alice", " alice", "alice ", "alice Z bob", "Z alice", "\talice"] {
+                for what in ["", "all ", " all ", "all  ", &format!("{digest} ")] {
+                    for space in [" ", "  ", "\t", "\n", "\u{a0}"] {
+                        let value = format!("{what}{instant}{space}{name}");
+                        let read = if what.is_empty() {
+                            vec![lever(&value)]
+                        } else {
+                            let all = asked(&policy(RETRY_ANNOTATION, &value));
+                            all.into_iter().map(|(_, asked)| asked.lever).collect()
+                        };
+                        for lever in read.iter().filter(|lever| lever.by != "somebody") {
+                            assert_eq!(Some(lever.by.as_str()), checked(&value), "{value:?}");
+                        }
+                    }
+                }
+            }
+        }
+        assert_eq!(lever(&format!("{at} alice")).by, "alice");
+        let offset = lever("2026-11-25T09:40:00+00:00 alice");
+        assert_eq!((offset.by.as_str(), offset.at), ("somebody", at.parse().ok()));
     }
 
     #[test]
