@@ -12,6 +12,7 @@ use crate::gate::{
 use crate::image::Tag;
 use crate::ledger::Ledger;
 use crate::policy::{Facts, Track};
+use crate::reason::Reason;
 use crate::trust::{Demand, Effective};
 
 /// `None` where nothing that runs is known, or nobody asks for its signatures or lists what is denied.
@@ -55,7 +56,7 @@ pub fn judge(
             Layer::Signature,
             signature::judge(&subject, &effective, now).filter(|_| effective.has_authorities()),
         ),
-        (Layer::Binding, binding::judge(&subject, &effective, has_tag, now)),
+        (Layer::Binding, binding::judge(&subject, &effective, has_tag, now).filter(names_or_contradicts)),
         (Layer::Log, log::judge(&subject, &effective, now)),
         (Layer::Provenance, provenance::judge(&subject, &effective, now)),
     ];
@@ -75,4 +76,9 @@ pub fn judge(
     let contradicted = if has_tag { binding::contradiction(&subject, &effective, now) } else { None };
     let (tag, digest) = (tag.clone(), Some(digest.clone()));
     Some(Assessed { tag, digest, verdicts, score: None, looked_in, signers, contradicted })
+}
+
+/// Labels are not read of what runs, and one may have been the claim by which it passed: no claim is no loss.
+fn names_or_contradicts(verdict: &Verdict) -> bool {
+    verdict.reason != Reason::VersionUnbound
 }

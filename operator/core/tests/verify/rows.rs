@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rollforward_core::evidence::{Answer, Attached, Budget, FaultKind, RuleAnswer, Shape};
+use rollforward_core::evidence::{Answer, Attached, Budget, FaultKind, Item, RuleAnswer, Shape};
 use rollforward_core::gate::{Layer, Word};
 use rollforward_core::image::Repository;
 use rollforward_core::reason::Reason;
@@ -603,6 +603,17 @@ fn a_label_below_a_signature_counts_where_the_repository_has_that_version() {
             "observed certificate refs/tags/v1.0.1-rc1",
         );
     }
+    // Once it runs, the label is not read again, and nothing is lost by that; a signed claim against it is told.
+    let running = |items: Vec<Item>| {
+        let own = Decision { binding: Binding::Required, ..decision(vec![keyless("ci")]) };
+        let mut world = in_order(vec![own]);
+        world.attach("1.0.0", attached(items));
+        report(&world).join("\n")
+    };
+    let told = running(vec![signed(signer(RELEASE))]);
+    assert!(told.contains("1.0.0 runs: 4 of 4 pods available; still verified."), "{told}");
+    let told = running(vec![signed(with_claim(signer(RELEASE), "sourceRepositoryRef", "refs/heads/dev"))]);
+    assert!(told.contains("1.0.0 runs: 4 of 4 pods available; not verified any more."), "{told}");
     let mut provenance = labelled("1.0.1");
     let built = attested(signer(RELEASE), SLSA, Some("refs/heads/dev"), None);
     provenance.attach("1.0.1", attached(vec![signed(signer(RELEASE)), built]));
