@@ -188,7 +188,8 @@ pub fn apart(report: &Report, facts: &Facts, pods_wake: bool) -> Action {
         let report_again = Duration::try_from(report.look_again).unwrap_or(UNWATCHED);
         return Action::requeue(report_again.min(UNWATCHED));
     }
-    if report.look_again < policy.interval {
+    // Longer than the interval is only the pause after a write that was refused.
+    if report.look_again != policy.interval {
         return action(report);
     }
     let own = spread::interval(policy.interval, &policy.id.uid);
