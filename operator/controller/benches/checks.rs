@@ -132,6 +132,7 @@ async fn main() {
         hash: "of its content".to_owned(),
         content: RootContent::Json(text.clone()),
         expires: None,
+        has_logs: true,
     };
     let roots: Roots = [(root.name.clone(), root.clone())].into();
     let key = KeyPair::generate().unwrap();
