@@ -95,7 +95,7 @@ impl World {
         digest: &Digest,
     ) -> Attached {
         let image = (&self.repository, digest);
-        let found = engine.ask(registry, image, asked.0, asked.1, None, Timestamp::now()).await;
+        let found = engine.ask(registry, image, ("bench", asked.0), asked.1, None, Timestamp::now()).await;
         assert!(found.items[0].checks.values().all(Result::is_ok), "{found:?}");
         found
     }
