@@ -47,7 +47,7 @@ impl World {
 
     async fn ask(&self, questions: &Questions, roots: &Roots) -> Attached {
         let image = (&self.repository, &self.digest);
-        self.engine.ask(&self.registry, image, questions, roots, None, Timestamp::now()).await
+        self.engine.ask(&self.registry, image, ("shop", questions), roots, None, Timestamp::now()).await
     }
 }
 
