@@ -35,6 +35,7 @@ pub struct AtRest {
 pub struct Pass<'a> {
     all: &'a AtRest,
     policy: Name,
+    has_open: bool,
     now: Timestamp,
     before: BTreeMap<String, Known>,
     after: BTreeMap<String, Known>,
@@ -46,7 +47,7 @@ impl AtRest {
         let policy = (policy.0.to_owned(), policy.1.to_owned());
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let before = known.remove(&policy).filter(|_| has_open).unwrap_or_default();
-        Pass { all: self, policy, now, before, after: BTreeMap::new() }
+        Pass { all: self, policy, has_open, now, before, after: BTreeMap::new() }
     }
 }
 
@@ -77,7 +78,7 @@ impl Pass<'_> {
 
     /// Hands on what was believed and noted to the next pass of the policy.
     pub fn keep(self) {
-        if !self.after.is_empty() {
+        if self.has_open && !self.after.is_empty() {
             let mut known = self.all.known.lock().unwrap_or_else(PoisonError::into_inner);
             known.insert(self.policy, self.after);
         }
@@ -115,9 +116,7 @@ mod tests {
             if !believed {
                 pass.note(object, &whole(object));
             }
-            if has_open {
-                pass.keep();
-            }
+            pass.keep();
             believed
         };
         assert!(!believes(&deployment("1"), true, 0), "nothing was read yet");

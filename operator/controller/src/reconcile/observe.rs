@@ -41,7 +41,7 @@ use crate::registry::pull_secret::Keyring;
 use crate::scans::Ask;
 use crate::spread;
 
-use runs::{last_runs, open_runs, seen_of, unstarted};
+use runs::{last_runs, open_runs, unstarted, wholes};
 pub use targets::matches_labels;
 use targets::{conflict, split, targets};
 
@@ -262,11 +262,10 @@ pub async fn observe(
     let (found, mut untracked) = targets(ctx, object, namespace).await?;
     let (open_runs, pods) = open_runs(ctx, &runs, &found).await?;
     let pods_wake = ctx.pods.keep(&ctx.client, (namespace, &policy.id.name), pods);
-    let mut at_rest = ctx.at_rest.pass((namespace, &policy.id.name), !open_runs.is_empty(), now);
+    let wholes = wholes(ctx, &policy.id, &found, &open_runs, now).await;
     let mut tracks = Vec::new();
     let mut wishes: BTreeMap<Repository, Wish> = BTreeMap::new();
-    for (target, containers) in &found {
-        let (whole, unreadable) = seen_of(ctx, target, &open_runs, &mut at_rest).await;
+    for ((target, containers), (whole, unreadable)) in found.iter().zip(wholes) {
         let workloads::Whole { workload, revisions, pods } = whole;
         for mut track in split(&workload, containers, object, &mut untracked) {
             track.revisions.clone_from(&revisions);
@@ -283,9 +282,6 @@ pub async fn observe(
             }
             tracks.push(track);
         }
-    }
-    if !open_runs.is_empty() {
-        at_rest.keep();
     }
     let mut repositories = BTreeMap::new();
     let mut credentials = BTreeMap::new();

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use rollforward_core::judge::signals::SignalSeen;
+use rollforward_core::policy::PolicyId;
 use rollforward_core::rollout::{OpenRun, Phase, Run};
 use rollforward_core::workload::{Pod, Revision};
 
@@ -14,8 +15,25 @@ use crate::prometheus::Variables;
 use crate::reconcile::observe::targets::Found;
 use crate::reconcile::{Context, Error, at_rest, explain};
 
+/// The targets with their pods, in order.
+pub(super) async fn wholes(
+    ctx: &Context,
+    policy: &PolicyId,
+    targets: &Found,
+    open: &[OpenRun],
+    now: Timestamp,
+) -> Vec<(workloads::Whole, Option<String>)> {
+    let mut at_rest = ctx.at_rest.pass((&policy.namespace, &policy.name), !open.is_empty(), now);
+    let mut wholes = Vec::new();
+    for (object, _) in targets {
+        wholes.push(seen_of(ctx, object, open, &mut at_rest).await);
+    }
+    at_rest.keep();
+    wholes
+}
+
 /// A target with its pods: as it was read for the run that is open on it, as it is believed to be at rest, or read now.
-pub(super) async fn seen_of(
+async fn seen_of(
     ctx: &Context,
     object: &Object,
     open: &[OpenRun],
