@@ -543,6 +543,17 @@ fn remember(run: &Run, ledgers: &mut BTreeMap<Repository, Ledger>) {
     }
 }
 
+/// The ledger forgets that the version was done: a CronJob's run is remembered at its first success and may fail yet. Else the way
+/// back would look like a person's.
+fn take_back(run: &Run, ledgers: &mut BTreeMap<Repository, Ledger>) {
+    let memory = ledgers.get_mut(&run.repository).and_then(|ledger| ledger.workloads.get_mut(&run.track));
+    let Some(container) = run.containers.first() else { return };
+    if let Some(memory) = memory.filter(|memory| memory.wrote.as_ref() == Some(&container.to)) {
+        memory.completed.clone_from(&run.from_tag);
+        memory.wrote = Some(container.way_back().clone());
+    }
+}
+
 fn completed(
     facts: &Facts,
     run: &Run,

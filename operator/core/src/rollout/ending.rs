@@ -177,6 +177,7 @@ pub(super) fn failed(
     if keeps {
         return kept::failed(facts, (run, workload), cause);
     }
+    super::take_back(run, ledgers);
     let message = format!("expected {}, observed {}", cause.expected, cause.sentence);
     let intent = Intent { end: Reason::RolledBack, reason: cause.reason, message, at: facts.now };
     let mut plan = reverting(facts, run, workload, &intent);

@@ -64,6 +64,10 @@ pub fn command(world: &mut World, line: &str) -> String {
         }
         ["lever", verb, rest @ ..] => lever(world, verb, rest),
         ["push", tag, behaviour @ ..] => push(world, tag, behaviour),
+        ["behaves", tag, behaviour @ ..] => {
+            let digest = world.registry.tags.get(&build::tag(tag)).cloned().unwrap();
+            world.registry.behaviours.insert(digest, Behaviour::parse(behaviour));
+        }
         ["label", tag, version] => {
             if let Some(digest) = world.registry.tags.get(&build::tag(tag)).cloned() {
                 world.registry.labels.insert(digest, (*version).to_owned());
