@@ -17,7 +17,7 @@ use rollforward_core::policy::{
     Track, WhenImpossible,
 };
 use rollforward_core::reason::Reason;
-use rollforward_core::rollout::{OpenRun, Run};
+use rollforward_core::rollout::{OpenRun, Phase, Run};
 use rollforward_core::scan::Scan;
 use rollforward_core::select::{Level, Rule, TagFilter, VariantMode};
 use rollforward_core::trust::{Authority, Decision, Means, Origin, Soak, Unsigned};
@@ -434,7 +434,11 @@ pub fn facts(
     (open_runs, last_runs): (Vec<OpenRun>, Vec<Run>),
     now: Timestamp,
 ) -> Facts {
-    let open = open_runs.len();
+    // As in the cluster: neither a run that waits for its approval nor that of a CronJob takes a place.
+    let takes = |open: &&OpenRun| {
+        open.run.workload.kind != Kind::CronJob && open.run.status.phase != Phase::AwaitingApproval
+    };
+    let open = open_runs.iter().filter(takes).count();
     Facts {
         policy,
         seen: Seen {
