@@ -15,7 +15,7 @@ use crate::gate::{Assessed, Assessment, Verdict, Word};
 use crate::image::{Digest, Tag};
 use crate::levers;
 use crate::ownership;
-use crate::policy::{Concurrency, Facts, Rebuilds, Track};
+use crate::policy::{Concurrency, Facts, Rebuilds, Rollback, Track};
 use crate::reason::Reason;
 use crate::workload::Kind;
 
@@ -143,7 +143,10 @@ pub fn decide(facts: &Facts, assessment: Assessment) -> Decision {
         let mut verdict = decide_track(facts, track, chosen, candidates, named.as_ref());
         if let Course::Move { tag, digest, .. } = &verdict {
             // The first target is the canary of the rest; once it has succeeded the limits alone decide. One starts a pass.
-            if starts || (has_open && !breaker::proven(facts, track, digest)) {
+            // A failure that is kept is one run's: with `Never` the next waits for a person's word on it.
+            let goes_along =
+                facts.policy.rollout.rollback != Rollback::Never && breaker::proven(facts, track, digest);
+            if starts || (has_open && !goes_along) {
                 verdict = Course::Hold(in_line(tag, digest));
             } else {
                 starts = true;
