@@ -161,7 +161,7 @@ const CALM: &[&str] = &[
     "signal fine",
     "pods readable",
     "policy suspend=false mode=Enforce onDeadline=RollBack rollback=Automatic approval=Automatic analysis=none soak=0s",
-    "approve-any",
+    "approve-all",
     "advance 12h",
 ];
 
@@ -287,6 +287,9 @@ const FOUND: &[&str] = &[
     "deploy web 1 1.0.0; deploy api 0 1.0.0; push 1.1.0 good; advance 1s; push 1.0.3 crash 78 after 90s; suspend; \
      advance 3s; set-image web 1.0.3; suspend; advance 1s; retag 1.0.3 1.1.0; advance 1s; \
      push 1.0.4 crash 78 after 90s",
+    // Several targets wait for a person at once, and only one is approved for now.
+    "policy approval=Manual; deploy web 1 1.0.0; deploy api 0 1.0.0; deploy-set db 0 1.0.0 partition=0 OrderedReady; \
+     deploy-daemon agent 0 1.0.0; push 1.0.1 good; advance 6m; approve-any; advance 3m",
     // A person goes back, on a DaemonSet, to the very version that is tried again at that moment: it is watched, and fails.
     "deploy web 0 1.0.0; deploy api 0 1.0.0; deploy-daemon agent 1 1.0.0; push 1.0.1 crash 1; advance 6m; \
      before-next-patch undo agent; advance 20m",

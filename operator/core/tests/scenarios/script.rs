@@ -89,9 +89,10 @@ pub fn command(world: &mut World, line: &str) -> String {
         }
         ["registry" | "quota" | "pods" | "signal", state] => surroundings(world, words[0], state),
         // Where a run waits for it.
-        ["approve-any"] => {
+        ["approve-any"] | ["approve-all"] => {
             let awaits = |run: &&mut Run| run.status.finished_at.is_none() && approval::awaited(run);
-            if let Some(run) = world.operator.runs.iter_mut().find(awaits) {
+            let n = if words == ["approve-any"] { 1 } else { usize::MAX };
+            for run in world.operator.runs.iter_mut().filter(awaits).take(n) {
                 run.levers.approval = Some(Lever { by: "alice".to_owned(), at: Some(world.now) });
                 world.operator.next_look = world.now;
             }
