@@ -1,10 +1,12 @@
 //! The layers, and what each says of the best candidates.
 //!
 //! No layer is believed alone and none hides another: every one that has its inputs speaks. A layer is a function in
-//! `gate/`, of its inputs and `now`; what it needs from outside is named as a [`Need`] and fetched by the controller.
+//! `gate/`, of its inputs and `now`, that gives a `gate/verdict.rs`; what it needs from outside is named as a [`Need`]
+//! (`gate/fetched.rs`) and fetched by the controller.
 
 pub mod binding;
 pub mod drift;
+pub mod fetched;
 pub mod label;
 pub mod ledger;
 pub mod log;
@@ -18,303 +20,35 @@ pub mod running;
 pub mod signature;
 pub mod soak;
 pub mod source;
+pub mod subject;
 pub mod trust;
+pub mod verdict;
+pub mod way_back;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use self::fetched::{attached, found, manifest, served, shape};
 use crate::current::{self, Choice, Chosen};
-use crate::evidence::{Answer, Attached, Manifest, Shape};
+use crate::evidence::{Answer, Attached};
 use crate::image::{Digest, Repository, Tag};
-use crate::ledger::{Abandoned, Claim, Ledger};
+use crate::ledger::Ledger;
 use crate::policy::{Facts, Rebuilds, Track};
-use crate::reason::Reason;
-use crate::scan::Scan;
-use crate::select::{Order, Rule};
-use crate::trust::score::{self, Score, Witness};
+use crate::select::Rule;
+use crate::trust::score::{self, Witness};
 use crate::trust::{Demand, Effective, Exception};
+
+pub use fetched::{Evidence, Need};
+pub use subject::Subject;
+pub use verdict::{Assessed, Layer, Verdict, Word, lacks_evidence, worst};
+pub use way_back::WayBack;
 
 /// How many candidates of a track are resolved and judged: all that a pass keeps.
 pub const MAX_ASSESSED: usize = crate::select::MAX_SHORTLIST;
 
-/// One kind of check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Layer {
-    /// The repository and the digest may be used.
-    Reference,
-    /// Somebody decided what to trust.
-    Trust,
-    /// The tag is resolved to a digest, once.
-    Digest,
-    /// The image runs on the nodes in use.
-    Platform,
-    /// The tag has not moved; the digest is new.
-    Ledger,
-    /// A named signer vouches for the digest.
-    Signature,
-    /// What was signed is this version of this repository.
-    Binding,
-    /// Signing was public, or dated by somebody else.
-    Log,
-    /// The statements that are asked for are there and say what they must.
-    Provenance,
-    /// What is in the image is listed.
-    Sbom,
-    /// The image has the shape of what runs.
-    Drift,
-    /// The digest has not failed here.
-    Quarantine,
-    /// The digest has been known for long enough.
-    Soak,
-    /// The evidence together suffices.
-    Score,
-}
-
-impl Layer {
-    /// The layer's name as it is published.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Layer::Reference => "Reference",
-            Layer::Trust => "Trust",
-            Layer::Digest => "Digest",
-            Layer::Platform => "Platform",
-            Layer::Ledger => "Ledger",
-            Layer::Signature => "Signature",
-            Layer::Binding => "Binding",
-            Layer::Log => "Log",
-            Layer::Provenance => "Provenance",
-            Layer::Sbom => "Sbom",
-            Layer::Drift => "Drift",
-            Layer::Quarantine => "Quarantine",
-            Layer::Soak => "Soak",
-            Layer::Score => "Score",
-        }
-    }
-
-    /// Whether its refusal is a security check's, and not the application's fault.
-    #[must_use]
-    pub fn is_security(self) -> bool {
-        match self {
-            Layer::Reference
-            | Layer::Ledger
-            | Layer::Signature
-            | Layer::Binding
-            | Layer::Log
-            | Layer::Provenance
-            | Layer::Sbom
-            | Layer::Drift
-            | Layer::Score => true,
-            Layer::Trust | Layer::Digest | Layer::Platform | Layer::Quarantine | Layer::Soak => false,
-        }
-    }
-}
-
-/// The kind of word that a layer gives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Word {
-    /// Let through by this layer.
-    Pass,
-    /// Refused.
-    Fail,
-    /// What it looks for is not there.
-    Absent,
-    /// It could not look.
-    Unknown,
-    /// Let through at this moment, by time alone.
-    Waiting(Timestamp),
-    /// Not asked, because a layer before it gave it nothing to look at.
-    Skipped,
-}
-
-/// What one layer says of one candidate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use = "a verdict that nobody reads lets an image through"]
-pub struct Verdict {
-    /// The kind.
-    pub word: Word,
-    /// The code.
-    pub reason: Reason,
-    /// What the layer wanted to see.
-    pub expected: String,
-    /// What it saw.
-    pub observed: String,
-    /// What a person can do.
-    pub hint: String,
-    /// How much it counts.
-    pub demand: Demand,
-    /// The exception that lifts it: its name and when it ends, as a sentence names them.
-    pub lifted: Option<String>,
-}
-
-impl Verdict {
-    /// A verdict without a hint.
-    pub fn new(word: Word, reason: Reason, expected: impl Into<String>, observed: impl Into<String>) -> Self {
-        let (expected, observed, hint) = (expected.into(), observed.into(), String::new());
-        Self { word, reason, expected, observed, hint, demand: Demand::Required, lifted: None }
-    }
-
-    /// The same, counting so much.
-    pub fn demanded(self, demand: Demand) -> Self {
-        Self { demand, ..self }
-    }
-
-    /// The same, counting so much unless it had nothing to look at.
-    pub fn demanded_if_judged(self, demand: Demand) -> Self {
-        if self.word == Word::Skipped { self } else { self.demanded(demand) }
-    }
-
-    /// The same with what a person can do.
-    pub fn hint(self, hint: impl Into<String>) -> Self {
-        Self { hint: hint.into(), ..self }
-    }
-
-    /// A layer that had nothing to look at.
-    pub fn skipped(reason: Reason) -> Self {
-        Self::new(Word::Skipped, reason, "", "")
-    }
-
-    /// Whether the layer is satisfied.
-    #[must_use]
-    pub fn passes(&self) -> bool {
-        self.word == Word::Pass
-    }
-
-    /// Whether the candidate may go on: the layer is satisfied, is only advisory, or a person lifted it.
-    #[must_use]
-    pub fn lets_through(&self) -> bool {
-        self.passes() || self.demand != Demand::Required || self.lifted.is_some()
-    }
-}
-
-/// The one of several words on one layer that counts: what stops, then what is only told, then what passes.
-pub fn worst(verdicts: impl Iterator<Item = Verdict>) -> Option<Verdict> {
-    let rank = |verdict: &Verdict| {
-        let word = match verdict.word {
-            Word::Fail => 5,
-            Word::Absent => 4,
-            Word::Unknown => 3,
-            Word::Waiting(_) => 2,
-            Word::Skipped => 1,
-            Word::Pass => 0,
-        };
-        (!verdict.lets_through(), word)
-    };
-    // The first of equals: the decisions come in the order in which a reader finds them.
-    verdicts.reduce(|one, other| if rank(&one) < rank(&other) { other } else { one })
-}
-
-/// A question to the outside.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Need {
-    /// Which digest a tag names now.
-    Digest(Repository, Tag),
-    /// The manifest of a digest.
-    Manifest(Repository, Digest),
-    /// Whether a mirror serves a digest.
-    Served(Repository, Digest),
-    /// What is attached to a digest. What is to be found out about it: [`Facts::questions`].
-    Attached(Repository, Digest),
-}
-
 /// What a person does about silence.
 pub(crate) const SILENCE: &str = "Nothing is concluded from silence; asked again by itself.";
-
-/// What was fetched so far.
-#[derive(Debug, Clone, Default)]
-pub struct Evidence {
-    /// Digests by tag.
-    pub digests: BTreeMap<(Repository, Tag), Answer<Digest>>,
-    /// Manifests by digest.
-    pub manifests: BTreeMap<(Repository, Digest), Answer<Manifest>>,
-    /// Whether mirrors serve digests.
-    pub served: BTreeMap<(Repository, Digest), Answer<()>>,
-    /// What is attached to digests.
-    pub attached: BTreeMap<(Repository, Digest), Answer<Attached>>,
-}
-
-/// One candidate with the word of every layer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Assessed {
-    /// The candidate's tag.
-    pub tag: Tag,
-    /// The digest that the tag names now.
-    pub digest: Option<Digest>,
-    /// The layers' words, in their order.
-    pub verdicts: Vec<(Layer, Verdict)>,
-    /// What the evidence together is worth; `None` where nobody decided what to trust.
-    pub score: Option<Score>,
-    /// Where signatures were looked for; empty where none were.
-    pub looked_in: String,
-    /// Who vouches for the digest, by identity.
-    pub signers: BTreeSet<String>,
-    /// A claim that is attached and contradicts the name, for the ledger to remember.
-    pub contradicted: Option<(Claim, Reason)>,
-}
-
-impl Assessed {
-    /// The first layer that does not let it through.
-    #[must_use]
-    pub fn blocking(&self) -> Option<(Layer, &Verdict)> {
-        let refusals = || self.verdicts.iter().filter(|(_, verdict)| !verdict.lets_through());
-        // A refusal says more than a wait: a quarantined digest that also soaks is not "waiting".
-        refusals()
-            .find(|(_, verdict)| matches!(verdict.word, Word::Fail | Word::Absent | Word::Unknown))
-            .or_else(|| refusals().max_by_key(|(_, verdict)| waits_until(verdict)))
-            .map(|(layer, verdict)| (*layer, verdict))
-    }
-
-    /// When it passes by time alone; `None` where it needs more than time.
-    #[must_use]
-    pub fn passes_at(&self) -> Option<Timestamp> {
-        let counting = self.verdicts.iter().filter(|(_, verdict)| !verdict.lets_through());
-        let mut counting = counting.map(|(_, verdict)| verdict.word);
-        counting.try_fold(Timestamp::MIN, |latest, word| match word {
-            Word::Pass => Some(latest),
-            Word::Waiting(until) => Some(latest.max(until)),
-            Word::Fail | Word::Absent | Word::Unknown | Word::Skipped => None,
-        })
-    }
-}
-
-/// Whether a layer lacks something that somebody could still attach to the digest. Of the signature also where an unsigned image
-/// is allowed: a signed one soaks for less.
-#[must_use]
-pub fn lacks_evidence(layer: Layer, verdict: &Verdict) -> bool {
-    match layer {
-        Layer::Signature => !verdict.passes() && verdict.demand != Demand::Off,
-        Layer::Binding | Layer::Log | Layer::Provenance | Layer::Sbom => !verdict.lets_through(),
-        // A rebuild that the authority of what runs has not signed yet.
-        Layer::Ledger => !verdict.lets_through() && verdict.reason == Reason::TagMoved,
-        Layer::Reference
-        | Layer::Trust
-        | Layer::Digest
-        | Layer::Platform
-        | Layer::Drift
-        | Layer::Quarantine
-        | Layer::Soak
-        | Layer::Score => false,
-    }
-}
-
-fn waits_until(verdict: &Verdict) -> Timestamp {
-    match verdict.word {
-        Word::Waiting(until) => until,
-        Word::Pass | Word::Fail | Word::Absent | Word::Unknown | Word::Skipped => Timestamp::MIN,
-    }
-}
-
-/// What a rollback of a track would start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WayBack {
-    /// What ran, by the image as it stands in the template.
-    AsItWas,
-    /// What ran is this; the template's tag names something else by now.
-    Digest(Digest),
-    /// What ran is not to be had any more; the template's tag names something else by now.
-    Gone,
-}
 
 /// All that the layers say in a pass.
 #[derive(Debug, Clone)]
@@ -384,8 +118,8 @@ pub fn assess(facts: &Facts, chosen: Vec<Chosen>, evidence: &Evidence) -> (Asses
         let judged = assess_track(facts, track, choice, ledger, evidence, &mut needs);
         remember_claims(facts, track, judged.iter().chain(&ran), &mut ledgers);
         candidates.push(judged);
-        let named = running(facts, track, choice, evidence, &mut needs);
-        ways_back.push(way_back(facts, track, choice, named.as_ref(), evidence, &mut needs));
+        let named = way_back::running_tag(facts, track, choice, evidence, &mut needs);
+        ways_back.push(way_back::judge(facts, track, choice, named.as_ref(), evidence, &mut needs));
         running_tag.push(named);
         running_digest.push(ran);
     }
@@ -449,14 +183,6 @@ fn follows_rebuilds(facts: &Facts, track: &Track) -> bool {
     }
 }
 
-/// The digest that a tag was found to name.
-fn found<'a>(facts: &Facts, evidence: &'a Evidence, track: &Track, tag: &Tag) -> Option<&'a Digest> {
-    match evidence.digests.get(&(facts.asked(track).clone(), tag.clone()))? {
-        Answer::Found(digest) => Some(digest),
-        Answer::Absent | Answer::Unknown(_) => None,
-    }
-}
-
 fn record_sightings(
     facts: &Facts,
     chosen: &[Chosen],
@@ -483,49 +209,6 @@ fn record_sightings(
                 ledger.saw(tag, digest, facts.now);
             }
         }
-    }
-}
-
-fn running(
-    facts: &Facts,
-    track: &Track,
-    choice: &Chosen,
-    evidence: &Evidence,
-    needs: &mut Vec<Need>,
-) -> Option<Digest> {
-    let Choice::Candidates(_) = choice.choice else {
-        return None;
-    };
-    let tag = choice.current.as_ref()?.tag.clone()?;
-    let key = (facts.asked(track).clone(), tag);
-    match evidence.digests.get(&key) {
-        Some(Answer::Found(digest)) => Some(digest.clone()),
-        Some(Answer::Absent | Answer::Unknown(_)) => None,
-        None => {
-            needs.push(Need::Digest(key.0, key.1));
-            None
-        }
-    }
-}
-
-/// An image without a digest starts what its tag names then. Asked only where something could be rolled out.
-fn way_back(
-    facts: &Facts,
-    track: &Track,
-    choice: &Chosen,
-    named: Option<&Digest>,
-    evidence: &Evidence,
-    needs: &mut Vec<Need>,
-) -> WayBack {
-    let current = choice.current.as_ref().filter(|current| current.image.digest.is_none());
-    let ran = current.and_then(|current| current.digest.as_ref());
-    let (Some(ran), Some(named)) = (ran, named) else { return WayBack::AsItWas };
-    if ran == named || best(facts, track, choice, evidence).is_empty() {
-        return WayBack::AsItWas;
-    }
-    match manifest(&track.repository, ran, evidence, needs) {
-        Some(Answer::Absent) => WayBack::Gone,
-        Some(Answer::Found(_) | Answer::Unknown(_)) | None => WayBack::Digest(ran.clone()),
     }
 }
 
@@ -599,142 +282,6 @@ pub(crate) fn names(facts: &Facts, track: &Track) -> Vec<String> {
     let mut names = vec![facts.asked(track).to_string(), track.repository.to_string()];
     names.dedup();
     names
-}
-
-fn manifest<'a>(
-    repository: &Repository,
-    digest: &Digest,
-    evidence: &'a Evidence,
-    needs: &mut Vec<Need>,
-) -> Option<&'a Answer<Manifest>> {
-    let answer = evidence.manifests.get(&(repository.clone(), digest.clone()));
-    if answer.is_none() {
-        needs.push(Need::Manifest(repository.clone(), digest.clone()));
-    }
-    answer
-}
-
-/// The shape of a digest: its own, or that of an index's image for a platform of the nodes in use.
-fn shape<'a>(
-    facts: &Facts,
-    repository: &Repository,
-    digest: &Digest,
-    evidence: &'a Evidence,
-    needs: &mut Vec<Need>,
-) -> Option<&'a Shape> {
-    let found = |answer: Option<&'a Answer<Manifest>>| match answer {
-        Some(Answer::Found(manifest)) => Some(manifest),
-        Some(Answer::Absent | Answer::Unknown(_)) | None => None,
-    };
-    let whole = found(manifest(repository, digest, evidence, needs))?;
-    if whole.shape.is_some() {
-        return whole.shape.as_ref();
-    }
-    let nodes = || facts.seen.platforms.iter();
-    let serving = whole.images.iter().find(|(platform, _)| nodes().any(|node| platform.serves(node)));
-    let child =
-        serving.or_else(|| whole.images.iter().next()).map(|(_, child)| child).or(whole.child.as_ref())?;
-    found(manifest(repository, child, evidence, needs))?.shape.as_ref()
-}
-
-/// What is attached to a digest, where anybody asks.
-pub(crate) fn attached<'a>(
-    facts: &Facts,
-    track: &Track,
-    digest: &Digest,
-    effective: &Effective<'_>,
-    evidence: &'a Evidence,
-    needs: &mut Vec<Need>,
-) -> Option<&'a Answer<Attached>> {
-    if !effective.has_authorities() {
-        return None;
-    }
-    let key = (facts.asked(track).clone(), digest.clone());
-    let answer = evidence.attached.get(&key);
-    if answer.is_none() {
-        needs.push(Need::Attached(key.0, key.1));
-    }
-    answer
-}
-
-/// Whether a mirror serves a digest; `None` where it was not asked yet.
-fn served<'a>(
-    mirror: &Repository,
-    digest: &Digest,
-    evidence: &'a Evidence,
-    needs: &mut Vec<Need>,
-) -> Option<&'a Answer<()>> {
-    let answer = evidence.served.get(&(mirror.clone(), digest.clone()));
-    if answer.is_none() {
-        needs.push(Need::Served(mirror.clone(), digest.clone()));
-    }
-    answer
-}
-
-/// One candidate, as the layers read it.
-#[derive(Debug, Clone, Copy)]
-pub struct Subject<'a> {
-    /// The policy, as commands name it.
-    pub policy: &'a str,
-    /// Its tag.
-    pub tag: &'a Tag,
-    /// The digest that the tag names now, where it is known.
-    pub digest: Option<&'a Digest>,
-    /// What the registry said of the tag; `None` where it was not asked yet.
-    pub answer: Option<&'a Answer<Digest>>,
-    /// What the registry said of the digest; `None` where it was not asked yet.
-    pub manifest: Option<&'a Answer<Manifest>>,
-    /// The mirror from which it would be pulled, where there is one, and whether it serves the digest; `None` where it was
-    /// not asked yet.
-    pub mirror: Option<(&'a Repository, Option<&'a Answer<()>>)>,
-    /// The memory of the repository.
-    pub ledger: &'a Ledger,
-    /// The digest that runs.
-    pub running: Option<&'a Digest>,
-    /// A version that a person went back from.
-    pub left: Option<&'a Abandoned>,
-    /// How the policy orders tags.
-    pub order: Order<'a>,
-    /// The names of the repository, the one that is asked first.
-    pub repositories: &'a [String],
-    /// What is attached to the digest; `None` where nobody asks, or it was not asked yet.
-    pub attached: Option<&'a Answer<Attached>>,
-    /// What is attached to the digest that runs, where the candidate is a rebuild of it.
-    pub running_attached: Option<&'a Answer<Attached>>,
-    /// The shape of the digest.
-    pub shape: Option<&'a Shape>,
-    /// The shape of the digest that runs.
-    pub running_shape: Option<&'a Shape>,
-    /// What the repository listed.
-    pub scan: Option<&'a Answer<Scan>>,
-}
-
-impl<'a> Subject<'a> {
-    /// What is attached to the digest, nothing where that was answered.
-    ///
-    /// # Errors
-    /// What was observed instead of an answer.
-    pub fn looked(&self) -> Result<Option<&'a Attached>, String> {
-        match self.attached {
-            Some(Answer::Found(attached)) => Ok(Some(attached)),
-            Some(Answer::Absent) => Ok(None),
-            Some(Answer::Unknown(unknown)) => Err(unknown.message.clone()),
-            None => Err("not asked yet".to_owned()),
-        }
-    }
-
-    /// Whether the repository has a tag of that version.
-    #[must_use]
-    pub fn lists_version(&self, version: &str) -> bool {
-        let plain = |text: &str| text.strip_prefix('v').unwrap_or(text).to_owned();
-        let wanted = plain(version);
-        let known = self.ledger.tags.keys().any(|tag| plain(tag.as_str()) == wanted);
-        known
-            || match self.scan {
-                Some(Answer::Found(scan)) => scan.tags.iter().any(|tag| plain(tag) == wanted),
-                Some(Answer::Absent | Answer::Unknown(_)) | None => false,
-            }
-    }
 }
 
 fn assessed(facts: &Facts, effective: &Effective<'_>, subject: &Subject<'_>) -> Assessed {
