@@ -94,6 +94,10 @@ pub struct Failure {
     /// The run that failed last.
     #[schemars(schema_with = "schema::name_text")]
     pub run: String,
+    /// Those that failed before it, oldest first; at most 7.
+    #[schemars(length(max = 7), inner(length(max = 253)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier_runs: Vec<String>,
     /// Equal failures so far.
     pub fails: i32,
     /// Equal for equal failures.

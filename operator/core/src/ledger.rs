@@ -24,6 +24,8 @@ pub use signers::KnownSigner;
 pub const MAX_TAGS: usize = 200;
 /// How many digests are remembered of one tag.
 pub const MAX_DIGESTS_PER_TAG: usize = 4;
+/// How many runs that failed with a digest are known by name besides the last.
+pub const MAX_EARLIER_RUNS: usize = 7;
 
 /// A digest under a tag, and since when this operator knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +47,8 @@ pub struct Failure {
     pub message: String,
     /// The run that failed last.
     pub run: String,
+    /// Those that failed before it, oldest first: several targets fail side by side, and each counts once.
+    pub earlier_runs: Vec<String>,
     /// How many failures with this signature were the image's fault.
     pub fails: u32,
     /// Equal for equal failures.
@@ -57,6 +61,26 @@ pub struct Failure {
     pub quarantined: bool,
     /// Who asked for the retry, where a person did.
     pub retry_by: Option<Lever>,
+}
+
+impl Failure {
+    /// Whether the run is one of those that failed.
+    #[must_use]
+    pub fn is_of(&self, run: &str) -> bool {
+        self.runs().any(|one| one == run)
+    }
+
+    /// The runs that failed, oldest first.
+    fn runs(&self) -> impl Iterator<Item = &String> {
+        self.earlier_runs.iter().chain([&self.run])
+    }
+
+    /// The newest of the runs before the last: as many as are known by name.
+    fn newest(mut runs: Vec<String>) -> Vec<String> {
+        let surplus = runs.len().saturating_sub(MAX_EARLIER_RUNS);
+        runs.drain(..surplus);
+        runs
+    }
 }
 
 /// A version that a person went back from.
@@ -257,9 +281,10 @@ impl Ledger {
     /// where a crash lets the same failure be found again.
     pub fn failed(&mut self, digest: &Digest, failure: NewFailure, now: Timestamp) {
         let before = self.failures.get(digest);
-        if before.is_some_and(|before| before.run == failure.run) {
+        if before.is_some_and(|before| before.is_of(&failure.run)) {
             return;
         }
+        let earlier_runs = before.map_or_else(Vec::new, |before| before.runs().cloned().collect());
         let same =
             before.filter(|before| before.signature == failure.signature).map_or(0, |before| before.fails);
         let fails = if failure.blames_image { same.saturating_add(1) } else { same };
@@ -273,6 +298,7 @@ impl Ledger {
                 reason: failure.reason,
                 message: failure.message,
                 run: failure.run,
+                earlier_runs: Failure::newest(earlier_runs),
                 fails,
                 signature: failure.signature,
                 since: now,
@@ -439,6 +465,23 @@ mod tests {
         assert!(!ledger.failures.get(&digest("a")).unwrap().quarantined, "one run counts once");
         ledger.failed(&digest("a"), failure(3, "exit 2", true, false), at(3600));
         assert!(ledger.failures.get(&digest("a")).unwrap().quarantined);
+    }
+
+    #[test]
+    fn a_run_counts_once_also_where_another_one_failed_before_it_is_found_again() {
+        let mut ledger = ledger();
+        let fails = |ledger: &Ledger| ledger.failures.get(&digest("a")).unwrap().fails;
+        for run in [1, 2, 1, 2] {
+            let failure = NewFailure { after_fails: 9, ..failure(run, "exit 1", true, false) };
+            ledger.failed(&digest("a"), failure, at(run.into()));
+        }
+        assert_eq!(fails(&ledger), 2);
+        for run in 3..20 {
+            ledger.failed(&digest("a"), failure(run, "exit 1", true, false), at(run.into()));
+        }
+        let known = ledger.failures.get(&digest("a")).unwrap();
+        assert_eq!((known.fails, known.earlier_runs.len()), (19, MAX_EARLIER_RUNS));
+        assert!(known.is_of("web-19") && known.is_of("web-12") && !known.is_of("web-11"));
     }
 
     #[test]

@@ -38,6 +38,7 @@ pub fn from_api(repository: &Repository, object: &api::ImageLedger) -> Ledger {
             reason: reason(&entry.reason),
             message: entry.message.clone(),
             run: entry.run.clone(),
+            earlier_runs: entry.earlier_runs.clone(),
             fails: u32::try_from(entry.fails).unwrap_or(0),
             signature: entry.signature.clone(),
             since: entry.since.0,
@@ -109,6 +110,7 @@ pub fn to_status(ledger: &Ledger) -> api::ImageLedgerStatus {
         reason: failure.reason.code().to_owned(),
         message: clean(&failure.message, 500),
         run: failure.run.clone(),
+        earlier_runs: failure.earlier_runs.clone(),
         fails: i32::try_from(failure.fails).unwrap_or(i32::MAX),
         signature: clean(&failure.signature, 500),
         since: time(failure.since),
@@ -201,7 +203,7 @@ mod tests {
     use rollforward_core::ledger::rebase::{MAX_FAILURES, MAX_WORKLOADS, rebase};
     use rollforward_core::ledger::signers::MAX_SIGNERS;
     use rollforward_core::ledger::size::{MAX_BYTES, MIN_TAGS};
-    use rollforward_core::ledger::{MAX_DIGESTS_PER_TAG, MAX_TAGS, NewFailure};
+    use rollforward_core::ledger::{MAX_DIGESTS_PER_TAG, MAX_EARLIER_RUNS, MAX_TAGS, NewFailure};
     use rollforward_core::reason::Reason;
 
     use super::*;
@@ -222,12 +224,13 @@ mod tests {
     /// Every list as long as it may be, but for failures and tracks: so many of each.
     fn full(n_failures: usize, n_workloads: usize) -> Ledger {
         let mut ledger = empty();
-        for number in 0..n_failures {
+        let each = (0..n_failures).flat_map(|number| (0..=MAX_EARLIER_RUNS).map(move |run| (number, run)));
+        for (number, run) in each {
             let failure = NewFailure {
                 tag: tag(number),
                 reason: Reason::CrashExit,
                 message: format!("3 crashes of \"app\": exit 78, {}", "x".repeat(120)),
-                run: format!("web-app-{number}"),
+                run: format!("web-app-{number}-{run}"),
                 signature: "app: exit 78".to_owned(),
                 blames_image: true,
                 deterministic: true,

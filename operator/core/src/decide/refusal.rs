@@ -194,7 +194,7 @@ pub(super) fn kept(facts: &Facts, track: &Track) -> Option<Hold> {
     };
     let own = run.containers.first().filter(|own| runs(own))?;
     let id = &track.workload.id;
-    (run.settings.rollback == Rollback::Never && failure.run == run.name).then(|| {
+    (run.settings.rollback == Rollback::Never && failure.is_of(&run.name)).then(|| {
         Hold::new(failure.reason, Standing::Blocked)
             .about(&run.to_tag, Some(&run.to_digest))
             .expected("a version that works")

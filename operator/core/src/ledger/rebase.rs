@@ -54,17 +54,21 @@ fn sightings(ours: &[Sighting], stored: &[Sighting]) -> Vec<Sighting> {
     if same { stored.to_vec() } else { ours.to_vec() }
 }
 
-/// Two runs failed with the digest: both count, and a quarantine stays.
+/// Runs failed with the digest in both passes: each run counts once, and a quarantine stays.
 fn failure(ours: &Failure, stored: &Failure) -> Failure {
-    let fails = if ours.run != stored.run && ours.signature == stored.signature {
-        ours.fails.saturating_add(stored.fails)
+    let unknown = ours.runs().filter(|run| !stored.is_of(run));
+    let fails = if ours.signature == stored.signature {
+        let unknown = u32::try_from(unknown.count()).unwrap_or(u32::MAX);
+        ours.fails.max(stored.fails.saturating_add(unknown.min(ours.fails)))
     } else {
         ours.fails.max(stored.fails)
     };
     let quarantined = ours.quarantined || stored.quarantined;
     let retry_at = ours.retry_at.max(stored.retry_at).filter(|_| !quarantined);
-    let newest = if stored.since <= ours.since { ours } else { stored };
-    Failure { fails, quarantined, retry_at, ..newest.clone() }
+    let (older, newest) = if stored.since <= ours.since { (stored, ours) } else { (ours, stored) };
+    let before = older.runs().filter(|run| !newest.is_of(run)).chain(&newest.earlier_runs);
+    let earlier_runs = Failure::newest(before.cloned().collect());
+    Failure { fails, quarantined, retry_at, earlier_runs, ..newest.clone() }
 }
 
 /// Two passes read the claim: the first reading counts.
@@ -180,6 +184,21 @@ mod tests {
         assert_eq!(merged.first_seen(&tag("1.0.1"), &digest(1)), Some(at(10)));
         let failure = &merged.failures[&digest(1)];
         assert_eq!((failure.fails, failure.run.as_str(), failure.quarantined), (2, "api-1", false));
+        assert_eq!(failure.earlier_runs, ["web-1"]);
+    }
+
+    #[test]
+    fn a_failure_that_both_passes_knew_is_not_counted_for_each() {
+        let mut base = empty();
+        failed(&mut base, 1, "web-1", false, 10);
+        let (mut ours, mut stored) = (base.clone(), base.clone());
+        failed(&mut stored, 1, "db-1", false, 20);
+        failed(&mut ours, 1, "api-1", false, 21);
+        let failure = &rebase(&base, &ours, &stored).failures[&digest(1)];
+        assert_eq!(
+            (failure.fails, failure.earlier_runs.as_slice()),
+            (3, &["db-1", "web-1"].map(str::to_owned)[..])
+        );
     }
 
     #[test]

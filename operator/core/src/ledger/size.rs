@@ -63,10 +63,11 @@ fn tag_bytes(tag: &Tag, seen: &[Sighting]) -> usize {
 }
 
 fn failure_bytes(failure: &Failure) -> usize {
-    let Failure { tag, reason, message, run, signature, retry_by, .. } = failure;
+    let Failure { tag, reason, message, run, earlier_runs, signature, retry_by, .. } = failure;
     let asked = retry_by.as_ref().map_or(0, |asked| sum([json(&asked.by), INSTANT, 30]));
     let words = [tag.as_str(), reason.code(), message, run, signature].map(json);
-    sum([sum(words), asked, DIGEST, 2 * INSTANT, 150])
+    let earlier = earlier_runs.iter().map(|run| sum([json(run), 3]));
+    sum([sum(words), sum(earlier), asked, DIGEST, 2 * INSTANT, 168])
 }
 
 fn track_bytes(key: &str, memory: &WorkloadMemory) -> usize {

@@ -19,7 +19,7 @@ use crate::workload::Workload;
 pub(super) fn cause<'a>(run: &'a Run, ledgers: &BTreeMap<Repository, Ledger>) -> Option<&'a RunCause> {
     let failure = ledgers.get(&run.repository)?.failures.get(&run.to_digest)?;
     let kept = run.settings.rollback == Rollback::Never && run.levers.promote.is_none();
-    run.status.cause.as_ref().filter(|_| kept && failure.run == run.name)
+    run.status.cause.as_ref().filter(|_| kept && failure.is_of(&run.name))
 }
 
 /// What is due for a run that failed just now.

@@ -123,7 +123,7 @@ fn ended(run: &Run, status: &RunStatus, ledgers: &BTreeMap<Repository, Ledger>) 
         );
     }
     match ledger.and_then(|ledger| ledger.failures.get(&run.to_digest)) {
-        Some(failure) if failure.run == run.name && run.settings.rollback == Rollback::Never => {
+        Some(failure) if failure.is_of(&run.name) && run.settings.rollback == Rollback::Never => {
             next(Action::Nothing, None, "nothing was undone; newer versions go on by themselves")
         }
         Some(failure) if failure.quarantined => next(
