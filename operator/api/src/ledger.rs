@@ -180,6 +180,9 @@ pub struct WorkloadMemory {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::image_text")]
     pub wrote: Option<String>,
+    /// True where nothing that runs that image was seen well yet: it is no proof of its digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<bool>,
     /// A manual rollback that is respected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub abandoned: Option<Abandoned>,

@@ -356,6 +356,10 @@ pub struct UpdateRunStatus {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
+    /// True where it succeeded although nothing that runs the version was seen well (0 replicas, suspended, `OnDelete`): it is no
+    /// proof of the digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<bool>,
 }
 
 /// How far the new pods of a step have come.

@@ -195,19 +195,15 @@ pub fn tried_elsewhere(facts: &Facts, track: &Track, digest: &Digest) -> Option<
     })
 }
 
-/// Whether the digest runs on a workload of the namespace already, by the memory of the repository. A target of the policy on
-/// which nothing runs proves nothing.
+/// Whether the digest runs on a workload of the namespace already, by the memory of the repository. One on which nothing was
+/// seen to run it proves nothing: 0 replicas, a suspended CronJob, `OnDelete` before somebody deletes.
 #[must_use]
 pub fn proven(facts: &Facts, track: &Track, digest: &Digest) -> bool {
     let Some(seen) = facts.seen.repositories.get(&track.repository) else { return false };
     let ending = format!("@{digest}");
     let wrote = |wrote: &Option<String>| wrote.as_ref().is_some_and(|image| image.ends_with(&ending));
-    let is_idle = |key: &String| {
-        let target = facts.seen.tracks.iter().find(|one| one.key == *key);
-        target.is_some_and(|one| one.workload.cron_job().is_none() && one.workload.updatable() == 0)
-    };
-    let mut known = seen.ledger.workloads.iter();
-    known.any(|(key, memory)| memory.completed.is_some() && wrote(&memory.wrote) && !is_idle(key))
+    let mut known = seen.ledger.workloads.values();
+    known.any(|memory| memory.completed.is_some() && wrote(&memory.wrote) && !memory.unseen)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::policy::{Facts, OnExternalChange, Policy, Rebuilds, Track};
 use crate::reason::Reason;
 use crate::rollout::{OpenRun, Run};
 use crate::select::{self, Order, Query, Rule, Shortlist};
+use crate::workload::Pod;
 
 /// The version that runs on a track.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -198,6 +199,7 @@ fn remember(facts: &Facts, track: &Track, current: Option<&Current>) -> Workload
             uid: track.workload.id.uid.clone(),
             completed,
             wrote: declared,
+            unseen: !is_seen(track, None),
             abandoned: None,
             reapplied: None,
             newest_inside: None,
@@ -208,13 +210,29 @@ fn remember(facts: &Facts, track: &Track, current: Option<&Current>) -> Workload
     if open_run(facts, track).is_some() {
         return known.clone();
     }
+    let is_seen = is_seen(track, Some(known));
     if known.wrote == declared {
-        return went_on(facts, track, known, current);
+        let unseen = known.unseen && !is_seen;
+        return WorkloadMemory { unseen, ..went_on(facts, track, known, current) };
     }
+    let unseen = !is_seen;
     if let Some(memory) = unpinned_by_somebody(facts, track, known, current) {
-        return WorkloadMemory { wrote: declared, ..memory };
+        return WorkloadMemory { wrote: declared, unseen, ..memory };
     }
-    moved_by_somebody(facts, track, known, tag, declared)
+    WorkloadMemory { unseen, ..moved_by_somebody(facts, track, known, tag, declared) }
+}
+
+/// Whether something that runs the template's image is well: a Ready pod, or of a CronJob a run that succeeded.
+fn is_seen(track: &Track, known: Option<&WorkloadMemory>) -> bool {
+    let Some((container, _)) = track.containers.first() else { return false };
+    if track.workload.cron_job().is_some() {
+        let mut tallies = known.into_iter().flat_map(|known| &known.runs.tallies);
+        return tallies.any(|tally| tally.image == container.image && tally.failures < tally.successes);
+    }
+    let runs = |pod: &&Pod| {
+        pod.containers.iter().any(|own| own.name == container.name && own.image == container.image)
+    };
+    track.pods.iter().filter(runs).any(|pod| !pod.deleting && pod.ready_since.is_some())
 }
 
 /// A rebuild that was pushed after a person went back from the tag, and runs, ends what was held for them.

@@ -112,6 +112,8 @@ pub struct WorkloadMemory {
     pub completed: Option<Tag>,
     /// The image that was in the template when the memory was last brought up to date.
     pub wrote: Option<String>,
+    /// Whether nothing that runs that image was seen well yet: no proof of its digest.
+    pub unseen: bool,
     /// A manual rollback that is respected.
     pub abandoned: Option<Abandoned>,
     /// How often a version was rolled out again that somebody else keeps taking away.

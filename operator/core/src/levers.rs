@@ -9,14 +9,14 @@ use std::fmt;
 use jiff::Timestamp;
 
 use crate::current;
-use crate::decide::{Hold, Standing};
+use crate::decide::{Hold as Held, Standing};
 use crate::image::Digest;
 use crate::image::Repository;
 use crate::judge::{Cause, Judgement};
 use crate::ledger::Ledger;
 use crate::policy::{Facts, OnDeadline, Rollback};
 use crate::reason::Reason;
-use crate::rollout::{Phase, Run};
+use crate::rollout::{Hold, Phase, Run};
 use crate::text;
 
 /// Who pulled a lever, and when, as the command wrote it.
@@ -116,10 +116,10 @@ impl Pause {
 
 /// The hold of a paused policy.
 #[must_use]
-pub fn paused(facts: &Facts) -> Option<Hold> {
+pub fn paused(facts: &Facts) -> Option<Held> {
     let pause = facts.seen.paused.as_ref()?;
     Some(
-        Hold::new(pause.reason(), Standing::Waits)
+        Held::new(pause.reason(), Standing::Waits)
             .expected("a policy that may act")
             .observed(pause.observed())
             .hint(pause.hint(&facts.policy.id.name)),
@@ -128,7 +128,8 @@ pub fn paused(facts: &Facts) -> Option<Hold> {
 
 /// Why a person or a pause ends an open run although nothing is wrong with the image.
 ///
-/// A paused canary ends at its own deadline: its hold is timed, and must not run out while nobody may go on.
+/// A paused canary ends at its own deadline: its hold is timed, and must not run out while nobody may go on. What is not held
+/// goes its own way, and a pause takes nothing of it back.
 #[must_use]
 pub fn ends(facts: &Facts, run: &Run) -> Option<(Reason, String)> {
     if let Some(lever) = &run.levers.abort {
@@ -136,12 +137,18 @@ pub fn ends(facts: &Facts, run: &Run) -> Option<(Reason, String)> {
     }
     let pause = facts.seen.paused.as_ref()?;
     // The native controller's promotion is not held: what it does at the deadline is judged as ever.
-    let held = run.status.phase == Phase::Canary;
+    let held = is_held(run) && run.status.phase == Phase::Canary;
     let late = held && run.status.deadline.is_some_and(|deadline| deadline <= facts.now);
     late.then(|| {
         let message = format!("{}; its deadline came while it was held", pause.observed());
         (pause.reason(), message)
     })
+}
+
+/// Whether something of ours stands still while the new pods of the run are watched.
+#[must_use]
+pub fn is_held(run: &Run) -> bool {
+    run.canary && matches!(run.hold, Hold::Deployment(_) | Hold::StatefulSet(_))
 }
 
 /// Whether a failure waits for a person instead of being rolled back by itself.
@@ -186,15 +193,30 @@ pub fn by_hand(run: &Run) -> String {
 /// everything is paused.
 #[must_use]
 pub fn promotes<'a>(facts: &Facts, run: &'a Run, judgement: &Judgement) -> Option<&'a Lever> {
-    let stopped = match &facts.seen.paused {
-        Some(Pause::Everywhere(_) | Pause::Configuration) => true,
-        Some(Pause::Policy(_)) | None => false,
-    };
     let failed = match judgement {
         Judgement::Fail(cause) => !asks(run, cause),
         Judgement::Pass { .. } | Judgement::Waiting { .. } | Judgement::Unknown { .. } => false,
     };
-    run.levers.promote.as_ref().filter(|_| !stopped && !failed)
+    run.levers.promote.as_ref().filter(|_| !is_stopped(facts) && !failed)
+}
+
+/// Whether everything is paused.
+fn is_stopped(facts: &Facts) -> bool {
+    match &facts.seen.paused {
+        Some(Pause::Everywhere(_) | Pause::Configuration) => true,
+        Some(Pause::Policy(_)) | None => false,
+    }
+}
+
+/// Who lets a version stay that failed and about which a person was asked. Whoever skipped the observation before is asked
+/// once more: they knew nothing of this failure.
+#[must_use]
+pub fn keeps<'a>(facts: &Facts, run: &'a Run) -> Option<&'a Lever> {
+    let is_known = |lever: &Lever| {
+        let known = run.status.levers.iter().any(|(verb, known)| *verb == Verb::Promote && known == lever);
+        known && lever.at.is_some()
+    };
+    run.levers.promote.as_ref().filter(|lever| !is_stopped(facts) && !is_known(lever))
 }
 
 /// A run that a person aborted is a version that they left: it and everything below is held, a newer one goes on.

@@ -33,13 +33,15 @@ use crate::image::{Repository, Tag};
 use crate::judge::{self, Judgement, Observation};
 use crate::ledger::Ledger;
 use crate::levers::{self, Lever, Verb};
-use crate::policy::{Facts, Mode};
+use crate::policy::{Approval, Facts, Mode};
 use crate::reason::Reason;
 use crate::text;
-use crate::workload::{Pod, Shape, Workload};
+use crate::workload::{Pod, Shape, Strategy, Workload};
 
 use due::{finish, phase_now, wait, wait_unstarted, write};
-use ending::{abort_cause, aftermath, errand, excuse, failed, human_edit, restoring, reverting, run_cause};
+use ending::{
+    abort_cause, aftermath, denied, errand, excuse, failed, human_edit, restoring, reverting, run_cause,
+};
 use observation::{Split, judged, observation, paused, split, tell_signals};
 use opening::open;
 
@@ -286,6 +288,10 @@ fn preparing(facts: &Facts, run: &Run, workload: &Workload) -> RunPlan {
     if let Some((reason, message)) = abort_cause(facts, run) {
         return finish(facts, run, Phase::Aborted, reason, message);
     }
+    if workload.generation != run.generation && !is_as_saved(run, workload) {
+        let message = "the workload changed before anything was written; decided anew".to_owned();
+        return finish(facts, run, Phase::Aborted, Reason::WriteConflict, message);
+    }
     if facts.seen.paused.is_some() || approval::awaited(run) {
         let waits = if approval::awaited(run) { Phase::AwaitingApproval } else { Phase::Preparing };
         return wait_unstarted(run, waits);
@@ -293,13 +299,11 @@ fn preparing(facts: &Facts, run: &Run, workload: &Workload) -> RunPlan {
     if run.levers.approval.is_some() && decide::limit(facts.seen.concurrency).is_some() {
         return wait_unstarted(run, Phase::AwaitingApproval);
     }
-    // An approval may take days: the workload may have been scaled since, as long as what is saved of it still holds.
-    // The steps of a StatefulSet are ordinals: scaled, they are decided anew.
-    let is_deployment = matches!(run.hold, Hold::Deployment(_));
-    let as_saved = run.levers.approval.is_some() && is_deployment && patch::fields(workload) == run.originals;
-    if workload.generation != run.generation && !as_saved {
-        let message = "the workload changed before anything was written; decided anew".to_owned();
-        return finish(facts, run, Phase::Aborted, Reason::WriteConflict, message);
+    // What changed since is still under way: two changes at once could not be told apart.
+    let is_still = !matches!(run.hold, Hold::Deployment(_))
+        || (workload.is_settled() && workload.deployment().is_none_or(|own| !own.paused));
+    if workload.generation != run.generation && !is_still {
+        return wait_unstarted(run, Phase::Preparing);
     }
     let (step, pods) = match &run.hold {
         Hold::StatefulSet(partitions) => {
@@ -323,6 +327,24 @@ fn preparing(facts: &Facts, run: &Run, workload: &Workload) -> RunPlan {
     plan.after.step_pods = pods;
     progress::begin(facts, run, &mut plan.after);
     plan
+}
+
+/// Whether a workload that changed since is still what the run was recorded for. An approval may take days, and scaling is no
+/// reason to ask for it anew: as long as what is saved still holds, and pods that came since get their canary.
+fn is_as_saved(run: &Run, workload: &Workload) -> bool {
+    let is_held_as_now = match &run.hold {
+        Hold::Deployment(_) => {
+            let recreates = workload.deployment().is_some_and(|own| own.strategy == Strategy::Recreate);
+            run.canary || recreates || workload.replicas == 0
+        }
+        Hold::Delegated(mark) => {
+            workload.delegate.as_ref().is_some_and(|own| own.mark() == *mark && own.busy().is_none())
+        }
+        // The steps of a StatefulSet are ordinals: scaled, they are decided anew.
+        Hold::StatefulSet(_) | Hold::DaemonSet(_) | Hold::CronJob => false,
+    };
+    let is_approved_by_hand = run.settings.approval == Approval::Manual;
+    is_approved_by_hand && is_held_as_now && patch::fields(workload) == run.originals
 }
 
 /// The first write in words.
@@ -484,6 +506,7 @@ fn promoting(
     let deadline = progress::deadline(run, Some(&progress), facts.now);
     let seen = Observation { bake, deadline, ..observation(open, &pods, &judged, expected, facts.now) };
     let judgement = paused(workload, &seen, judge::judge(&seen));
+    let is_seen = pods.new.iter().any(|pod| !pod.deleting && pod.ready_since.is_some());
     let is_complete = workload.is_settled() && workload.available_replicas == workload.replicas;
     let passes = matches!(judgement, Judgement::Pass { .. }) || expected == 0;
     let mut plan = match &judgement {
@@ -491,12 +514,12 @@ fn promoting(
         Judgement::Fail(cause)
             if cause.at_deadline && workload.is_on_delete() && pods.new.iter().all(is_well) =>
         {
-            completed(facts, run, workload, ledgers)
+            completed(facts, run, workload, is_seen, ledgers)
         }
         Judgement::Fail(cause) => failed(facts, (run, workload), cause, ledgers),
         Judgement::Pass { .. } | Judgement::Waiting { .. } | Judgement::Unknown { .. } => {
             if is_complete && passes {
-                given_back_or_completed(facts, run, workload, ledgers)
+                given_back_or_completed(facts, run, workload, is_seen, ledgers)
             } else {
                 wait(facts, run, Phase::Promoting)
             }
@@ -525,21 +548,23 @@ fn given_back_or_completed(
     facts: &Facts,
     run: &Run,
     workload: &Workload,
+    is_seen: bool,
     ledgers: &mut BTreeMap<Repository, Ledger>,
 ) -> RunPlan {
     if patch::restores(run, workload).is_empty() {
-        return completed(facts, run, workload, ledgers);
+        return completed(facts, run, workload, is_seen, ledgers);
     }
     let what = format!("all {} new Ready; rollout settings restored", workload.replicas);
     write(facts, (run, workload), Phase::Promoting, patch::promote(run, workload), what)
 }
 
-/// The ledger learns that the version is done.
-fn remember(run: &Run, ledgers: &mut BTreeMap<Repository, Ledger>) {
+/// The ledger learns that the version is done, and whether anything that runs it was seen well.
+fn remember(run: &Run, is_seen: bool, ledgers: &mut BTreeMap<Repository, Ledger>) {
     let memory = ledgers.get_mut(&run.repository).and_then(|ledger| ledger.workloads.get_mut(&run.track));
     if let Some(memory) = memory {
         memory.completed = Some(run.to_tag.clone());
         memory.wrote = run.containers.first().map(|container| container.to.clone());
+        memory.unseen = !is_seen;
     }
 }
 
@@ -551,6 +576,7 @@ fn take_back(run: &Run, ledgers: &mut BTreeMap<Repository, Ledger>) {
     if let Some(memory) = memory.filter(|memory| memory.wrote.as_ref() == Some(&container.to)) {
         memory.completed.clone_from(&run.from_tag);
         memory.wrote = Some(container.way_back().clone());
+        memory.unseen = false;
     }
 }
 
@@ -558,9 +584,10 @@ fn completed(
     facts: &Facts,
     run: &Run,
     workload: &Workload,
+    is_seen: bool,
     ledgers: &mut BTreeMap<Repository, Ledger>,
 ) -> RunPlan {
-    remember(run, ledgers);
+    remember(run, is_seen, ledgers);
     let tag = &run.to_tag;
     let updated = workload.updated_replicas;
     let message = match &workload.shape {
@@ -589,5 +616,11 @@ fn completed(
             format!("{updated} of {} pods run {tag}", workload.replicas)
         }
     };
-    finish(facts, run, Phase::Succeeded, Reason::RolledForward, message)
+    succeeded(facts, run, is_seen, message)
+}
+
+fn succeeded(facts: &Facts, run: &Run, is_seen: bool, message: String) -> RunPlan {
+    let mut plan = finish(facts, run, Phase::Succeeded, Reason::RolledForward, message);
+    (plan.before.unseen, plan.after.unseen) = (!is_seen, !is_seen);
+    plan
 }

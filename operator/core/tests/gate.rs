@@ -480,11 +480,12 @@ fn with_a_source_tags_are_judged_there_and_the_mirror_must_serve_the_digest() {
 }
 
 fn beside_an_open_run(second: Track, has_succeeded: bool) -> (String, String) {
-    beside(second, has_succeeded.then_some(4))
+    beside(second, has_succeeded.then_some(true))
 }
 
-/// The decision for a second track while a run to 1.0.1 is open on one, and has succeeded on another with so many pods.
-fn beside(second: Track, succeeded_on: Option<i32>) -> (String, String) {
+/// The decision for a second track while a run to 1.0.1 is open on one, and has succeeded on another, on which something was seen
+/// to run it or nothing was. It is a target of another policy: only the memory of the repository knows it.
+fn beside(second: Track, succeeded_on: Option<bool>) -> (String, String) {
     let (mut facts, evidence) = situation(build::policy(), "", "1.0.1 seen 10:00");
     let judged = |facts: &Facts| {
         let (assessment, _) = gate::assess(facts, current::choose(facts), &evidence);
@@ -495,11 +496,9 @@ fn beside(second: Track, succeeded_on: Option<i32>) -> (String, String) {
     let (revisions, pods, readings) = (Vec::new(), Vec::new(), Vec::new());
     facts.seen.open_runs = vec![OpenRun { run, workload, revisions, pods, readings, unreadable: None }];
     facts.seen.tracks.push(second);
-    if let Some(replicas) = succeeded_on {
-        let image = format!("{}:1.0.1@{}", build::REPOSITORY, build::digest("1.0.1"));
-        let first = build::workload("first", replicas, &image);
-        facts.seen.tracks.push(build::track(first, Vec::new(), Vec::new()));
+    if let Some(is_seen) = succeeded_on {
         let memory = WorkloadMemory {
+            unseen: !is_seen,
             uid: "uid-first".to_owned(),
             completed: Some(build::tag("1.0.1")),
             wrote: Some(format!("{}:1.0.1@{}", build::REPOSITORY, build::digest("1.0.1"))),
@@ -532,9 +531,8 @@ fn targets_wait_for_the_first_success_of_a_digest_and_images_of_one_workload_for
         ("hold WorkloadBusy waits 1.0.1", "a run that is still open")
     );
     assert_eq!(beside_an_open_run(other(), true).0, "move 1.0.1 with a canary");
-    // Where nothing runs on the target that has it, nothing was proven.
-    assert_eq!(beside(other(), Some(0)).0, "hold WorkloadBusy waits 1.0.1");
-    assert_eq!(beside(other(), Some(1)).0, "move 1.0.1 with a canary");
+    // Where nothing was seen to run it on the workload that has it, nothing was proven.
+    assert_eq!(beside(other(), Some(false)).0, "hold WorkloadBusy waits 1.0.1");
     let sidecar = || Track { key: "Deployment/web/sidecar".to_owned(), ..track("") };
     let (held, observed) = beside_an_open_run(sidecar(), true);
     assert_eq!(held, "hold WorkloadBusy waits 1.0.1");

@@ -61,6 +61,7 @@ pub fn from_api(repository: &Repository, object: &api::ImageLedger) -> Ledger {
             uid: entry.uid.clone(),
             completed: entry.completed.as_deref().and_then(|tag| Tag::parse(tag).ok()),
             wrote: entry.wrote.clone(),
+            unseen: entry.unseen == Some(true),
             abandoned: entry.abandoned.as_ref().and_then(|left| {
                 Some(Abandoned { tag: Tag::parse(&left.tag).ok()?, at: left.at.0, by: left.by.clone() })
             }),
@@ -141,6 +142,7 @@ pub fn to_status(ledger: &Ledger) -> api::ImageLedgerStatus {
         uid: memory.uid.clone(),
         completed: memory.completed.as_ref().map(ToString::to_string),
         wrote: memory.wrote.clone(),
+        unseen: memory.unseen.then_some(true),
         abandoned: memory.abandoned.as_ref().map(|left| api::Abandoned {
             tag: left.tag.to_string(),
             at: time(left.at),
@@ -243,6 +245,7 @@ mod tests {
             uid: "0b4ad4ac-3d0b-4e5f-9f7e-000000000000".to_owned(),
             completed: Some(tag(1)),
             wrote: Some(format!("ghcr.io/acme/web:{}@{}", tag(1), digest(1))),
+            unseen: true,
             abandoned: None,
             reapplied: None,
             newest_inside: Some(Newest { tag: tag(1), first_seen: at(0) }),

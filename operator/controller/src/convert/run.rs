@@ -35,6 +35,13 @@ pub fn takes_place(run: &UpdateRun) -> bool {
     is_open(run) && phase != Some("AwaitingApproval")
 }
 
+/// Whether a run proves its digest: it succeeded, and something was seen to run it.
+#[must_use]
+pub fn proves(run: &UpdateRun) -> bool {
+    let status = run.status.as_ref();
+    status.is_some_and(|status| status.phase.as_deref() == Some("Succeeded") && status.unseen != Some(true))
+}
+
 /// An open run as those see it that wait for its digest to succeed.
 #[must_use]
 pub fn trying(run: &UpdateRun) -> Trying {
@@ -366,6 +373,7 @@ fn status(status: &UpdateRunStatus) -> RunStatus {
         levers: status.levers.iter().flatten().filter_map(pulled).collect(),
         result: status.result.as_ref().map(|result| (reason(&result.reason), result.message.clone())),
         finished_at: status.finished_at.as_ref().map(|at| at.0),
+        unseen: status.unseen == Some(true),
     }
 }
 
@@ -484,6 +492,7 @@ pub fn to_status(status: &RunStatus) -> UpdateRunStatus {
         levers,
         result,
         finished_at,
+        unseen,
     } = status;
     UpdateRunStatus {
         phase: Some(phase_name(*phase).to_owned()),
@@ -523,5 +532,6 @@ pub fn to_status(status: &RunStatus) -> UpdateRunStatus {
             message: clean(message, 1000),
         }),
         finished_at: finished_at.map(time),
+        unseen: unseen.then_some(true),
     }
 }

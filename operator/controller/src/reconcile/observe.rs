@@ -91,11 +91,10 @@ impl Stores {
             let (open, takes) = (convert::run::is_open(run), convert::run::takes_place(run));
             // A CronJob's run may be watched for weeks: it takes no place.
             let open = open && run.spec.workload.kind != Kind::CronJob.name();
-            let phase = run.status.as_ref().and_then(|status| status.phase.as_deref());
             let known = Known {
                 open,
                 digest: format!("{}@{}", run.spec.repository, run.spec.to_digest),
-                succeeded: phase == Some("Succeeded"),
+                succeeded: convert::run::proves(run),
                 trying: convert::run::trying(run),
             };
             (!open || takes).then_some(((run.namespace()?, run.name_any()), known))
@@ -107,10 +106,9 @@ impl Stores {
     fn trying(&self, policy: &PolicyId) -> BTreeMap<(Repository, Digest), Vec<Trying>> {
         let runs: Vec<_> = self.runs.iter().flat_map(Store::state).collect();
         let read = || runs.iter().filter_map(|run| run.0.as_ref().ok());
-        let phase = |run: &UpdateRun| run.status.as_ref().and_then(|status| status.phase.clone());
         let moves = |run: &UpdateRun| (run.spec.repository.clone(), run.spec.to_digest.clone());
         let succeeded: BTreeSet<(String, String)> =
-            read().filter(|run| phase(run).as_deref() == Some("Succeeded")).map(moves).collect();
+            read().filter(|run| convert::run::proves(run)).map(moves).collect();
         let open = read()
             .filter(|run| convert::run::takes_place(run) && run.spec.policy.uid != policy.uid)
             .filter(|run| run.spec.workload.kind != Kind::CronJob.name())
@@ -131,7 +129,7 @@ impl Stores {
         let ended = |run: Arc<DeserializeGuard<UpdateRun>>| {
             let run = run.0.as_ref().ok()?;
             let well = match run.status.as_ref()?.phase.as_deref()? {
-                "Succeeded" => true,
+                "Succeeded" if convert::run::proves(run) => true,
                 "RolledBack" => false,
                 _ => return None,
             };

@@ -25,7 +25,7 @@ pub struct Known {
     pub open: bool,
     /// The repository and digest that it moves to.
     pub digest: String,
-    /// Whether it succeeded.
+    /// Whether it succeeded and proves the digest.
     pub succeeded: bool,
     /// How long others wait for it.
     pub trying: Trying,

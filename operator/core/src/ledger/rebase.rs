@@ -149,6 +149,7 @@ mod tests {
             uid: "u".to_owned(),
             completed: Some(tag(completed)),
             wrote: None,
+            unseen: false,
             abandoned: None,
             newest_inside: None,
             newest_outside: None,

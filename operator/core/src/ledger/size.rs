@@ -71,8 +71,17 @@ fn failure_bytes(failure: &Failure) -> usize {
 }
 
 fn track_bytes(key: &str, memory: &WorkloadMemory) -> usize {
-    let WorkloadMemory { uid, completed, wrote, abandoned, reapplied, newest_inside, newest_outside, runs } =
-        memory;
+    let WorkloadMemory {
+        uid,
+        completed,
+        wrote,
+        unseen,
+        abandoned,
+        reapplied,
+        newest_inside,
+        newest_outside,
+        runs,
+    } = memory;
     let tag = |tag: &Tag| json(tag.as_str());
     let newest = [newest_inside, newest_outside];
     let newest = newest.into_iter().flatten().map(|newest| sum([tag(&newest.tag), INSTANT, 46]));
@@ -84,6 +93,7 @@ fn track_bytes(key: &str, memory: &WorkloadMemory) -> usize {
         sum([json(key), json(uid), 30]),
         completed.as_ref().map_or(0, |completed| sum([tag(completed), 16])),
         wrote.as_ref().map_or(0, |wrote| sum([json(wrote), 12])),
+        if *unseen { 15 } else { 0 },
         abandoned.as_ref().map_or(0, |left| sum([tag(&left.tag), json(&left.by), INSTANT, 40])),
         reapplied.as_ref().map_or(0, |again| sum([tag(&again.tag), 50])),
         sum(newest),

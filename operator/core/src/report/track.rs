@@ -543,19 +543,24 @@ fn held_sentence(facts: &Facts, plan: &RunPlan) -> Option<(bool, Reason, String)
         None => String::new(),
     };
     let open = plan.before.intent.is_none() && plan.after.result.is_none();
+    let run = &plan.run;
+    let ends = plan.after.deadline.map_or_else(
+        || "and waits".to_owned(),
+        |deadline| format!("and goes back without blame {}", text::instant_seconds(deadline)),
+    );
     let held = match plan.phase {
-        Phase::Canary => "the canary stays as it is, is rolled back if it fails,",
-        Phase::Preparing | Phase::AwaitingApproval => "the run is recorded and does not begin,",
+        Phase::Canary if levers::is_held(run) => {
+            format!("the canary stays as it is, is rolled back if it fails, {ends}")
+        }
+        Phase::Canary => "the image stays set and is judged on, and is rolled back if it fails".to_owned(),
+        Phase::Preparing | Phase::AwaitingApproval => {
+            format!("the run is recorded and does not begin, {ends}")
+        }
         Phase::Promoting | Phase::Succeeded | Phase::RolledBack | Phase::Aborted => return None,
     };
-    let run = &plan.run;
     (open && plan.waits()).then(|| {
-        let ends = plan.after.deadline.map_or_else(
-            || "and waits".to_owned(),
-            |deadline| format!("and goes back without blame {}", text::instant_seconds(deadline)),
-        );
         let body = format!(
-            "{} for {}:{}@{}: {}; {held} {ends}.{so_far} {}.",
+            "{} for {}:{}@{}: {}; {held}.{so_far} {}.",
             run.to_tag,
             run.repository,
             run.to_tag,

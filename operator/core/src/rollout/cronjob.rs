@@ -10,8 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::patch::Errand;
 use super::{
-    Intent, OpenRun, Phase, RunPlan, Split, abort_cause, completed, failed, finish, judged, reverting,
-    run_cause, split, wait,
+    Intent, OpenRun, Phase, RunPlan, Split, abort_cause, completed, denied, failed, finish, judged,
+    reverting, run_cause, split, wait,
 };
 use crate::image::Repository;
 use crate::judge::Judgement;
@@ -119,7 +119,11 @@ pub(super) fn watching(
         is_superseded.then(|| (Reason::Superseded, "a newer version passed its gates".to_owned()))
     });
     if let Some((reason, message)) = ending {
-        if is_provisional {
+        // Who wants the version gone gets the old one back, also where the update was done for now.
+        let goes_back = run.levers.abort.is_some() || denied(facts, run).is_some();
+        if is_provisional && goes_back {
+            super::take_back(run, ledgers);
+        } else if is_provisional {
             let message = format!("{} ran; the watch over its runs ended: {message}", run.to_tag);
             return finish(facts, run, Phase::Succeeded, Reason::RolledForward, message);
         }
@@ -151,15 +155,15 @@ pub(super) fn watching(
     let judgement = judge_runs(&seen);
     let mut plan = match &judgement {
         Judgement::Fail(cause) => failed(facts, (run, workload), cause, ledgers),
-        Judgement::Pass { .. } => completed(facts, run, workload, ledgers),
+        Judgement::Pass { .. } => completed(facts, run, workload, true, ledgers),
         Judgement::Waiting { .. } | Judgement::Unknown { .. } if cron.is_suspended && !is_provisional => {
-            completed(facts, run, workload, ledgers)
+            completed(facts, run, workload, false, ledgers)
         }
         Judgement::Waiting { suspicion, ready, .. } => {
             let is_proven = is_provisional || 0 < *ready;
             let mut plan = wait(facts, run, if is_proven { Phase::Promoting } else { Phase::Canary });
             if is_proven && !is_provisional {
-                super::remember(run, ledgers);
+                super::remember(run, true, ledgers);
             }
             plan.before.cause = suspicion.as_ref().map(run_cause);
             plan.after = plan.before.clone();

@@ -13,15 +13,14 @@ use crate::image::Repository;
 use crate::judge::classify;
 use crate::judge::{Blame, Cause, Judgement};
 use crate::ledger::Ledger;
-use crate::levers;
 use crate::policy::{Facts, Track};
 use crate::reason::Reason;
 use crate::text;
 use crate::workload::Workload;
 
 use super::{
-    Hold, Intent, OpenRun, Phase, Run, RunCause, RunPlan, abort_cause, failed, finish, judged, remember,
-    reverting, split, wait,
+    Hold, Intent, OpenRun, Phase, Run, RunCause, RunPlan, abort_cause, failed, judged, remember, reverting,
+    split, succeeded, wait,
 };
 
 /// How soon a run is looked at again whose delegate wakes nobody, for example where it cannot be watched.
@@ -65,18 +64,12 @@ pub(super) fn watching(
     let judgement = judge(facts, open, workload, mark);
     let mut plan = match &judgement {
         Judgement::Pass { .. } => {
-            remember(run, ledgers);
-            let message = passed(run, workload, mark);
-            let mut plan = finish(facts, run, Phase::Succeeded, Reason::RolledForward, message);
+            let is_seen = 0 < workload.replicas;
+            remember(run, is_seen, ledgers);
+            let mut plan = succeeded(facts, run, is_seen, passed(run, workload, mark));
             // A pod that crashed on the way is no cause of anything.
             (plan.before.cause, plan.after.cause) = (None, None);
             plan
-        }
-        // Where a failure waits for a person, their `promote` says that the image stays.
-        Judgement::Fail(cause) if let Some(lever) = kept(run, cause) => {
-            remember(run, ledgers);
-            let message = format!("{} stays by {lever}, although {}", run.to_tag, cause.sentence);
-            finish(facts, run, Phase::Succeeded, Reason::RolledForward, message)
         }
         Judgement::Fail(cause) => failed(facts, (run, workload), cause, ledgers),
         Judgement::Waiting { .. } | Judgement::Unknown { .. } => {
@@ -95,11 +88,6 @@ pub(super) fn watching(
     };
     plan.judgement = Some(judgement);
     plan
-}
-
-fn kept(run: &Run, cause: &Cause) -> Option<String> {
-    let lever = run.levers.promote.as_ref().filter(|_| levers::asks(run, cause))?;
-    Some(lever.to_string())
 }
 
 fn passed(run: &Run, workload: &Workload, mark: &str) -> String {

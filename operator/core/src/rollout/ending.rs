@@ -12,7 +12,7 @@ use crate::gate;
 use crate::image::{Repository, Tag};
 use crate::judge::{self, Blame, Cause};
 use crate::ledger::{Ledger, NewFailure};
-use crate::levers::{self, Verb};
+use crate::levers::{self, Lever, Verb};
 use crate::policy::{Facts, Mode, Rollback};
 use crate::reason::Reason;
 use crate::text;
@@ -22,7 +22,8 @@ use crate::workload::{ContainerStatus, Pod, Shape, Workload};
 use super::due::{finish, note, phase_now, wait, write};
 use super::observation::judged;
 use super::{
-    Errand, Images, Intent, OpenRun, Phase, Run, RunCause, RunPlan, cronjob, kept, patch, record, statefulset,
+    Errand, Images, Intent, OpenRun, Phase, Run, RunCause, RunPlan, cronjob, kept, patch, record, remember,
+    statefulset, succeeded,
 };
 
 /// How long after a rollback the old version is asked whether it fails too.
@@ -155,6 +156,9 @@ pub(super) fn failed(
 ) -> RunPlan {
     let keeps = run.settings.rollback == Rollback::Never;
     if levers::asks(run, cause) && !keeps {
+        if let Some(lever) = levers::keeps(facts, run).filter(|_| !patch::is_held(run, workload)) {
+            return stays(facts, (run, workload), (cause, lever), ledgers);
+        }
         let mut plan = wait(facts, run, phase_now(run));
         plan.before.cause = Some(run_cause(cause));
         plan.after = plan.before.clone();
@@ -183,6 +187,27 @@ pub(super) fn failed(
     let mut plan = reverting(facts, run, workload, &intent);
     plan.before.cause = Some(run_cause(cause));
     plan.after.cause.clone_from(&plan.before.cause);
+    plan
+}
+
+/// Where a failure waits for a person, their `promote` says that the image stays: what is still held is given back, then the
+/// run ends. The digest is proved by nothing.
+fn stays(
+    facts: &Facts,
+    (run, workload): (&Run, &Workload),
+    (cause, lever): (&Cause, &Lever),
+    ledgers: &mut BTreeMap<Repository, Ledger>,
+) -> RunPlan {
+    if !patch::restores(run, workload).is_empty() {
+        let what = format!("promoted by {lever}; rollout settings restored");
+        return write(facts, (run, workload), Phase::Promoting, patch::promote(run, workload), what);
+    }
+    remember(run, false, ledgers);
+    let message = format!("{} stays by {lever}, although {}", run.to_tag, cause.sentence);
+    let mut plan = succeeded(facts, run, false, message);
+    plan.before.cause = Some(run_cause(cause));
+    plan.after.cause.clone_from(&plan.before.cause);
+    levers::note(&mut plan.after.levers, Verb::Promote, lever);
     plan
 }
 

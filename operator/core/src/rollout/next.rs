@@ -153,6 +153,9 @@ fn coming(facts: &Facts, (run, workload): (&Run, &Workload), plan: &RunPlan) -> 
             None => next(Action::Complete, None, format!("the run ends as {}", intent.end)),
         };
     }
+    if matches!(plan.judgement, Some(Judgement::Fail(_))) && plan.waits() {
+        return judged(facts, (run, workload), plan);
+    }
     match status.phase {
         Phase::AwaitingApproval if run.levers.approval.is_none() => next(
             Action::WaitForPerson,

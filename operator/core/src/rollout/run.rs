@@ -182,6 +182,8 @@ pub struct RunStatus {
     pub result: Option<(Reason, String)>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
+    /// Whether it succeeded although nothing that runs the version was seen well: no proof of the digest.
+    pub unseen: bool,
 }
 
 /// The cause of a failed run.
@@ -312,6 +314,7 @@ impl RunStatus {
             levers: Vec::new(),
             result: None,
             finished_at: None,
+            unseen: false,
         }
     }
 }

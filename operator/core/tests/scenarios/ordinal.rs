@@ -44,6 +44,10 @@ pub fn sync(workload: &mut Deployment, now: Timestamp, pull: Pull<'_>) -> bool {
         workload.remove(&name);
         return true;
     }
+    // Whoever owns them deletes them.
+    if own.on_delete {
+        return false;
+    }
     for ordinal in (own.partition.max(0)..replicas).rev() {
         let name = name(ordinal, workload);
         let Some(pod) = workload.pods.iter().find(|pod| pod.name == name) else {
