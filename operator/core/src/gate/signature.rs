@@ -51,12 +51,15 @@ pub fn judge(subject: &Subject<'_>, effective: &Effective<'_>, now: Timestamp) -
     worst(verdicts)
 }
 
-/// A decision that allows unsigned images makes its own authorities advisory, as long as no other one denies.
+/// A decision that allows unsigned images makes its own authorities advisory, as long as no other one denies them: one that
+/// names no authority is satisfied by whoever signed, and where nobody did each of those who could have is missed.
 fn demand(effective: &Effective<'_>, decision: &Decision, n_holding: usize) -> Demand {
     let others_deny =
         effective.decisions.iter().any(|other| other.authorities.is_empty() && !other.allows_unsigned());
     let demanded = decision.demand(Layer::Signature);
-    if decision.allows_unsigned() && !(others_deny && n_holding == 0) {
+    if others_deny && n_holding == 0 {
+        Demand::Required
+    } else if decision.allows_unsigned() {
         demanded.min(Demand::Advisory)
     } else {
         demanded

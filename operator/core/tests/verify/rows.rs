@@ -731,6 +731,28 @@ fn all_decisions_count_and_a_policy_can_only_be_stricter() {
     let soak = Soak { routine: Some(build::duration("48h")), unsigned: None };
     unsigned.facts.policy.trust = Some(Decision { soak, ..Decision::new(Origin::UpdatePolicy) });
     holds(&unsigned, "NoTrustDecision", "");
+    // A policy that names an authority and asks nothing of it has not allowed what another denies.
+    let own = |demand: Demand| Decision {
+        authorities: vec![key("own")],
+        layers: [(Layer::Signature, demand)].into(),
+        ..allow(Origin::UpdatePolicy)
+    };
+    let floor = Decision { unsigned: Some(Unsigned::Deny), ..Decision::new(Origin::Floor) };
+    for (denies, demand) in
+        [&floor, &silent].into_iter().flat_map(|one| [Demand::Advisory, Demand::Off].map(|demand| (one, demand)))
+    {
+        let mut denied = world(vec![denies.clone()], Some(own(demand)));
+        for nothing in [Answer::Absent, attached(Vec::new()), attached(vec![signed_by_key("other", true)])] {
+            denied.attach("1.0.1", nothing);
+            holds(&denied, "SignatureAbsent: expected authority own (key)", "Sign the digest by own");
+        }
+        denied.attach("1.0.1", attached(vec![signed_by_key("own", true)]));
+        denied.facts.now = build::at("2026-12-02T12:00:00Z");
+        assert_eq!(denied.decided(), "move");
+        denied.facts.seen.decisions = vec![allow(Origin::Floor)];
+        denied.attach("1.0.1", attached(Vec::new()));
+        assert_eq!(denied.decided(), "move", "nobody denies");
+    }
     // Another decision's authority does not stand for this one's.
     let mut two = in_order(vec![decision(vec![keyless("ci")]), decision(vec![key("security")])]);
     holds(&two, "SignatureAbsent: expected authority security (key)", "");
