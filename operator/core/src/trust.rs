@@ -2,8 +2,9 @@
 //!
 //! Made from a `VerificationPolicy`, an `UpdatePolicy`'s own `verification` or the operator's configuration by the
 //! controller's `convert`. Which of them count for a repository, and what they want together: `trust/merge.rs`. Who holds:
-//! `trust/signers.rs`. Judged in `gate/`; weighed in `trust/score.rs`.
+//! `trust/signers.rs`; whose word answers whom: `trust/answering.rs`. Judged in `gate/`; weighed in `trust/score.rs`.
 
+pub mod answering;
 pub mod merge;
 pub mod roots;
 pub mod score;
@@ -132,10 +133,7 @@ impl Decision {
     /// Whether nothing but unsigned images and soak is spoken of: the short form.
     #[must_use]
     pub fn is_short(&self) -> bool {
-        self.authorities.is_empty()
-            && self.layers.is_empty()
-            && self.attestations.is_empty()
-            && self.origin == Origin::UpdatePolicy
+        self.authorities.is_empty() && self.layers.is_empty() && self.attestations.is_empty() && self.is_own()
     }
 
     /// How much a layer counts by this decision.

@@ -18,6 +18,8 @@
 mod build;
 #[path = "verify/memory.rs"]
 mod memory;
+#[path = "verify/own.rs"]
+mod own;
 #[path = "verify/papers.rs"]
 mod papers;
 #[path = "verify/rows.rs"]

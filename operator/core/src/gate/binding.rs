@@ -4,7 +4,8 @@
 //! Claims come from the certificate's or the provenance's ref, from labels below the signed digest and from the repository that
 //! a signature names. One that agrees is enough; one that contradicts and none that agrees fails; silence is `Absent`, unless
 //! the ledger remembers a contradiction that was taken away since. A label is the image's own word: it agrees only where
-//! nothing that was signed contradicts, now or before.
+//! nothing that was signed contradicts, now or before. The signers of all decisions are heard together, and those of each
+//! decision alone: what a policy's own authority says answers for nobody else.
 
 use jiff::Timestamp;
 
@@ -15,7 +16,7 @@ use crate::ledger::{Claim, ClaimedBy, Contradicted};
 use crate::reason::Reason;
 use crate::text;
 use crate::trust::signers::Vouch;
-use crate::trust::{Binding, Demand, Effective};
+use crate::trust::{Authority, Binding, Decision, Demand, Effective};
 use crate::version::Version;
 
 /// `None` where it is off. Where nothing is named by a tag, the version is not asked: `has_tag` is false.
@@ -29,44 +30,86 @@ pub fn judge(
     worst(version.into_iter().chain(source::judge(subject, effective, now)))
 }
 
+/// Who is heard, and what silence means then.
+struct Asked<'a> {
+    authorities: Vec<&'a Authority>,
+    /// Who answers a claim that was taken away: whose it was nobody knows any more.
+    answering: Vec<&'a Authority>,
+    binding: Binding,
+    demand: Demand,
+    /// Whether a policy's own authorities are not among them, though it has some.
+    is_of_others: bool,
+}
+
+/// All together by the strictest wish, then each decision that is not answered by all of them.
+fn asked<'a>(effective: &Effective<'a>) -> Vec<Asked<'a>> {
+    let (all, others) = (effective.authorities(), effective.of_others());
+    let together = Asked {
+        authorities: all.clone(),
+        answering: all.clone(),
+        binding: effective.binding(),
+        demand: effective.demand(Layer::Binding),
+        is_of_others: others.len() == all.len(),
+    };
+    let asks = |one: &&Decision| !one.authorities.is_empty();
+    let each = effective.decisions.iter().copied().filter(asks).map(|decision| Asked {
+        authorities: effective.answering(decision),
+        answering: others.clone(),
+        binding: decision.binding,
+        demand: decision.demand(Layer::Binding),
+        is_of_others: true,
+    });
+    let each = each.filter(|one| one.authorities.len() < all.len());
+    [together].into_iter().chain(each).filter(|one| one.binding != Binding::Off).collect()
+}
+
 fn version(subject: &Subject<'_>, effective: &Effective<'_>, now: Timestamp) -> Option<Verdict> {
-    let binding = effective.binding();
-    let demand = effective.demand(Layer::Binding);
-    if binding == Binding::Off || demand == Demand::Off {
-        return None;
-    }
-    Some(match said(subject, effective, binding, now) {
+    let asked = asked(effective);
+    let asked = asked.iter().filter(|one| one.demand != Demand::Off);
+    let verdicts: Vec<(bool, Verdict)> =
+        asked.map(|one| (one.is_of_others, of_asked(subject, effective, one, now))).collect();
+    // Where one has named the version, nothing is missed of another one that was free to be silent.
+    let is_named = verdicts.iter().any(|(is_of_others, verdict)| *is_of_others && verdict.passes());
+    let is_free = |verdict: &Verdict| verdict.reason == Reason::VersionUnbound && verdict.lets_through();
+    worst(verdicts.into_iter().map(|(_, verdict)| verdict).filter(|verdict| !(is_named && is_free(verdict))))
+}
+
+fn of_asked(subject: &Subject<'_>, effective: &Effective<'_>, asked: &Asked<'_>, now: Timestamp) -> Verdict {
+    match said(subject, effective, asked, now) {
         Said::Agrees(claim) => Verdict::new(
             Word::Pass,
             Reason::VersionBound,
             format!("a signed claim of {}", subject.tag),
             claim,
         ),
-        Said::Contradicts(claim, reason) => contradicts(subject, &claim, reason, None).demanded(demand),
+        Said::Contradicts(claim, reason) => contradicts(subject, &claim, reason, None).demanded(asked.demand),
         Said::Silent(observed) => {
-            let demand = if binding == Binding::Required { demand } else { Demand::Advisory };
+            let demand = if asked.binding == Binding::Required { asked.demand } else { Demand::Advisory };
             Verdict::new(Word::Absent, Reason::VersionUnbound, "a signed claim of the version", observed)
                 .hint("Sign from the tag, or label the image with its version.")
                 .demanded(demand)
         }
         Said::Before(claim, known) => {
-            contradicts(subject, claim, known.reason, Some(known.first_seen)).demanded(demand)
+            let is_answered_by_own =
+                asked.is_of_others && asked.authorities.len() < effective.authorities().len();
+            let seen = Seen { at: known.first_seen, is_answered_by_own };
+            contradicts(subject, claim, known.reason, Some(seen)).demanded(asked.demand)
         }
-    })
+    }
 }
 
 /// The claim that is attached now and contradicts the name, for the ledger to remember: whoever takes it away lets nothing
-/// through by that.
+/// through by that. What contradicts a decision alone goes before what contradicts all together: nobody else answers it.
 #[must_use]
 pub fn contradiction(
     subject: &Subject<'_>,
     effective: &Effective<'_>,
     now: Timestamp,
 ) -> Option<(Claim, Reason)> {
-    match said(subject, effective, effective.binding(), now) {
+    asked(effective).iter().rev().find_map(|asked| match said(subject, effective, asked, now) {
         Said::Contradicts(claim, reason) => Some((claim, reason)),
         Said::Agrees(_) | Said::Silent(_) | Said::Before(..) => None,
-    }
+    })
 }
 
 /// What the claims together say of the name.
@@ -78,29 +121,39 @@ enum Said<'a> {
     Before(&'a Claim, &'a Contradicted),
 }
 
-fn said<'a>(subject: &Subject<'a>, effective: &Effective<'_>, binding: Binding, now: Timestamp) -> Said<'a> {
-    let nothing = || {
-        let before = before(subject, |known| known.reason != Reason::RepositoryMismatch, binding);
-        before.unwrap_or(Said::Silent("no signature to read it from"))
+fn said<'a>(subject: &Subject<'a>, effective: &Effective<'a>, asked: &Asked<'a>, now: Timestamp) -> Said<'a> {
+    let binding = asked.binding;
+    let copied = |known: &Contradicted| known.reason == Reason::RepositoryMismatch;
+    let Some(Answer::Found(attached)) = subject.attached else {
+        let known = before(subject, |known| !copied(known), binding);
+        return before(subject, copied, binding).or(known).unwrap_or(Said::Silent(UNSIGNED));
     };
-    let attached = match subject.attached {
-        Some(Answer::Found(attached)) if binding != Binding::Off => Some(attached),
-        Some(Answer::Found(_) | Answer::Absent | Answer::Unknown(_)) | None => None,
-    };
-    let vouching = attached.map_or_else(Vec::new, |attached| effective.vouching(attached, now));
+    let vouching = effective.vouching_of(&asked.authorities, attached, now);
+    let answering = effective.vouching_of(&asked.answering, attached, now);
     match repository(subject, &vouching) {
         Named::Own => {}
         Named::Other(claim) => return Said::Contradicts(claim, Reason::RepositoryMismatch),
         Named::Nothing => {
-            let copied = |known: &Contradicted| known.reason == Reason::RepositoryMismatch;
-            if let Some(before) = before(subject, copied, binding) {
+            let is_answered = matches!(repository(subject, &answering), Named::Own);
+            if let Some(before) = before(subject, copied, binding).filter(|_| !is_answered) {
                 return before;
             }
         }
     }
-    let Some(attached) = attached.filter(|_| !vouching.is_empty()) else { return nothing() };
-    let before = || before(subject, |known| known.reason != Reason::RepositoryMismatch, binding);
-    match weigh(subject, claims(subject, effective, attached, &vouching, now), binding) {
+    let weighed = |authorities: &[&'a Authority], vouching: &[Vouch<'a>]| {
+        weigh(subject, claims(subject, effective, (authorities, attached, vouching), now), binding)
+    };
+    let before = || {
+        let is_answered = match weighed(&asked.answering, &answering) {
+            Weighed::Agrees(by, _) => by != ClaimedBy::Label,
+            Weighed::Contradicts(..) | Weighed::Silent => false,
+        };
+        before(subject, |known| !copied(known), binding).filter(|_| !is_answered)
+    };
+    if vouching.is_empty() {
+        return before().unwrap_or(Said::Silent(UNSIGNED));
+    }
+    match weighed(&asked.authorities, &vouching) {
         Weighed::Agrees(ClaimedBy::Label, claim) => before().unwrap_or(Said::Agrees(claim)),
         Weighed::Agrees(
             ClaimedBy::Certificate | ClaimedBy::Signature | ClaimedBy::Provenance | ClaimedBy::Reference,
@@ -110,6 +163,9 @@ fn said<'a>(subject: &Subject<'a>, effective: &Effective<'_>, binding: Binding, 
         Weighed::Silent => before().unwrap_or(Said::Silent("what was signed names no version")),
     }
 }
+
+/// Nobody who is heard has signed.
+const UNSIGNED: &str = "no signature to read it from";
 
 /// The first claim against the digest that this operator read and that counts under this name.
 fn before<'a>(
@@ -136,8 +192,16 @@ fn still_counts(subject: &Subject<'_>, claim: &Claim, reason: Reason, binding: B
     reason == Reason::RepositoryMismatch || claim.tag == *subject.tag || matches!(says, Says::Other)
 }
 
+/// When a claim was first read that has no answer.
+#[derive(Clone, Copy)]
+struct Seen {
+    at: Timestamp,
+    /// The policy's own authorities alone have named this version or repository since.
+    is_answered_by_own: bool,
+}
+
 /// The refusal of a claim: of one that is attached, or of one that was seen at that time.
-fn contradicts(subject: &Subject<'_>, claim: &Claim, reason: Reason, seen: Option<Timestamp>) -> Verdict {
+fn contradicts(subject: &Subject<'_>, claim: &Claim, reason: Reason, seen: Option<Seen>) -> Verdict {
     let copied = reason == Reason::RepositoryMismatch;
     let expected = if copied {
         format!("a signature for {}", subject.repositories.first().map_or("", String::as_str))
@@ -158,15 +222,18 @@ fn contradicts(subject: &Subject<'_>, claim: &Claim, reason: Reason, seen: Optio
             "An old or other image under this name: publish a new build, or delete the tag.".to_owned(),
         ),
         Some(seen) => (
-            format!("{observed}, seen {}{}", text::instant(seen), whereabouts(subject, claim)),
-            let_go(subject, reason),
+            format!("{observed}, seen {}{}", text::instant(seen.at), whereabouts(subject, claim, seen)),
+            let_go(subject, reason, seen),
         ),
     };
     Verdict::new(Word::Fail, reason, expected, observed).hint(format!("No pod was started. {hint}"))
 }
 
 /// What became of a claim that was seen before.
-fn whereabouts(subject: &Subject<'_>, claim: &Claim) -> &'static str {
+fn whereabouts(subject: &Subject<'_>, claim: &Claim, seen: Seen) -> &'static str {
+    if seen.is_answered_by_own {
+        return " and answered by none but this policy's own authorities";
+    }
     let read = match subject.attached {
         Some(Answer::Found(attached)) => attached.silence().is_none(),
         Some(Answer::Absent) => true,
@@ -183,15 +250,20 @@ fn whereabouts(subject: &Subject<'_>, claim: &Claim) -> &'static str {
 }
 
 /// What a person can do about a claim that was taken away.
-fn let_go(subject: &Subject<'_>, reason: Reason) -> String {
+fn let_go(subject: &Subject<'_>, reason: Reason, seen: Seen) -> String {
     let digest = subject.digest.map_or_else(String::new, ToString::to_string);
     let answer = if reason == Reason::RepositoryMismatch {
         "sign it for this repository".to_owned()
     } else {
         format!("sign it as {}", subject.tag)
     };
+    let (what, by) = if seen.is_answered_by_own {
+        ("What the others' signers claimed", " by an authority of theirs")
+    } else {
+        ("What is taken away", "")
+    };
     format!(
-        "What is taken away still counts until somebody says `kubectl rollforward release {} {digest}`. Publish a new build, or {answer}.",
+        "{what} still counts until somebody says `kubectl rollforward release {} {digest}`. Publish a new build, or {answer}{by}.",
         subject.policy
     )
 }
@@ -225,11 +297,11 @@ fn repository(subject: &Subject<'_>, vouching: &[Vouch<'_>]) -> Named {
     })
 }
 
-fn claims(
+/// What these authorities signed and vouch for says of the version.
+fn claims<'a>(
     subject: &Subject<'_>,
-    effective: &Effective<'_>,
-    attached: &Attached,
-    vouching: &[Vouch<'_>],
+    effective: &Effective<'a>,
+    (authorities, attached, vouching): (&[&'a Authority], &'a Attached, &[Vouch<'a>]),
     now: Timestamp,
 ) -> Vec<(ClaimedBy, String)> {
     let mut claims = Vec::new();
@@ -242,9 +314,8 @@ fn claims(
             claims.extend(version.map(|text| (ClaimedBy::Signature, text.clone())));
         }
     }
-    let authorities = effective.with_authorities().flat_map(|decision| &decision.authorities);
-    for vouch in authorities.flat_map(|authority| effective.of_authority(authority, attached, now, |_| true))
-    {
+    let signed = authorities.iter();
+    for vouch in signed.flat_map(|authority| effective.of_authority(authority, attached, now, |_| true)) {
         if let Content::Attestation { provenance: Some(provenance), .. } = &vouch.item.content {
             claims.extend(provenance.source_ref.clone().map(|text| (ClaimedBy::Provenance, text)));
         }

@@ -8,7 +8,7 @@ use crate::gate::{Layer, SILENCE, Subject, Verdict, Word, worst};
 use crate::reason::Reason;
 use crate::text;
 use crate::trust::signers::Vouch;
-use crate::trust::{AttestationRule, Decision, Demand, Effective};
+use crate::trust::{AttestationRule, Authority, Decision, Demand, Effective};
 
 /// The types of an SBOM.
 const SBOM: [&str; 2] = ["https://spdx.dev/Document", "https://cyclonedx.org/bom"];
@@ -28,41 +28,54 @@ pub fn judge(subject: &Subject<'_>, effective: &Effective<'_>, now: Timestamp) -
     worst(verdicts)
 }
 
-/// Whether a signed SBOM is there; `None` where nobody asks.
+/// Whether a signed SBOM is there; `None` where nobody asks. Of those who ask most each is answered by its own signers.
 pub fn sbom(subject: &Subject<'_>, effective: &Effective<'_>, now: Timestamp) -> Option<Verdict> {
     let demand = effective.demand(Layer::Sbom);
     if demand == Demand::Off {
         return None;
     }
+    let asking = effective.decisions.iter().filter(|decision| decision.demand(Layer::Sbom) == demand);
+    worst(asking.map(|decision| {
+        // Nothing waits for what is only told.
+        let answering =
+            if demand == Demand::Required { effective.answering(decision) } else { effective.authorities() };
+        sbom_by(&answering, decision, subject, effective, now).demanded(demand)
+    }))
+}
+
+fn sbom_by<'a>(
+    answering: &[&'a Authority],
+    asking: &Decision,
+    subject: &Subject<'a>,
+    effective: &Effective<'a>,
+    now: Timestamp,
+) -> Verdict {
     let expected = "a signed list of what is in the image";
-    let asking = effective.decisions.iter().find(|decision| decision.demand(Layer::Sbom) == demand);
     let absent = || {
-        let or = asking.map_or_else(String::new, |decision| format!(", or correct {}", decision.origin));
-        Verdict::new(Word::Absent, Reason::SbomAbsent, expected, "none")
-            .hint(format!("Attach one with `cosign attest --type spdxjson` or `cyclonedx`{or}."))
+        Verdict::new(Word::Absent, Reason::SbomAbsent, expected, "none").hint(format!(
+            "Attach one with `cosign attest --type spdxjson` or `cyclonedx`, or correct {}.",
+            asking.origin
+        ))
     };
     let is_sbom = |item: &Item| kind(item).is_some_and(|kind| SBOM.iter().any(|sbom| is_of(kind, sbom)));
-    let verdict = match subject.looked() {
-        Ok(Some(attached)) => {
-            let authorities = effective.with_authorities().flat_map(|decision| &decision.authorities);
-            let mut found =
-                authorities.flat_map(|authority| effective.of_authority(authority, attached, now, is_sbom));
-            match (found.next(), attached.silence(), attached.exhausted) {
-                (Some(vouch), _, _) => Verdict::new(
-                    Word::Pass,
-                    Reason::SbomPresent,
-                    expected,
-                    format!("one by {}", vouch.authority.name),
-                ),
-                (None, Some(silence), _) => silent(expected, &silence),
-                (None, None, Some(budget)) => unread(expected, budget, attached),
-                (None, None, None) => absent(),
-            }
-        }
-        Ok(None) => absent(),
-        Err(silence) => silent(expected, &silence),
+    let attached = match subject.looked() {
+        Ok(Some(attached)) => attached,
+        Ok(None) => return absent(),
+        Err(silence) => return silent(expected, &silence),
     };
-    Some(verdict.demanded(demand))
+    let mut found =
+        answering.iter().flat_map(|authority| effective.of_authority(authority, attached, now, is_sbom));
+    match (found.next(), attached.silence(), attached.exhausted) {
+        (Some(vouch), _, _) => Verdict::new(
+            Word::Pass,
+            Reason::SbomPresent,
+            expected,
+            format!("one by {}", vouch.authority.name),
+        ),
+        (None, Some(silence), _) => silent(expected, &silence),
+        (None, None, Some(budget)) => unread(expected, budget, attached),
+        (None, None, None) => absent(),
+    }
 }
 
 fn silent(expected: &str, why: &str) -> Verdict {

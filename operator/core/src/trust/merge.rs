@@ -9,8 +9,8 @@ use crate::image::Repository;
 use crate::policy::{Facts, Track};
 use crate::select::glob_matches;
 use crate::trust::{
-    Authority, Binding, Decision, Demand, Means, Origin, RECHECK, Root, RootContent, Roots, SOAK_ROUTINE,
-    Soak, Unreadable,
+    Authority, Binding, Decision, Demand, Means, RECHECK, Root, RootContent, Roots, SOAK_ROUTINE, Soak,
+    Unreadable,
 };
 
 /// The decisions that count for one track, and the roots that they name.
@@ -91,19 +91,23 @@ impl<'a> Effective<'a> {
     /// An unsigned one never for less than a signed one: else taking a signature away would let an image through sooner.
     #[must_use]
     pub fn soak(&self, signed: bool) -> SignedDuration {
-        let asked: Vec<Soak> = self.decisions.iter().map(|decision| self.soak_of(decision)).collect();
-        let routine = asked.iter().filter_map(|soak| soak.routine).max();
-        let unsigned = asked.iter().filter_map(|soak| soak.unsigned).max().unwrap_or(self.soak_unsigned);
-        let routine = routine.unwrap_or(SOAK_ROUTINE.min(unsigned));
-        if signed { routine } else { unsigned.max(routine) }
+        let asked: Vec<(bool, Soak)> = self
+            .decisions
+            .iter()
+            .map(|decision| (self.is_signed_for(decision, signed), self.soak_of(decision)))
+            .collect();
+        let routine = asked.iter().filter_map(|(_, soak)| soak.routine).max();
+        let routine = routine.unwrap_or(SOAK_ROUTINE.min(self.soak_unsigned));
+        let unsigned = asked.iter().filter(|(signed, _)| !signed).filter_map(|(_, soak)| soak.unsigned).max();
+        let unsigned = unsigned.or_else(|| (!signed).then_some(self.soak_unsigned));
+        unsigned.map_or(routine, |unsigned| unsigned.max(routine))
     }
 
     /// The soak that a decision asks for. What it leaves out is its default: a silent security team has not left the soak to
     /// the policy. A policy's own word counts so only where it is the one that says what to trust.
     fn soak_of(&self, decision: &Decision) -> Soak {
-        let is_own = |decision: &Decision| decision.origin == Origin::UpdatePolicy;
-        let others_speak = self.decisions.iter().any(|one| !is_own(one) && one.speaks());
-        if !decision.speaks() || (is_own(decision) && others_speak) {
+        let others_speak = self.decisions.iter().any(|one| !one.is_own() && one.speaks());
+        if !decision.speaks() || (decision.is_own() && others_speak) {
             return decision.soak;
         }
         let unsigned = decision.soak.unsigned.unwrap_or(self.soak_unsigned);

@@ -1,8 +1,6 @@
 //! What the decisions for a repository amount to together, a line a requirement, each with who asks for it: for
 //! `rollforward explain`. The same functions as the layers use; nothing is decided here.
 
-use jiff::SignedDuration;
-
 use crate::gate::Layer;
 use crate::text;
 use crate::trust::{Binding, Decision, Demand, Effective, Listed, Origin};
@@ -85,15 +83,17 @@ fn demanded(effective: &Effective<'_>, layer: Layer) -> Option<String> {
 
 /// Signed ones where signatures count, unsigned ones where they may run.
 fn soaks(effective: &Effective<'_>) -> Vec<String> {
-    let line = |what: &str, signed: bool, own: fn(&Decision) -> Option<SignedDuration>| {
+    let line = |what: &str, signed: bool| {
         let soak = effective.soak(signed);
-        let who = origins(effective, |one| own(one) == Some(soak));
+        let asks = |one: &Decision| match effective.is_signed_for(one, signed) {
+            true => one.soak.routine,
+            false => one.soak.unsigned.max(one.soak.routine),
+        };
+        let who = origins(effective, |one| asks(one) == Some(soak));
         format!("known for {} {what}: {who}", text::span(soak))
     };
-    let signed = effective.has_authorities().then(|| line("where signed", true, |one| one.soak.routine));
-    let unsigned = effective
-        .allows_unsigned()
-        .then(|| line("where unsigned", false, |one| one.soak.unsigned.max(one.soak.routine)));
+    let signed = effective.has_authorities().then(|| line("where signed", true));
+    let unsigned = effective.allows_unsigned().then(|| line("where unsigned", false));
     signed.into_iter().chain(unsigned).collect()
 }
 

@@ -234,11 +234,7 @@ impl<'a> Effective<'a> {
     /// Everything that authorities signed for the digest as such.
     #[must_use]
     pub fn vouching(&self, attached: &'a Attached, now: Timestamp) -> Vec<Vouch<'a>> {
-        self.with_authorities()
-            .flat_map(|decision| &decision.authorities)
-            .filter_map(|authority| self.word_of(authority, attached, now).ok())
-            .flatten()
-            .collect()
+        self.vouching_of(&self.authorities(), attached, now)
     }
 
     /// Who vouches, by identity.

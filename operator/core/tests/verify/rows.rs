@@ -738,8 +738,9 @@ fn all_decisions_count_and_a_policy_can_only_be_stricter() {
         ..allow(Origin::UpdatePolicy)
     };
     let floor = Decision { unsigned: Some(Unsigned::Deny), ..Decision::new(Origin::Floor) };
-    for (denies, demand) in
-        [&floor, &silent].into_iter().flat_map(|one| [Demand::Advisory, Demand::Off].map(|demand| (one, demand)))
+    for (denies, demand) in [&floor, &silent]
+        .into_iter()
+        .flat_map(|one| [Demand::Advisory, Demand::Off].map(|demand| (one, demand)))
     {
         let mut denied = world(vec![denies.clone()], Some(own(demand)));
         for nothing in [Answer::Absent, attached(Vec::new()), attached(vec![signed_by_key("other", true)])] {
