@@ -148,9 +148,9 @@ impl Decision {
             Layer::Log => of(self.authorities.iter().any(Authority::wants_log), Demand::Off),
             Layer::Binding => match self.binding {
                 Binding::Off if self.source.is_none() => Demand::Off,
-                Binding::Off | Binding::Auto | Binding::Required => {
-                    of(!self.authorities.is_empty(), Demand::Off)
-                }
+                // Whoever signs: it may be written without an authority.
+                Binding::Required => Demand::Required,
+                Binding::Off | Binding::Auto => of(!self.authorities.is_empty(), Demand::Off),
             },
             Layer::Provenance => of(!self.attestations.is_empty(), Demand::Off),
             Layer::Sbom if self.authorities.is_empty() => Demand::Off,

@@ -51,7 +51,7 @@ fn asked<'a>(effective: &Effective<'a>) -> Vec<Asked<'a>> {
         demand: effective.demand(Layer::Binding),
         is_of_others: others.len() == all.len(),
     };
-    let asks = |one: &&Decision| !one.authorities.is_empty();
+    let asks = |one: &&Decision| !one.authorities.is_empty() || one.binding == Binding::Required;
     let each = effective.decisions.iter().copied().filter(asks).map(|decision| Asked {
         authorities: effective.answering(decision),
         answering: others.clone(),

@@ -80,10 +80,13 @@ impl<'a> Effective<'a> {
         self.decisions.iter().map(|decision| decision.demand(layer)).max().unwrap_or(Demand::Off)
     }
 
-    /// The strictest wish for a version in what is signed.
+    /// The strictest wish for a version in what is signed, where anybody could sign. A decision without authorities counts where it
+    /// writes that silence is refused: its default lifts nobody's `Off`.
     #[must_use]
     pub fn binding(&self) -> Binding {
-        self.with_authorities().map(|decision| decision.binding).max().unwrap_or(Binding::Off)
+        let counts = |one: &&&Decision| !one.authorities.is_empty() || one.binding == Binding::Required;
+        let counting = self.decisions.iter().filter(counts).filter(|_| self.has_authorities());
+        counting.map(|decision| decision.binding).max().unwrap_or(Binding::Off)
     }
 
     /// How long a digest must have been known, signed or not: the longest that any of them asks for.

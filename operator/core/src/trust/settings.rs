@@ -28,10 +28,11 @@ pub fn lines(effective: &Effective<'_>) -> Vec<String> {
         lines.push(format!("signed by {} of {}: {}", decision.require, names.join(", "), decision.origin));
     }
     lines.push(unsigned(effective));
-    lines.extend(ASKED.iter().filter_map(|layer| demanded(effective, *layer)));
+    let asked = ASKED.iter().filter(|layer| **layer != Layer::Binding || effective.has_authorities());
+    lines.extend(asked.filter_map(|layer| demanded(effective, *layer)));
     lines.extend(soaks(effective));
     if effective.binding() == Binding::Required {
-        let who = origins(effective, |one| !one.authorities.is_empty() && one.binding == Binding::Required);
+        let who = origins(effective, |one| one.binding == Binding::Required);
         lines.push(format!("a signed claim of the version: {who}"));
     }
     for decision in &effective.decisions {

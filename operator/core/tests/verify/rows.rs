@@ -568,6 +568,43 @@ fn the_version_that_was_signed_is_compared_with_the_tag() {
 }
 
 #[test]
+fn that_the_version_is_named_may_be_asked_without_naming_an_authority() {
+    let asks = |origin: Origin, binding: Binding| Decision { binding, ..Decision::new(origin) };
+    let unbound =
+        "VersionUnbound: expected a signed claim of the version, observed what was signed names no version.";
+    let team = || Decision {
+        unsigned: Some(Unsigned::Allow),
+        soak: Soak { routine: Some(build::duration("0s")), unsigned: Some(build::duration("0s")) },
+        ..asks(Origin::VerificationPolicy("team".to_owned()), Binding::Required)
+    };
+    for (others, own) in [
+        (None, Some(asks(Origin::UpdatePolicy, Binding::Required))),
+        (Some(asks(Origin::Floor, Binding::Required)), None),
+        (Some(team()), None),
+    ] {
+        for binding in [Binding::Auto, Binding::Off] {
+            let mut ci = Decision { binding, ..decision(vec![keyless("ci")]) };
+            ci.unsigned = Some(Unsigned::Allow);
+            let decisions = [ci].into_iter().chain(others.clone()).collect();
+            let mut world = world(decisions, own.clone());
+            world.attach("1.0.1", attached(vec![signed(signer(RELEASE))]));
+            holds(&world, unbound, "");
+            let bound = with_claim(signer(RELEASE), "sourceRepositoryRef", "refs/tags/v1.0.1");
+            world.attach("1.0.1", attached(vec![signed(bound)]));
+            assert_eq!(world.decided(), "move");
+        }
+    }
+    // What is not written lifts nobody's `Off`, and where nobody could sign there is nothing to read.
+    let off = Decision { binding: Binding::Off, ..decision(vec![keyless("ci")]) };
+    let mut world = world(vec![off], Some(asks(Origin::UpdatePolicy, Binding::Auto)));
+    world.attach("1.0.1", attached(vec![signed(signer(RELEASE))]));
+    assert_eq!(world.layer(Layer::Binding), None);
+    world.facts.seen.decisions = vec![team()];
+    world.attach("1.0.1", Answer::Absent);
+    assert_eq!((world.decided().as_str(), world.layer(Layer::Binding)), ("move", None));
+}
+
+#[test]
 fn a_label_below_a_signature_counts_where_the_repository_has_that_version() {
     let labelled = |version: &str| {
         let mut world = in_order(vec![decision(vec![keyless("ci")])]);
