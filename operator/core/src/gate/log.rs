@@ -8,7 +8,7 @@ use crate::gate::{Layer, Subject, Verdict, Word, worst};
 use crate::reason::Reason;
 use crate::text;
 use crate::trust::signers::{Vouch, n_distinct};
-use crate::trust::{Authority, Decision, Demand, Effective, Means};
+use crate::trust::{Authority, Decision, Demand, Effective, Means, Origin};
 
 /// `None` where nobody asks for it.
 pub fn judge(subject: &Subject<'_>, effective: &Effective<'_>, now: Timestamp) -> Option<Verdict> {
@@ -16,10 +16,44 @@ pub fn judge(subject: &Subject<'_>, effective: &Effective<'_>, now: Timestamp) -
         return None;
     }
     let Some(Answer::Found(attached)) = subject.attached else { return Some(nothing()) };
-    let asking = effective.with_authorities().filter(|decision| decision.demand(Layer::Log) != Demand::Off);
-    worst(asking.map(|decision| {
-        of_decision(effective, decision, attached, now).demanded_if_judged(decision.demand(Layer::Log))
+    let asking = effective.with_authorities().map(|decision| Asked::of(effective, decision));
+    let asking = asking.filter(|asked| asked.demand != Demand::Off);
+    worst(asking.filter_map(|asked| {
+        Some(of_decision(effective, &asked, attached, now)?.demanded_if_judged(asked.demand))
     }))
+}
+
+/// A decision whose signers are asked for a log.
+struct Asked<'a> {
+    decision: &'a Decision,
+    demand: Demand,
+    /// Whether somebody wrote so for all of its authorities, whatever they are.
+    of_all: bool,
+    /// Who can take it back.
+    by: &'a Origin,
+}
+
+impl<'a> Asked<'a> {
+    /// Its own `layers`, or `Required` in those of somebody who names no authority: that is meant of everybody's.
+    fn of(effective: &Effective<'a>, decision: &'a Decision) -> Self {
+        let written = |one: &Decision| one.layers.get(&Layer::Log).copied();
+        let mut without = effective.decisions.iter().filter(|one| one.authorities.is_empty());
+        match without.find(|one| written(one) == Some(Demand::Required)) {
+            Some(other) if written(decision) != Some(Demand::Required) => {
+                Self { decision, demand: Demand::Required, of_all: true, by: &other.origin }
+            }
+            Some(_) | None => Self {
+                decision,
+                demand: decision.demand(Layer::Log),
+                of_all: written(decision).is_some(),
+                by: &decision.origin,
+            },
+        }
+    }
+
+    fn wants(&self, authority: &Authority) -> bool {
+        self.of_all || authority.wants_log()
+    }
 }
 
 /// Nothing to look at: the signature layer has said so, and this one adds nothing.
@@ -27,58 +61,53 @@ fn nothing() -> Verdict {
     Verdict::skipped(Reason::LogProofPresent).demanded(Demand::Advisory)
 }
 
+/// `None` where none of those who signed had to be logged, and none was: that is no evidence of anything.
 fn of_decision(
     effective: &Effective<'_>,
-    decision: &Decision,
+    asked: &Asked<'_>,
     attached: &Attached,
     now: Timestamp,
-) -> Verdict {
+) -> Option<Verdict> {
+    let decision = asked.decision;
     let mut logged: Vec<Vec<Vouch<'_>>> = Vec::new();
     for authority in &decision.authorities {
         let Ok(found) = effective.word_of(authority, attached, now) else { continue };
         let fits =
-            |vouch: &Vouch<'_>| !authority.wants_log() || is_dated(effective, authority, vouch.signer, now);
+            |vouch: &Vouch<'_>| !asked.wants(authority) || is_dated(effective, authority, vouch.signer, now);
         logged.push(found.into_iter().filter(fits).collect());
     }
     let expected = "its signing to be proved by a log or a timestamp";
+    let proved = |observed: String| Verdict::new(Word::Pass, Reason::LogProofPresent, expected, observed);
     if !effective.holds(decision, attached, now) {
-        return others(attached).map_or_else(nothing, |observed| {
-            Verdict::new(Word::Pass, Reason::LogProofPresent, expected, observed)
-        });
+        return Some(others(attached).map_or_else(nothing, proved));
     }
     if decision.require <= n_distinct(&logged) {
-        let observed = logged.iter().filter_map(|found| found.first()).find_map(|vouch| dated(vouch.signer));
-        return Verdict::new(
-            Word::Pass,
-            Reason::LogProofPresent,
-            expected,
-            observed.unwrap_or_else(|| "no log asked for".to_owned()),
-        );
+        return logged.iter().flatten().find_map(|vouch| dated(vouch.signer)).map(proved);
     }
-    if let Some(fault) = fault(effective, decision, attached, now) {
-        return Verdict::new(Word::Fail, Reason::LogProofInvalid, expected, fault).hint(format!(
+    if let Some(fault) = fault(effective, asked, attached, now) {
+        return Some(Verdict::new(Word::Fail, Reason::LogProofInvalid, expected, fault).hint(format!(
             "No pod was started. Sign it anew with a log entry, give the TrustRoot that knows the log a current trusted_root.json, or correct {}.",
-            decision.origin
-        ));
+            asked.by
+        )));
     }
     let names: Vec<&str> = decision.authorities.iter().map(|authority| authority.name.as_str()).collect();
-    Verdict::new(
+    let absent = Verdict::new(
         Word::Fail,
         Reason::LogProofAbsent,
         format!("the signature of {} in a transparency log", names.join(", ")),
         unlogged(effective, decision, attached, now),
-    )
-    .hint(format!("No pod was started. Sign it with a log entry, or correct {}.", decision.origin))
+    );
+    Some(absent.hint(format!("No pod was started. Sign it with a log entry, or correct {}.", asked.by)))
 }
 
 /// Why the entry of a signature in a log proves nothing, where it has one: that is more than none.
 fn fault(
     effective: &Effective<'_>,
-    decision: &Decision,
+    asked: &Asked<'_>,
     attached: &Attached,
     now: Timestamp,
 ) -> Option<String> {
-    let asking = decision.authorities.iter().filter(|authority| authority.wants_log());
+    let asking = asked.decision.authorities.iter().filter(|authority| asked.wants(authority));
     let found = asking.filter_map(|authority| effective.word_of(authority, attached, now).ok()).flatten();
     let fault = found.filter_map(|vouch| vouch.signer.log_fault.as_ref()).next()?;
     Some(format!("an entry in a log that does not hold: {}", text::clean(fault, 160)))

@@ -416,6 +416,63 @@ fn a_log_is_wanted_of_keyless_signers_and_of_keys_only_where_somebody_asks() {
 }
 
 #[test]
+fn a_log_is_wanted_of_keys_too_where_a_layer_says_required_and_a_key_without_one_is_no_evidence() {
+    let layer = |one: Decision, demand: Demand| Decision { layers: [(Layer::Log, demand)].into(), ..one };
+    let team = || decision(vec![key("ci")]);
+    let by_key = |decisions: Vec<Decision>, own: Option<Decision>, in_log: bool| {
+        let mut world = world(decisions, own);
+        world.attach("1.0.1", attached(vec![signed_by_key("ci", in_log)]));
+        world
+    };
+    let required = |origin: Origin| layer(Decision::new(origin), Demand::Required);
+    let refused = "LogProofAbsent: expected the signature of ci in a transparency log, observed a signature that no log";
+    let off = || layer(team(), Demand::Off);
+    for (decisions, own, by) in [
+        (vec![layer(team(), Demand::Required)], None, "VerificationPolicy acme"),
+        (vec![team()], Some(required(Origin::UpdatePolicy)), "this policy's verification"),
+        (vec![team(), required(Origin::Floor)], None, "the operator's configuration"),
+        (vec![off(), required(Origin::Floor)], None, "the operator's configuration"),
+    ] {
+        let says = format!("Sign it with a log entry, or correct {by}.");
+        holds(&by_key(decisions.clone(), own.clone(), false), refused, &says);
+        let logged = by_key(decisions, own, true);
+        assert_eq!(
+            (logged.decided().as_str(), logged.layer(Layer::Log)),
+            ("move", Some((Word::Pass, "LogProofPresent")))
+        );
+    }
+    // Somebody else's signers are none of a decision that names its own.
+    let own =
+        Decision { origin: Origin::UpdatePolicy, ..layer(decision(vec![key("own")]), Demand::Required) };
+    let mut two = by_key(vec![team()], Some(own), false);
+    two.attach("1.0.1", attached(vec![signed_by_key("ci", false), signed_by_key("own", true)]));
+    assert_eq!(two.decided(), "move");
+    let told = by_key(vec![layer(team(), Demand::Advisory)], None, false);
+    assert_eq!(
+        (told.decided().as_str(), told.layer(Layer::Log)),
+        ("move", Some((Word::Fail, "LogProofAbsent")))
+    );
+    // A timestamp still suffices of a keyless signer whose root has no log.
+    let mut world = world(vec![layer(decision(vec![keyless("ci")]), Demand::Required)], None);
+    let mut undated = signer(RELEASE);
+    (undated.in_log, undated.logged_at) = (false, None);
+    undated.timestamped_at = Some(build::at("2026-11-02T09:00:00Z"));
+    world.attach("1.0.1", attached(vec![signed(undated)]));
+    world.facts.seen.roots.insert("public".to_owned(), Root { has_logs: false, ..crate::papers::root() });
+    assert_eq!(world.decided(), "move");
+    // Of several one is enough: where that is a key that nobody asked for a log there is nothing to tell, and nothing to count.
+    let either = || vec![decision(vec![keyless("release"), key("ci")])];
+    let papers = |in_log: bool| {
+        let world = by_key(either(), None, in_log);
+        let score = world.candidate().score.unwrap();
+        let papers = score.entries.iter().find(|(family, _, _)| *family == "papers").unwrap().2;
+        (world.decided(), world.layer(Layer::Log), papers)
+    };
+    assert_eq!(papers(false), ("move".to_owned(), None, 40));
+    assert_eq!(papers(true), ("move".to_owned(), Some((Word::Pass, "LogProofPresent")), 50));
+}
+
+#[test]
 fn a_statement_must_be_there_of_its_type_signed_and_hold() {
     let with = |rule: AttestationRule| {
         in_order(vec![Decision { attestations: vec![rule], ..decision(vec![keyless("ci")]) }])
