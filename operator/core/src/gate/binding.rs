@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use crate::evidence::{Answer, Attached, Content};
 use crate::gate::{Layer, Subject, Verdict, Word, source, worst};
-use crate::image::Repository;
+use crate::image::ImageRef;
 use crate::ledger::{Claim, ClaimedBy, Contradicted};
 use crate::reason::Reason;
 use crate::text;
@@ -185,11 +185,14 @@ fn before<'a>(
 /// A copy of another repository's image is one under every tag. A version is compared with the tag; where the claim was read
 /// under this very tag, what was found then counts, for the text may have been cut.
 fn still_counts(subject: &Subject<'_>, claim: &Claim, reason: Reason, binding: Binding) -> bool {
+    if reason == Reason::RepositoryMismatch {
+        return !is_this(subject, &claim.text);
+    }
     let says = of_claim(subject.tag.as_str(), claim.by, &claim.text, binding);
     if reason == Reason::BranchBuild {
         return matches!(says, Says::Branch);
     }
-    reason == Reason::RepositoryMismatch || claim.tag == *subject.tag || matches!(says, Says::Other)
+    claim.tag == *subject.tag || matches!(says, Says::Other)
 }
 
 /// When a claim was first read that has no answer.
@@ -277,24 +280,31 @@ enum Named {
 
 /// A signature that names a repository must name this one, or the one that it is mirrored from. One that names it is enough.
 fn repository(subject: &Subject<'_>, vouching: &[Vouch<'_>]) -> Named {
-    let named: Vec<&String> = vouching
-        .iter()
-        .filter_map(|vouch| match &vouch.item.content {
-            Content::Signature { repository, annotations: _ } => repository.as_ref(),
-            Content::Attestation { .. } | Content::Unreadable { .. } => None,
-        })
-        .collect();
-    let own = |name: &&String| {
-        let parsed = Repository::parse(name).map_or_else(|_| (*name).clone(), |name| name.to_string());
-        subject.repositories.contains(&parsed)
-    };
-    if named.iter().any(own) {
-        return Named::Own;
+    let mut foreign = None;
+    for named in vouching.iter().filter_map(reference) {
+        if is_this(subject, named) {
+            return Named::Own;
+        }
+        foreign = foreign.or(Some(named));
     }
-    let foreign = named.first().zip(subject.digest);
-    foreign.map_or(Named::Nothing, |(foreign, digest)| {
+    foreign.zip(subject.digest).map_or(Named::Nothing, |(foreign, digest)| {
         Named::Other(Claim::new(digest, subject.tag, ClaimedBy::Reference, foreign))
     })
+}
+
+/// Whether a name is that of this repository. Some tools sign it with the tag that they pushed.
+fn is_this(subject: &Subject<'_>, named: &str) -> bool {
+    let parsed =
+        ImageRef::parse(named).map_or_else(|_| named.to_owned(), |image| image.repository.to_string());
+    subject.repositories.contains(&parsed)
+}
+
+/// The image that a signature names.
+fn reference<'a>(vouch: &Vouch<'a>) -> Option<&'a String> {
+    match &vouch.item.content {
+        Content::Signature { repository, annotations: _ } => repository.as_ref(),
+        Content::Attestation { .. } | Content::Unreadable { .. } => None,
+    }
 }
 
 /// What these authorities signed and vouch for says of the version.
@@ -313,6 +323,8 @@ fn claims<'a>(
             let version = annotations.get("org.opencontainers.image.version");
             claims.extend(version.map(|text| (ClaimedBy::Signature, text.clone())));
         }
+        let signed_tag = reference(vouch).and_then(|named| ImageRef::parse(named).ok()?.tag);
+        claims.extend(signed_tag.map(|tag| (ClaimedBy::Reference, tag.to_string())));
     }
     let signed = authorities.iter();
     for vouch in signed.flat_map(|authority| effective.of_authority(authority, attached, now, |_| true)) {

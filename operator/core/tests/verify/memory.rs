@@ -4,8 +4,8 @@
 use proptest::prelude::*;
 use rollforward_core::evidence::{Answer, Item, Shape};
 use rollforward_core::gate::{Layer, Word};
-use rollforward_core::ledger::Ledger;
 use rollforward_core::ledger::rebase::rebase;
+use rollforward_core::ledger::{Claim, ClaimedBy, Ledger};
 use rollforward_core::levers::{Asked, Lever, Request};
 use rollforward_core::reason::Reason;
 use rollforward_core::trust::{Binding, Decision, Exception, Unsigned};
@@ -130,6 +130,19 @@ fn a_remembered_contradiction_is_answered_by_a_signature_that_names_this_version
     let mut copied = contradicted(signed_for(signer(RELEASE), "ghcr.io/acme/api"));
     says(&copied.look_at(&[claiming("refs/tags/v1.0.1")]), "RepositoryMismatch", "attached no longer");
     assert_eq!(copied.look_at(&[signed_for(signer(RELEASE), "ghcr.io/acme/web")]), "move");
+}
+
+#[test]
+fn a_remembered_name_of_this_repository_with_its_tag_is_no_copy_of_another() {
+    let mut world = world(vec![decision(vec![keyless("ci")])], None);
+    let (digest, tag, now) = (build::digest("1.0.1"), build::tag("1.0.1"), world.facts.now);
+    let mut remember = |named: &str| {
+        let claim = Claim::new(&digest, &tag, ClaimedBy::Reference, named);
+        world.ledger().contradicted(claim, Reason::RepositoryMismatch, now);
+        world.look_at(&[silent()])
+    };
+    assert_eq!(remember("ghcr.io/acme/web:1.0.1"), "move");
+    says(&remember("ghcr.io/acme/api:1.0.1"), "RepositoryMismatch", "one for ghcr.io/acme/api:1.0.1, seen");
 }
 
 #[test]

@@ -734,6 +734,39 @@ fn the_repository_that_was_signed_is_compared_too() {
 }
 
 #[test]
+fn a_signature_that_names_the_image_with_its_tag_is_read_for_both() {
+    let named = |names: &[&str]| {
+        let mut world = in_order(vec![decision(vec![keyless("ci")])]);
+        let items = names.iter().map(|name| signed_for(signer(RELEASE), name));
+        world.attach("1.0.1", attached(items.collect()));
+        world
+    };
+    for good in ["ghcr.io/acme/web:1.0.1", "ghcr.io/acme/web:v1.0.1", "ghcr.io/acme/web:1.0.1-alpine"] {
+        let world = named(&[good]);
+        assert_eq!(
+            (world.decided().as_str(), world.layer(Layer::Binding)),
+            ("move", Some((Word::Pass, "VersionBound"))),
+            "{good}"
+        );
+    }
+    // Pushed under a name that is no version, and signed by it.
+    for silent in ["ghcr.io/acme/web:latest", "ghcr.io/acme/web:nightly", "ghcr.io/acme/web"] {
+        assert_eq!(
+            named(&[silent]).layer(Layer::Binding),
+            Some((Word::Absent, "VersionUnbound")),
+            "{silent}"
+        );
+    }
+    for foreign in ["ghcr.io/acme/api:1.0.1", "quay.io/acme/web:1.0.1", "ghcr.io/acme/web:1.0.1:1.0.1"] {
+        let says = format!("observed one for {foreign}. No pod was started.");
+        holds(&named(&[foreign]), "RepositoryMismatch: expected a signature for ghcr.io/acme/web", &says);
+    }
+    let other = named(&["ghcr.io/acme/web:1.0.0"]);
+    holds(&other, "VersionMismatch", "observed docker-reference 1.0.0. No pod was started.");
+    assert_eq!(named(&["ghcr.io/acme/web:1.0.0", "ghcr.io/acme/web:1.0.1"]).decided(), "move");
+}
+
+#[test]
 fn soak_is_shorter_for_what_is_signed_and_an_unsigned_one_never_waits_less() {
     let with = |routine: Option<&str>, unsigned: Option<&str>, allow: bool, signed: bool| {
         let soak = Soak { routine: routine.map(build::duration), unsigned: unsigned.map(build::duration) };
