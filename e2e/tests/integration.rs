@@ -36,6 +36,8 @@ mod registries;
 mod schema;
 #[path = "integration/signals.rs"]
 mod signals;
+#[path = "integration/stalled.rs"]
+mod stalled;
 #[path = "integration/targets.rs"]
 mod targets;
 #[path = "integration/verify_schema.rs"]
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         .chain(keys::trials())
         .chain(registries::trials())
         .chain(canary::trials())
+        .chain(stalled::trials())
         .chain(writes::trials())
         .chain(kills::trials())
         .chain(signals::trials())

@@ -47,7 +47,7 @@ fn me(shop: &Shop) -> anyhow::Result<String> {
     Ok(who.trim().to_owned())
 }
 
-fn open_run(shop: &Shop) -> anyhow::Result<String> {
+pub(crate) fn open_run(shop: &Shop) -> anyhow::Result<String> {
     let names = shop.kubectl(&["get", "updateruns", "-o", "jsonpath={.items[*].metadata.name}"])?;
     names.split_whitespace().next().map(str::to_owned).context("a run")
 }

@@ -287,7 +287,7 @@ async fn unknown_current(cluster: Arc<Cluster>) -> anyhow::Result<()> {
 }
 
 /// Lets `spec.suspend` hold anything, as the schema of another version might: valid policies stay valid.
-const LOOSE: &str = r#"[{"op": "replace",
+pub(crate) const LOOSE: &str = r#"[{"op": "replace",
   "path": "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/suspend",
   "value": {"x-kubernetes-preserve-unknown-fields": true}}]"#;
 

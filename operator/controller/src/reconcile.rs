@@ -7,6 +7,7 @@ pub mod act;
 pub mod at_rest;
 pub mod decisions;
 pub mod explain;
+pub mod finish;
 pub mod gather;
 pub mod ledgers;
 pub mod observe;
@@ -132,15 +133,17 @@ pub async fn reconcile(
     ctx.metrics.open_runs.set(i64::try_from(ctx.stores.n_open_runs()).unwrap_or(i64::MAX));
     let object = match observe::whole(&ctx, &object).await? {
         observe::Whole::Gone => return Ok(Action::await_change()),
-        observe::Whole::Unreadable(name, error) => return publish::unreadable(&ctx, &name, &error).await,
+        observe::Whole::Unreadable(rest, error) => {
+            return finish::finish(&ctx, &rest, finish::unreadable(&error), now).await;
+        }
         observe::Whole::Readable(object) => object,
     };
     let policy = match convert::policy::policy(&object, &ctx.config.defaults) {
         Ok(policy) => policy, // every field checked, once
-        Err(faults) => return publish::stalled(&ctx, &object, &faults).await,
+        Err(faults) => return finish::finish(&ctx, &object, finish::invalid(&faults), now).await,
     };
     publish::begin(&ctx, &object, now).await?; // a new generation: say that it is seen, before the registry is asked
-    let observed = observe::observe(&ctx, &object, &policy, now).await?; // workloads, pods, scan, ledger, runs
+    let observed = observe::observe(&ctx, (&object, &policy), None, now).await?; // workloads, pods, scan, ledger, runs
     let policy = Policy { trust: observed.own, ..policy }; // with the keys that its ConfigMaps hold
     let facts = Facts { policy, seen: observed.seen, now }; // fixed for the rest of the pass
     let chosen = current::choose(&facts); // candidates, best first; a reason for every other tag

@@ -95,12 +95,23 @@ impl Faults {
 /// All faults, each with the field's path.
 pub fn policy(object: &UpdatePolicy, defaults: &Defaults) -> Result<Policy, Vec<Fault>> {
     let mut faults = Faults::default();
+    let policy = read(object, defaults, &mut faults);
+    if faults.0.is_empty() { Ok(policy) } else { Err(faults.0) }
+}
+
+/// What is valid of a policy that is not, with defaults for the rest: enough to finish what it began, never to begin anything.
+#[must_use]
+pub fn salvaged(object: &UpdatePolicy, defaults: &Defaults) -> Policy {
+    read(object, defaults, &mut Faults::default())
+}
+
+fn read(object: &UpdatePolicy, defaults: &Defaults, faults: &mut Faults) -> Policy {
     let spec = &object.spec;
     let image = spec.image.clone().unwrap_or_default();
-    let (rule, rule_text) = selection::rule(image.select.as_ref(), &mut faults);
+    let (rule, rule_text) = selection::rule(image.select.as_ref(), faults);
     let schedule = spec.schedule.clone().unwrap_or_default();
     let interval = faults.duration("spec.schedule.interval", schedule.interval.as_ref(), defaults.interval);
-    let converted = Policy {
+    Policy {
         id: PolicyId {
             namespace: object.namespace().unwrap_or_default(),
             name: object.name_any(),
@@ -108,27 +119,26 @@ pub fn policy(object: &UpdatePolicy, defaults: &Defaults) -> Result<Policy, Vec<
         },
         generation: object.metadata.generation.unwrap_or_default(),
         deleting: object.metadata.deletion_timestamp.is_some(),
-        mode: mode(spec.mode, &mut faults),
+        mode: mode(spec.mode, faults),
         suspend: spec.suspend.unwrap_or(false),
-        source: image.source.as_ref().and_then(|source| selection::source(source, &mut faults)),
+        source: image.source.as_ref().and_then(|source| selection::source(source, faults)),
         rule,
         rule_text,
-        variant: selection::variant(image.variant.as_ref(), &mut faults),
-        filter: selection::filter(image.tags.as_ref(), &mut faults),
-        rebuilds: rebuilds(image.rebuilds, &mut faults),
-        allow_downgrade: downgrade(image.downgrade, &mut faults),
-        on_external_change: external(spec.rollout.as_ref(), &mut faults),
-        adopt: adopt(image.adopt, &mut faults),
+        variant: selection::variant(image.variant.as_ref(), faults),
+        filter: selection::filter(image.tags.as_ref(), faults),
+        rebuilds: rebuilds(image.rebuilds, faults),
+        allow_downgrade: downgrade(image.downgrade, faults),
+        on_external_change: external(spec.rollout.as_ref(), faults),
+        adopt: adopt(image.adopt, faults),
         interval: interval.max(SignedDuration::from_secs(1)),
-        trust: trust(spec.verification.as_ref(), &mut faults),
+        trust: trust(spec.verification.as_ref(), faults),
         soak_unsigned: defaults.soak,
         rollout: RolloutSettings {
-            approval: approval(spec.approval.as_ref(), &mut faults),
-            ..rollout(&spec.rollout.clone().unwrap_or_default(), defaults, &mut faults)
+            approval: approval(spec.approval.as_ref(), faults),
+            ..rollout(&spec.rollout.clone().unwrap_or_default(), defaults, faults)
         },
         defer_for: DEFER_FOR,
-    };
-    if faults.0.is_empty() { Ok(converted) } else { Err(faults.0) }
+    }
 }
 
 fn mode(mode: Option<Mode>, faults: &mut Faults) -> policy::Mode {

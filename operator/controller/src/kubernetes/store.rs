@@ -4,15 +4,15 @@
 //! created with its status in a second request, for a status is its own subresource.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
-use kube::core::DeserializeGuard;
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::core::{ApiResource, DeserializeGuard};
 use kube::{Client, Resource, ResourceExt};
 use rollforward_api::ledger::{ImageLedger, ImageLedgerSpec, ImageLedgerStatus};
-use rollforward_api::policy::{UpdatePolicy, UpdatePolicyStatus};
+use rollforward_api::policy::{UpdatePolicy, UpdatePolicySpec, UpdatePolicyStatus};
 use rollforward_api::run::{UpdateRun, UpdateRunSpec, UpdateRunStatus};
 use rollforward_core::image::Repository;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::patch::FIELD_MANAGER;
@@ -47,6 +47,34 @@ pub async fn policy(
 ) -> Result<Option<DeserializeGuard<UpdatePolicy>>, ApiError> {
     let api = Api::<DeserializeGuard<UpdatePolicy>>::namespaced(client.clone(), namespace);
     optional(api.get(name).await).map_err(ApiError::of("get the UpdatePolicy"))
+}
+
+/// What can be read of a policy that cannot be read whole: its metadata, whether it is suspended, and what was last said of it.
+///
+/// # Errors
+/// Where the apiserver did not answer.
+pub async fn rest_of_policy(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<UpdatePolicy>, ApiError> {
+    let resource = ApiResource::erase::<UpdatePolicy>(&());
+    let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &resource);
+    let object = optional(api.get(name).await).map_err(ApiError::of("get the UpdatePolicy"))?;
+    Ok(object.map(|DynamicObject { metadata, data, .. }| {
+        let spec = UpdatePolicySpec {
+            targets: Vec::new(),
+            mode: None,
+            suspend: data.pointer("/spec/suspend").and_then(Value::as_bool),
+            image: None,
+            schedule: None,
+            approval: None,
+            verification: None,
+            rollout: None,
+        };
+        let status = data.get("status").and_then(|status| serde_json::from_value(status.clone()).ok());
+        UpdatePolicy { metadata, spec, status }
+    }))
 }
 
 /// The runs of a policy.
@@ -151,7 +179,8 @@ where
     if held {
         all.push(FINALIZER.to_owned());
     }
-    let api = Api::<K>::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+    // Guarded: what comes back need not be readable.
+    let api = Api::<DeserializeGuard<K>>::namespaced(client.clone(), &object.namespace().unwrap_or_default());
     // The resource version makes it a conflict if somebody else's finalizer came or went meanwhile.
     let body = json!({"metadata": {"finalizers": all, "resourceVersion": object.resource_version()}});
     optional(api.patch(&object.name_any(), &params(), &Patch::Merge(&body)).await)

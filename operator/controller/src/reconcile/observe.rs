@@ -204,8 +204,8 @@ fn healthy_elsewhere(
 pub enum Whole {
     /// Deleted meanwhile.
     Gone,
-    /// It cannot be read as a policy: namespace and name, and why.
-    Unreadable((String, String), String),
+    /// It cannot be read as a policy: what can be read of it, and why.
+    Unreadable(Box<UpdatePolicy>, String),
     /// Here it is.
     Readable(Box<UpdatePolicy>),
 }
@@ -239,19 +239,24 @@ pub async fn whole(ctx: &Context, object: &DeserializeGuard<UpdatePolicy>) -> Re
             ctx.pods.keep(&ctx.client, (&namespace, &name), BTreeSet::new());
             Whole::Gone
         }
-        Some(DeserializeGuard(Err(invalid))) => Whole::Unreadable((namespace, name), invalid.error),
+        Some(DeserializeGuard(Err(invalid))) => {
+            match store::rest_of_policy(&ctx.client, &namespace, &name).await? {
+                Some(rest) => Whole::Unreadable(Box::new(rest), invalid.error),
+                None => Whole::Gone,
+            }
+        }
         Some(DeserializeGuard(Ok(policy))) => Whole::Readable(Box::new(policy)),
     })
 }
 
-/// Observes everything that a pass needs.
+/// Observes everything that a pass needs. The registry is not asked where there is a reason not to.
 ///
 /// # Errors
 /// Where the apiserver did not answer.
 pub async fn observe(
     ctx: &Context,
-    object: &UpdatePolicy,
-    policy: &Policy,
+    (object, policy): (&UpdatePolicy, &Policy),
+    unasked: Option<&Unknown>,
     now: Timestamp,
 ) -> Result<Observed, Error> {
     let namespace = &policy.id.namespace;
@@ -271,7 +276,7 @@ pub async fn observe(
             track.conflict = conflict(ctx, object, target, &track);
             track.busy = busy(ctx, policy, &track.workload);
             track.unreadable.clone_from(&unreadable);
-            if !wishes.contains_key(&track.repository) {
+            if unasked.is_none() && !wishes.contains_key(&track.repository) {
                 let wish = wish(ctx, object, policy, target, &track.repository).await;
                 wishes.insert(track.repository.clone(), wish);
             }
@@ -299,7 +304,8 @@ pub async fn observe(
     for open in &open_runs {
         if !repositories.contains_key(&open.run.repository) {
             let ledger = ledger(ctx, namespace, &open.run.repository).await?;
-            repositories.insert(open.run.repository.clone(), RepositorySeen { scan: Answer::Absent, ledger });
+            let scan = unasked.map_or(Answer::Absent, |why| Answer::Unknown(why.clone()));
+            repositories.insert(open.run.repository.clone(), RepositorySeen { scan, ledger });
         }
     }
     let uids: Vec<&str> = tracks.iter().map(|track| track.workload.id.uid.as_str()).collect();

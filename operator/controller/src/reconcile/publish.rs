@@ -13,15 +13,14 @@ use kube::{Resource, ResourceExt};
 use rollforward_api::policy::{UpdatePolicy, UpdatePolicyStatus};
 use rollforward_core::policy::Facts;
 use rollforward_core::reason::Reason;
-use rollforward_core::report::{self, ConditionKind, Event, Report};
+use rollforward_core::report::{ConditionKind, Event, Report};
 use rollforward_core::trust::roots;
 
 use super::{Context, Error};
-use crate::convert::policy::Fault;
+use crate::convert;
 use crate::convert::status;
 use crate::kubernetes::store;
 use crate::spread;
-use crate::{clock, convert};
 
 /// Publishes the report of a pass.
 ///
@@ -58,42 +57,6 @@ pub async fn begin(ctx: &Context, object: &UpdatePolicy, now: Timestamp) -> Resu
     store::policy_status(&ctx.client, &namespace, &object.name_any(), &new).await?;
     ctx.metrics.wrote("UpdatePolicy");
     Ok(())
-}
-
-/// Publishes that a policy cannot be acted on until a person changes it.
-///
-/// # Errors
-/// Where the apiserver refused the status.
-pub async fn stalled(ctx: &Context, object: &UpdatePolicy, faults: &[Fault]) -> Result<Action, Error> {
-    let reason = faults.first().map_or(Reason::InvalidPolicy, |fault| fault.reason);
-    let words: Vec<String> = faults.iter().map(ToString::to_string).collect();
-    let generation = object.metadata.generation.unwrap_or_default();
-    let report = report::stalled_report(generation, reason, &words.join("; "));
-    if let Some(event) = changed_hold(object, &report) {
-        ctx.events.publish(&event, &object.object_ref(&())).await;
-    }
-    write(ctx, object, &report, clock::now()).await?;
-    Ok(action(&report))
-}
-
-/// Publishes that an object cannot be read as a policy at all. The others go on.
-///
-/// # Errors
-/// Where the apiserver refused the status.
-pub async fn unreadable(
-    ctx: &Context,
-    (namespace, name): &(String, String),
-    error: &str,
-) -> Result<Action, Error> {
-    let message =
-        format!("{}; correct the field, or upgrade the operator", rollforward_core::text::clean(error, 200));
-    let report = report::stalled_report(0, Reason::Unreadable, &message);
-    tracing::warn!(policy = %name, %namespace, reason = %Reason::Unreadable, "{message}");
-    let new = status::to_status(None, &report, clock::now());
-    store::policy_status(&ctx.client, namespace, name, &new).await?;
-    ctx.metrics.wrote("UpdatePolicy");
-    // Its next change wakes it; until then there is nothing to look at.
-    Ok(Action::await_change())
 }
 
 async fn write(ctx: &Context, object: &UpdatePolicy, report: &Report, now: Timestamp) -> Result<(), Error> {
