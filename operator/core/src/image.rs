@@ -1,12 +1,15 @@
 //! Repositories, tags, digests and references: parsed once at the edge, types ever after.
 //!
 //! Spelling rules follow the distribution reference grammar, with the short names that Kubernetes accepts
-//! (`nginx` is `docker.io/library/nginx`). What a user wrote as the name is kept, so that a write changes the tag and
+//! (`nginx` is `docker.io/library/nginx`). A registry's host is one however it is spelled, or a pattern, a list and the memory
+//! would each be got around by another spelling. What a user wrote as the name is kept, so that a write changes the tag and
 //! the digest and nothing else. Versions inside tags: `version.rs`.
 
 use std::fmt;
 
 use thiserror::Error;
+
+use crate::select::glob_matches;
 
 /// Why a text is not a reference, tag or digest. The text itself is not repeated: it may be hostile.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -22,7 +25,8 @@ pub enum ImageError {
     Repository,
 }
 
-/// A registry host and a path in it: `ghcr.io` and `acme/web`.
+/// A registry host and a path in it: `ghcr.io` and `acme/web`. The host in lower case and without the port that https has
+/// anyway.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Repository {
     registry: String,
@@ -39,11 +43,10 @@ impl Repository {
             return Err(ImageError::Repository);
         }
         let (registry, path) = match text.split_once('/') {
-            Some((host, rest)) if is_host(host) => (host.to_owned(), rest.to_owned()),
+            Some((host, rest)) if is_host(host) => (one_spelling(host), rest.to_owned()),
             Some(_) => ("docker.io".to_owned(), text.to_owned()),
             None => ("docker.io".to_owned(), format!("library/{text}")),
         };
-        let registry = if registry == "index.docker.io" { "docker.io".to_owned() } else { registry };
         if !path.split('/').all(is_component) || !is_registry(&registry) {
             return Err(ImageError::Repository);
         }
@@ -73,6 +76,30 @@ impl fmt::Display for Repository {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}/{}", self.registry, self.path)
     }
+}
+
+/// Whether a pattern of a user names a repository, which is given in its normal form. `*` stands for anything, slashes too.
+#[must_use]
+pub fn is_named_by(repository: &str, pattern: &str) -> bool {
+    let Some((host, path)) = pattern.split_once('/') else {
+        return glob_matches(&pattern.to_ascii_lowercase(), repository);
+    };
+    let host = host.to_ascii_lowercase();
+    let matches = |host: &str| glob_matches(&format!("{host}/{path}"), repository);
+    matches(&host) || matches(&one_spelling(&host))
+}
+
+/// A host in lower case, without the port of https, Docker Hub by its one name. What would be no host without its port keeps it: `registry:443` is none of
+/// Docker Hub's.
+fn one_spelling(host: &str) -> String {
+    let host = host.to_ascii_lowercase();
+    let parts = host.rsplit_once(':').map(|(bare, port)| (bare, port.parse::<u16>()));
+    let host = match parts {
+        Some((bare, Ok(443))) if is_host(bare) => bare.to_owned(),
+        Some((bare, Ok(port))) => format!("{bare}:{port}"),
+        Some((_, Err(_))) | None => host,
+    };
+    if host == "index.docker.io" { "docker.io".to_owned() } else { host }
 }
 
 fn is_host(text: &str) -> bool {
@@ -254,8 +281,36 @@ mod tests {
         check("127.0.0.1:5000/web:1.0.1", "127.0.0.1:5000/web", Some("1.0.1"), "127.0.0.1:5000/web:1.0.1");
         check("localhost/web", "localhost/web", None, "localhost/web");
         check("index.docker.io/acme/web:1", "docker.io/acme/web", Some("1"), "index.docker.io/acme/web:1");
+        check("GHCR.IO/acme/web:1", "ghcr.io/acme/web", Some("1"), "GHCR.IO/acme/web:1");
+        check("ghcr.io:443/acme/web", "ghcr.io/acme/web", None, "ghcr.io:443/acme/web");
+        check("Index.Docker.io:0443/acme/web", "docker.io/acme/web", None, "Index.Docker.io:0443/acme/web");
+        check("registry:443/web:1", "registry:443/web", Some("1"), "registry:443/web:1");
+        check("ghcr.io:8443/acme/web", "ghcr.io:8443/acme/web", None, "ghcr.io:8443/acme/web");
+        check("[::1]:443/web", "[::1]/web", None, "[::1]:443/web");
+        check("[fe80::443]/web", "[fe80::443]/web", None, "[fe80::443]/web");
         let pinned = format!("ghcr.io/acme/web:1@sha256:{}", "a".repeat(64));
         check(&pinned, "ghcr.io/acme/web", Some("1"), &pinned);
+    }
+
+    #[test]
+    fn a_normal_form_is_its_own_and_a_pattern_names_a_host_however_it_spells_it() {
+        for text in ["registry:443/web", "[::1]/web", "ghcr.io/acme/web", "localhost/web", "r.test:5000/web"]
+        {
+            assert_eq!(Repository::parse(text).unwrap().to_string(), text);
+        }
+        let check = |pattern: &str, repository: &str, expected: bool| {
+            assert_eq!(is_named_by(repository, pattern), expected, "{pattern} {repository}");
+        };
+        for pattern in ["ghcr.io/acme/*", "GHCR.io/acme/*", "ghcr.io:443/acme/*", "*/acme/web", "ghcr*", "*"]
+        {
+            check(pattern, "ghcr.io/acme/web", true);
+        }
+        check("GHCR*", "ghcr.io/acme/web", true);
+        check("index.docker.io/acme/*", "docker.io/acme/web", true);
+        check("registry:443/*", "registry:443/web", true);
+        check("registry/*", "registry:443/web", false);
+        check("ghcr.io/Acme/*", "ghcr.io/acme/web", false);
+        check("ghcr.io:8443/*", "ghcr.io/acme/web", false);
     }
 
     #[test]

@@ -173,10 +173,11 @@ impl ProviderFile {
     }
 }
 
+/// A host as repositories have it.
 fn checked_host(field: &'static str, host: String) -> Result<String, ConfigError> {
-    let named = Repository::parse(&format!("{host}/x"));
-    if named.is_ok_and(|repository| repository.registry() == host) {
-        return Ok(host);
+    let named = Repository::parse(&format!("{host}/x")).ok();
+    if let Some(named) = named.filter(|named| named.path() == "x") {
+        return Ok(named.registry().to_owned());
     }
     Err(refused(field, host, "a host with an optional port, such as registry.example.com:5000"))
 }

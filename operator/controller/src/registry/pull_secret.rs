@@ -84,7 +84,10 @@ impl Place {
         } else {
             path
         };
-        Self { host: host.to_owned(), path: if path == "/" { String::new() } else { path.to_owned() } }
+        Self {
+            host: host.to_ascii_lowercase(),
+            path: if path == "/" { String::new() } else { path.to_owned() },
+        }
     }
 
     /// As the kubelet's `URLsMatch`: the path is a plain prefix, so `acme/we` is a key for `acme/web`.
@@ -195,7 +198,8 @@ fn decode(auth: &str) -> Result<(String, String), PullSecretError> {
     Ok((username.to_owned(), password.trim_matches('\0').to_owned()))
 }
 
-/// Label by label, the same number of labels, and the port as written: `*.example.com` is not `a.b.example.com`.
+/// Label by label, the same number of labels, and the same port: `*.example.com` is not `a.b.example.com`. Repositories have
+/// their hosts in lower case and without the port of https.
 fn host_matches(pattern: &str, host: &str) -> bool {
     let (pattern, pattern_port) = split_port(pattern);
     let (host, port) = split_port(host);
@@ -208,7 +212,7 @@ fn host_matches(pattern: &str, host: &str) -> bool {
 
 fn split_port(host: &str) -> (&str, Option<&str>) {
     match host.rsplit_once(':') {
-        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
+        Some((name, port)) if !port.ends_with(']') => (name, Some(port).filter(|port| *port != "443")),
         _ => (host, None),
     }
 }
@@ -258,6 +262,9 @@ mod tests {
     fn a_key_is_matched_as_the_kubelet_matches_it() {
         check(&["ghcr.io"], "ghcr.io/acme/web", Some("ghcr.io"));
         check(&["ghcr.io"], "quay.io/acme/web", None);
+        check(&["GHCR.IO"], "Ghcr.io/acme/web", Some("GHCR.IO"));
+        check(&["ghcr.io:443"], "ghcr.io:443/acme/web", Some("ghcr.io:443"));
+        check(&["ghcr.io"], "ghcr.io:443/acme/web", Some("ghcr.io"));
         check(&["ghcr.io"], "ghcr.io.evil.example/acme/web", None);
         check(&["https://ghcr.io/v2/"], "ghcr.io/acme/web", Some("https://ghcr.io/v2/"));
         check(&["https://index.docker.io/v1/"], "nginx", Some("https://index.docker.io/v1/"));

@@ -2,9 +2,8 @@
 //! no exception lifts and no score outweighs.
 
 use crate::gate::{Subject, Verdict, Word};
-use crate::image::Digest;
+use crate::image::{Digest, is_named_by};
 use crate::reason::Reason;
-use crate::select::glob_matches;
 use crate::trust::{Decision, Effective};
 
 /// The refusal of a digest by a list, where there is one: what ends an open run too.
@@ -35,7 +34,7 @@ pub fn judge(subject: &Subject<'_>, effective: &Effective<'_>) -> Option<Verdict
 /// Of an image from a mirror both names count, the source's and the one that is written: whoever names a source chooses neither.
 fn refused(repositories: &[String], digest: Option<&Digest>, decision: &Decision) -> Option<Verdict> {
     let named = |patterns: &[String], name: &String| {
-        patterns.iter().find(|pattern| glob_matches(pattern, name)).cloned()
+        patterns.iter().find(|pattern| is_named_by(name, pattern)).cloned()
     };
     let origin = &decision.origin;
     let mut denied =

@@ -5,9 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::evidence::{Questions, Verifier};
 use crate::gate::Layer;
-use crate::image::Repository;
+use crate::image::{Repository, is_named_by};
 use crate::policy::{Facts, Track};
-use crate::select::glob_matches;
 use crate::trust::{
     Authority, Binding, Decision, Demand, Means, RECHECK, Root, RootContent, Roots, SOAK_ROUTINE, Soak,
     Unreadable,
@@ -189,5 +188,5 @@ impl RootState<'_> {
 }
 
 fn matches(patterns: &[String], names: &[String]) -> bool {
-    patterns.is_empty() || patterns.iter().any(|pattern| names.iter().any(|name| glob_matches(pattern, name)))
+    patterns.is_empty() || patterns.iter().any(|pattern| names.iter().any(|name| is_named_by(name, pattern)))
 }

@@ -937,6 +937,35 @@ fn lists_deny_and_allow_by_repository_and_digest() {
     );
 }
 
+#[test]
+fn another_spelling_of_the_registry_escapes_no_pattern_and_no_memory() {
+    for spelled in ["GHCR.IO/acme/web", "ghcr.io:443/acme/web", "Ghcr.io:443/acme/web"] {
+        let image = format!("{spelled}:1.0.0@{}", build::digest("1.0.0"));
+        let with = |own: Decision| {
+            let mut world = in_order(vec![own]);
+            let workload = build::workload("web", 4, &image);
+            world.facts.seen.tracks = vec![build::track(workload, Vec::new(), Vec::new())];
+            world
+        };
+        let own = || decision(vec![keyless("ci")]);
+        let deny = Listed { repositories: vec!["ghcr.io/acme/*".to_owned()], ..Listed::default() };
+        holds(
+            &with(Decision { deny, ..own() }),
+            "RepositoryDenied",
+            "observed ghcr.io/acme/web on the deny list",
+        );
+        let about = vec!["ghcr.io/acme/*".to_owned()];
+        let unsigned = Decision { repositories: about, ..own() };
+        let mut world = with(unsigned);
+        assert_eq!(world.decided(), "move", "its memory is the one of ghcr.io/acme/web");
+        world.attach("1.0.1", Answer::Absent);
+        holds(&world, "SignatureAbsent", "");
+        let written = &world.facts.seen.tracks[0].containers[0].1;
+        let written = written.pinned(&build::tag("1.0.1"), &build::digest("1.0.1")).to_string();
+        assert_eq!(written, format!("{spelled}:1.0.1@{}", build::digest("1.0.1")), "written as it was");
+    }
+}
+
 /// The policy's author names the source: what the workload is written to pull counts all the same.
 #[test]
 fn of_an_image_from_a_mirror_the_source_and_the_name_that_is_written_must_both_be_allowed() {

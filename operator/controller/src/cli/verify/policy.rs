@@ -12,9 +12,8 @@ use rollforward_api::exception::VerificationException;
 use rollforward_api::policy::UpdatePolicy;
 use rollforward_api::trust_root::TrustRoot;
 use rollforward_api::verification::{Verification, VerificationPolicy};
-use rollforward_core::image::Repository;
+use rollforward_core::image::{Repository, is_named_by};
 use rollforward_core::policy::Policy;
-use rollforward_core::select::glob_matches;
 use rollforward_core::text::clean;
 use rollforward_core::trust::unreadable::Needed;
 use rollforward_core::trust::{Decision, Exception, Means, Origin, RootContent, Roots, Unreadable};
@@ -224,7 +223,7 @@ fn own_policy(
     })?;
     let patterns = own.spec.image.as_ref().and_then(|image| image.repositories.clone()).unwrap_or_default();
     let name = repository.to_string();
-    if !patterns.is_empty() && !patterns.iter().any(|pattern| glob_matches(pattern, &name)) {
+    if !patterns.is_empty() && !patterns.iter().any(|pattern| is_named_by(&name, pattern)) {
         bail!("{place}, spec.image.repositories: expected a pattern for {name}, got {}", patterns.join(", "));
     }
     Ok(read)

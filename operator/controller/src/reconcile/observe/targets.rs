@@ -6,10 +6,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use kube::runtime::reflector::Store;
 use rollforward_api::policy::{Target, UpdatePolicy};
-use rollforward_core::image::ImageRef;
+use rollforward_core::image::{ImageRef, is_named_by};
 use rollforward_core::policy::{Track, Untracked};
 use rollforward_core::reason::Reason;
-use rollforward_core::select;
 use rollforward_core::workload::{Kind, Shape, Workload, WorkloadId};
 
 use crate::kubernetes::workloads::Object;
@@ -133,7 +132,7 @@ pub(super) fn split(
             }
         };
         let name = image.repository.to_string();
-        if !patterns.is_empty() && !patterns.iter().any(|pattern| select::glob_matches(pattern, &name)) {
+        if !patterns.is_empty() && !patterns.iter().any(|pattern| is_named_by(&name, pattern)) {
             continue;
         }
         match tracks.iter_mut().find(|track| track.repository == image.repository) {
@@ -182,8 +181,7 @@ pub(super) fn conflict(
         let repository = track.repository.to_string();
         let wants = |target: &Target| {
             matches(target, &track.workload.id, workload.metadata())
-                && (patterns.is_empty()
-                    || patterns.iter().any(|pattern| select::glob_matches(pattern, &repository)))
+                && (patterns.is_empty() || patterns.iter().any(|pattern| is_named_by(&repository, pattern)))
                 && target.containers.as_ref().is_none_or(|names| {
                     names.is_empty() || track.containers.iter().any(|(one, _)| names.contains(&one.name))
                 })
