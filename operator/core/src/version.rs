@@ -155,6 +155,12 @@ impl<'a> Version<'a> {
         !self.prerelease.is_empty()
     }
 
+    /// Whether both are releases, or the same pre-release however it is written: `rc.1` and `rc1`.
+    #[must_use]
+    pub fn same_prerelease(&self, other: &Version<'_>) -> bool {
+        compare_prereleases(self.prerelease, other.prerelease) == Ordering::Equal
+    }
+
     /// The variant as it is written: `alpine3.20`, or empty.
     #[must_use]
     pub fn variant(&self) -> &'a str {

@@ -392,16 +392,57 @@ fn of_version(tag: &str, claimed: &str) -> Says {
     if claimed == tag {
         return Says::This;
     }
-    let read =
-        |text: &str| Version::parse(text).map(|version| version.numbers().map(trimmed).collect::<Vec<_>>());
-    let (Some(own), Some(other)) = (read(tag), read(claimed)) else { return Says::Nothing };
-    let length = own.len().min(other.len());
-    let same = own.iter().take(length).eq(other.iter().take(length));
-    let early = |text: &str| Version::parse(text).is_some_and(|version| version.is_prerelease());
-    if same && early(tag) == early(claimed) { Says::This } else { Says::Other }
+    let (Some(own), Some(other)) = (Version::parse(tag), Version::parse(claimed)) else {
+        return Says::Nothing;
+    };
+    let numbers = |version: Version<'_>| version.numbers().map(trimmed).collect::<Vec<_>>();
+    let length = own.parts().min(other.parts());
+    let same = numbers(own).into_iter().take(length).eq(numbers(other).into_iter().take(length));
+    if !same || !own.same_prerelease(&other) {
+        return Says::Other;
+    }
+    // `-r1` and `-r9`, `-alpine3.20` and `-alpine3.21`: which of them it is that was signed is not said.
+    let counted = own.same_shape(&other) && own.variant() != other.variant();
+    if counted { Says::Nothing } else { Says::This }
 }
 
 fn trimmed(digits: &str) -> String {
     let trimmed = digits.trim_start_matches('0');
     if trimmed.is_empty() { "0".to_owned() } else { trimmed.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_named_by_itself_its_alias_and_its_variants_and_by_no_other_candidate_or_revision() {
+        let check = |tag: &str, claimed: &str, expected: &str| {
+            let said = match of_version(tag, claimed) {
+                Says::This => "this",
+                Says::Other => "other",
+                Says::Branch => "branch",
+                Says::Nothing => "nothing",
+            };
+            assert_eq!(said, expected, "{tag} {claimed}");
+        };
+        check("1.4.3", "web/v1.4.3", "this");
+        check("1.4", "v1.4.3", "this");
+        check("1.4.3-alpine", "v1.4.3", "this");
+        check("1.4.3-r9", "v1.4.3", "this");
+        check("1.4.3", "v1.4.2", "other");
+        check("1.4.3", "nightly", "nothing");
+        check("1.4.3", "v1.4.3-rc1", "other");
+        check("1.4.3-rc1", "v1.4.3", "other");
+        check("1.4.3-rc2", "v1.4.3-rc1", "other");
+        check("1.4.3-rc2", "v1.4.3-beta2", "other");
+        check("1.4.3-rc2", "v1.4.3-rc2", "this");
+        check("1.4.3-rc2", "v1.4.3-rc.2", "this");
+        check("1.4.3-rc2-alpine", "v1.4.3-rc2", "this");
+        check("1.4.3-r9", "1.4.3-r1", "nothing");
+        check("1.4.3-debian-12-r9", "1.4.3-debian-12-r1", "nothing");
+        check("1.4.3-alpine3.21", "1.4.3-alpine3.20", "nothing");
+        check("1.4.3-alpine", "1.4.3-slim", "this");
+        check("1.4.3-r9", "1.4.2-r9", "other");
+    }
 }
