@@ -41,6 +41,10 @@ pub(crate) fn trials() -> Vec<Named> {
             "what Pod Security would deny is told before anything is written, and let in it goes on",
             pod_security,
         ),
+        trial(
+            "an image that admission would rewrite is told before anything is written, and left alone it goes on",
+            rewritten,
+        ),
     ]
 }
 
@@ -339,6 +343,58 @@ async fn pod_security(cluster: Arc<Cluster>) -> anyhow::Result<()> {
     ensure!(shop.kubectl(&["get", "updateruns", "-o", "name"])?.is_empty(), "nothing is recorded");
     shop.wait_image(":1.0.0").await?;
     label("-")?;
+    shop.wait_image(":1.0.1@").await?;
+    shop.close()
+}
+
+/// Takes the digest out of each image, as one that rewrites images to another spelling does.
+const SPELLING: &str = r#"apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicy
+metadata: {name: rollforward-spelling}
+spec:
+  reinvocationPolicy: Never
+  matchConstraints:
+    resourceRules: [{apiGroups: [apps], apiVersions: [v1], operations: [UPDATE], resources: [deployments]}]
+    namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: rewritten}}
+  mutations:
+  - patchType: JSONPatch
+    jsonPatch:
+      expression: >-
+        [JSONPatch{op: "replace", path: "/spec/template/spec/containers/0/image",
+        value: object.spec.template.spec.containers[0].image.split("@")[0]}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicyBinding
+metadata: {name: rollforward-spelling}
+spec: {policyName: rollforward-spelling}
+"#;
+
+async fn rewritten(cluster: Arc<Cluster>) -> anyhow::Result<()> {
+    let mut shop = Shop::open(&cluster, "rewritten").await?;
+    prepared(&mut shop, POLICY).await?;
+    cluster.apply("rewritten", SPELLING)?;
+    // The apiserver takes a moment to mutate by a new policy: asked until it does.
+    let set = format!("app={}:0.9.0@sha256:{}", shop.full_repository(), "a".repeat(64));
+    wait_until("the spelling to be rewritten", PATIENCE, || async {
+        let what = ["set", "image", "deployment/web", &set, "--dry-run=server", "-o", "yaml"];
+        let tried = shop.kubectl(&what)?;
+        Ok(if tried.contains(":0.9.0@") { Seen::NotYet(tried) } else { Seen::Yes(()) })
+    })
+    .await?;
+    let digest = shop.push("1.0.1", Image::new("1.0.1")).await?;
+    let image = format!("{}:1.0.1", shop.full_repository());
+    let told = format!(
+        "expected the workload to be stored as it is written, observed {image} instead of {image}@{digest} as the image of container app: a webhook or a MutatingAdmissionPolicy rewrites it. Nothing was written. Exclude the workload there, or write its image as it comes out of there"
+    );
+    shop.wait_says("Blocked", "WriteRewritten", &[&told]).await?;
+    ensure!(shop.kubectl(&["get", "updateruns", "-o", "name"])?.is_empty(), "nothing is recorded");
+    shop.wait_image(":1.0.0").await?;
+    shop.assert_no_held_field().await?;
+    cluster.kubectl(&[
+        "delete",
+        "mutatingadmissionpolicybinding/rollforward-spelling",
+        "mutatingadmissionpolicy/rollforward-spelling",
+    ])?;
     shop.wait_image(":1.0.1@").await?;
     shop.close()
 }

@@ -17,6 +17,7 @@ use http::{Request, Response};
 use kube::Client;
 use kube::client::Body;
 use rollforward::kubernetes::patch::{self, Refused};
+use rollforward::kubernetes::preflight::rehearse;
 use rollforward_core::reason::Reason;
 use rollforward_core::rollout::patch::{Annotation, FieldWrite, ImageWrite, Patch};
 use rollforward_core::workload::{IntOrPercent, Kind, WorkloadId};
@@ -98,6 +99,45 @@ async fn sent(annotations: Value, patch: &Patch) -> Vec<Value> {
     patch::apply(&client, patch).await.unwrap();
     let all = sent.lock().unwrap();
     all.first().unwrap().as_array().unwrap().clone()
+}
+
+/// What the object that comes back from a rehearsal of the first write was made of by admission.
+async fn rehearsed(change: impl Fn(&mut Value)) -> Option<String> {
+    let mut object = deployment(&json!({}));
+    let spec = object.get_mut("spec").unwrap();
+    spec["template"]["spec"]["containers"][0]["image"] = json!(NEW);
+    spec["minReadySeconds"] = json!(3900);
+    spec["progressDeadlineSeconds"] = json!(4500);
+    spec["strategy"] =
+        json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}});
+    change(spec);
+    let (client, _) = apiserver(json!({}), 200, object);
+    rehearse(&client, &start()).await.unwrap().rewritten.map(|rewritten| rewritten.to_string())
+}
+
+#[tokio::test]
+async fn what_admission_makes_something_else_of_is_seen_in_the_rehearsal() {
+    let containers =
+        |spec: &mut Value| spec["template"]["spec"]["containers"].as_array_mut().unwrap().clone();
+    assert_eq!(rehearsed(|_| ()).await, None);
+    // What is put before a container moves it and changes nothing of it.
+    let beside = rehearsed(|spec| {
+        let own = containers(spec);
+        spec["template"]["spec"]["containers"] = json!([{"name": "mesh", "image": "mesh:1"}, own[0]]);
+        spec["strategy"]["rollingUpdate"]["more"] = json!(1);
+    });
+    assert_eq!(beside.await, None);
+    let by = ": a webhook or a MutatingAdmissionPolicy rewrites it";
+    let image =
+        rehearsed(|spec| spec["template"]["spec"]["containers"][0]["image"] = json!("mirror/web:1.0.1"));
+    assert_eq!(
+        image.await,
+        Some(format!("mirror/web:1.0.1 instead of {NEW} as the image of container app{by}"))
+    );
+    let held = rehearsed(|spec| spec["minReadySeconds"] = json!(10)).await;
+    assert_eq!(held, Some(format!("10 instead of 3900 as spec.minReadySeconds{by}")));
+    let surge = rehearsed(|spec| spec["strategy"]["rollingUpdate"]["maxUnavailable"] = json!("25%")).await;
+    assert!(surge.unwrap().ends_with(&format!(" as spec.strategy.rollingUpdate{by}")));
 }
 
 #[tokio::test]

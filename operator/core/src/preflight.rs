@@ -41,6 +41,30 @@ pub struct Rehearsal {
     pub warnings: Vec<String>,
     /// The refusal: HTTP status and message.
     pub refused: Option<(u16, String)>,
+    /// What came back otherwise than it was written.
+    pub rewritten: Option<Rewritten>,
+}
+
+/// A field of which admission made something else than was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rewritten {
+    /// The field in words.
+    pub field: String,
+    /// What was written.
+    pub written: String,
+    /// What came back.
+    pub found: String,
+}
+
+impl fmt::Display for Rewritten {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [field, written, found] =
+            [&self.field, &self.written, &self.found].map(|one| text::clean(one, 200));
+        write!(
+            formatter,
+            "{found} instead of {written} as {field}: a webhook or a MutatingAdmissionPolicy rewrites it"
+        )
+    }
 }
 
 /// Code and words of what the dry run says; `None` where it goes through, or says nothing of the kind.
@@ -48,6 +72,9 @@ pub struct Rehearsal {
 pub fn rehearsed(rehearsal: &Rehearsal, enforced: Option<&str>) -> Option<(Reason, String)> {
     if let Some((status, message)) = &rehearsal.refused {
         return refused(*status, message).map(|reason| (reason, text::clean_ends(message, 300)));
+    }
+    if let Some(rewritten) = &rehearsal.rewritten {
+        return Some((Reason::WriteRewritten, rewritten.to_string()));
     }
     let words = rehearsal.warnings.iter().filter_map(|header| warning(header));
     let violates = "would violate PodSecurity \"";
@@ -304,7 +331,7 @@ mod tests {
     #[test]
     fn only_a_level_that_the_namespace_enforces_stops_the_pods() {
         let header = r#"299 - "would violate PodSecurity \"restricted:latest\": allowPrivilegeEscalation != false (container \"app\" must set it)""#;
-        let rehearsal = Rehearsal { warnings: vec![header.to_owned()], refused: None };
+        let rehearsal = Rehearsal { warnings: vec![header.to_owned()], ..Rehearsal::default() };
         let (reason, words) = rehearsed(&rehearsal, Some("restricted")).unwrap();
         assert_eq!(reason, Reason::PodSecurity);
         assert!(
@@ -313,10 +340,10 @@ mod tests {
         );
         assert_eq!(rehearsed(&rehearsal, Some("baseline")), None, "it only warns of restricted");
         assert_eq!(rehearsed(&rehearsal, None), None);
-        let other = Rehearsal { warnings: vec!["299 - \"deprecated\"".to_owned()], refused: None };
+        let other = Rehearsal { warnings: vec!["299 - \"deprecated\"".to_owned()], ..Rehearsal::default() };
         assert_eq!(rehearsed(&other, Some("restricted")), None);
         for hostile in ["", "299", "299 - \"", "\"\\", "299 - \"would violate PodSecurity \\\"\""] {
-            let rehearsal = Rehearsal { warnings: vec![hostile.to_owned()], refused: None };
+            let rehearsal = Rehearsal { warnings: vec![hostile.to_owned()], ..Rehearsal::default() };
             assert_eq!(rehearsed(&rehearsal, Some("restricted")), None, "{hostile}");
         }
     }
@@ -324,7 +351,7 @@ mod tests {
     #[test]
     fn a_refused_rehearsal_has_its_own_code_and_a_conflict_is_none() {
         let check = |status: u16, message: &str, wanted: Option<Reason>| {
-            let rehearsal = Rehearsal { warnings: Vec::new(), refused: Some((status, message.to_owned())) };
+            let rehearsal = Rehearsal { refused: Some((status, message.to_owned())), ..Rehearsal::default() };
             assert_eq!(rehearsed(&rehearsal, None).map(|told| told.0), wanted, "{message}");
         };
         check(
@@ -345,6 +372,18 @@ mod tests {
         );
         check(400, "admission webhook \"guard.acme.io\" does not support dry run", None);
         check(422, "the server rejected our request due to an error in our request", None);
+    }
+
+    #[test]
+    fn what_admission_makes_something_else_of_is_told_with_both() {
+        let rewritten = Rewritten {
+            field: "the image of container app".to_owned(),
+            written: "r.test/web:1.0.1@sha256:ab".to_owned(),
+            found: "mirror.test/web:1.0.1".to_owned(),
+        };
+        let rehearsal = Rehearsal { rewritten: Some(rewritten), ..Rehearsal::default() };
+        let words = "mirror.test/web:1.0.1 instead of r.test/web:1.0.1@sha256:ab as the image of container app: a webhook or a MutatingAdmissionPolicy rewrites it";
+        assert_eq!(rehearsed(&rehearsal, None), Some((Reason::WriteRewritten, words.to_owned())));
     }
 
     #[test]

@@ -336,6 +336,8 @@ reasons! {
         WriteForbidden,
         /// Admission refused our write to the workload. The sentence keeps its words.
         WriteDenied,
+        /// Admission (a mutating webhook, a MutatingAdmissionPolicy) makes something else of what is written to the workload, and the run would take that for a person's edit. Nothing is written. Exclude the workload there, or write its image as it comes out of there.
+        WriteRewritten,
         /// The apiserver did not take our write: it did not answer, or failed by itself. The sentence keeps its words; tried again by itself.
         WriteFailed,
     }

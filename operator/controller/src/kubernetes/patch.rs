@@ -12,6 +12,7 @@ use kube::Client;
 use kube::api::{Api, DeleteParams, GetParams, Patch as KubePatch, PatchParams, Preconditions};
 use kube::core::{Request, Status};
 use rollforward_core::judge::classify::table::{Place, lookup};
+use rollforward_core::preflight::Rewritten;
 use rollforward_core::reason::Reason;
 use rollforward_core::rollout::patch::{Annotation, Errand, FieldWrite, Patch};
 use rollforward_core::workload::{IntOrPercent, Kind};
@@ -210,10 +211,7 @@ fn operations(patch: &Patch, has_annotations: bool, has_ours: bool) -> Vec<Value
     if let Some(generation) = patch.generation {
         tests.push(json!({"op": "test", "path": "/metadata/generation", "value": generation}));
     }
-    let template = match patch.workload.kind {
-        Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet | Kind::Rollout => "/spec/template",
-        Kind::CronJob => "/spec/jobTemplate/spec/template",
-    };
+    let template = template(patch.workload.kind);
     for image in &patch.images {
         let list = if image.init { "initContainers" } else { "containers" };
         let path = format!("{template}/spec/{list}/{}", image.index);
@@ -225,25 +223,8 @@ fn operations(patch: &Patch, has_annotations: bool, has_ours: bool) -> Vec<Value
     }
     let mut add = |path: &str, value: Value| writes.push(json!({"op": "add", "path": path, "value": value}));
     for field in &patch.fields {
-        match field {
-            FieldWrite::MinReadySeconds(seconds) => add("/spec/minReadySeconds", json!(seconds)),
-            FieldWrite::ProgressDeadlineSeconds(seconds) => {
-                add("/spec/progressDeadlineSeconds", json!(seconds));
-            }
-            FieldWrite::RollingUpdate { max_surge, max_unavailable } => {
-                let rolling = json!({"maxSurge": share(max_surge), "maxUnavailable": share(max_unavailable)});
-                add("/spec/strategy/rollingUpdate", rolling);
-            }
-            // The apiserver fills in `rollingUpdate` where the user wrote none; what else stands in it stays.
-            FieldWrite::Partition(partition) => {
-                add("/spec/updateStrategy/rollingUpdate/partition", json!(partition));
-            }
-            FieldWrite::DaemonRolling(rolling) => {
-                let (surge, unavailable) = (share(&rolling.max_surge), share(&rolling.max_unavailable));
-                let rolling = json!({"maxSurge": surge, "maxUnavailable": unavailable});
-                add("/spec/updateStrategy/rollingUpdate", rolling);
-            }
-        }
+        let (path, value) = written(field);
+        add(path, value);
     }
     let path = format!("/metadata/annotations/{}", RUN_ANNOTATION.replace('/', "~1"));
     match &patch.annotation {
@@ -255,6 +236,69 @@ fn operations(patch: &Patch, has_annotations: bool, has_ours: bool) -> Vec<Value
     }
     tests.extend(writes);
     tests
+}
+
+/// Where the template of the pods stands.
+fn template(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet | Kind::Rollout => "/spec/template",
+        Kind::CronJob => "/spec/jobTemplate/spec/template",
+    }
+}
+
+/// Where a field stands, and its value.
+fn written(field: &FieldWrite) -> (&'static str, Value) {
+    let rolling =
+        |surge, unavailable| json!({"maxSurge": share(surge), "maxUnavailable": share(unavailable)});
+    match field {
+        FieldWrite::MinReadySeconds(seconds) => ("/spec/minReadySeconds", json!(seconds)),
+        FieldWrite::ProgressDeadlineSeconds(seconds) => ("/spec/progressDeadlineSeconds", json!(seconds)),
+        FieldWrite::RollingUpdate { max_surge, max_unavailable } => {
+            ("/spec/strategy/rollingUpdate", rolling(max_surge, max_unavailable))
+        }
+        // The apiserver fills in `rollingUpdate` where the user wrote none; what else stands in it stays.
+        FieldWrite::Partition(partition) => {
+            ("/spec/updateStrategy/rollingUpdate/partition", json!(partition))
+        }
+        FieldWrite::DaemonRolling(own) => {
+            ("/spec/updateStrategy/rollingUpdate", rolling(&own.max_surge, &own.max_unavailable))
+        }
+    }
+}
+
+/// What admission made something else of than the patch writes, in the object that came back: an image, else a field.
+pub(super) fn rewritten(patch: &Patch, object: &Value) -> Option<Rewritten> {
+    let pods = object.pointer(template(patch.workload.kind))?.get("spec")?;
+    let image = patch.images.iter().find_map(|image| {
+        let all =
+            pods.get(if image.init { "initContainers" } else { "containers" }).and_then(Value::as_array);
+        let text = |one: &Value, key: &str| one.get(key).and_then(Value::as_str).map(str::to_owned);
+        // By its name: what is put before it moves it, and is nobody's edit.
+        let own = all.into_iter().flatten().find(|one| text(one, "name").as_ref() == Some(&image.name));
+        let found = own.and_then(|own| text(own, "image")).unwrap_or_else(|| "nothing".to_owned());
+        (found != image.after).then(|| Rewritten {
+            field: format!("the image of container {}", image.name),
+            written: image.after.clone(),
+            found,
+        })
+    });
+    let field = |field: &FieldWrite| {
+        let (path, value) = written(field);
+        let found = object.pointer(path).filter(|found| !holds(found, &value))?;
+        let field = path.trim_start_matches('/').replace('/', ".");
+        Some(Rewritten { field, written: value.to_string(), found: found.to_string() })
+    };
+    image.or_else(|| patch.fields.iter().find_map(field))
+}
+
+/// Whether what came back holds what was written: of a map every key, whatever else is in it.
+fn holds(found: &Value, written: &Value) -> bool {
+    match written {
+        Value::Object(all) => all.iter().all(|(key, value)| found.get(key) == Some(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            found == written
+        }
+    }
 }
 
 fn share(value: &IntOrPercent) -> Value {

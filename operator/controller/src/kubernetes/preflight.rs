@@ -25,7 +25,7 @@ use super::{ApiError, optional, workloads};
 /// The label by which a namespace enforces a level of Pod Security.
 const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
 
-/// Rehearses a patch on the apiserver: nothing is stored, admission says what it would say.
+/// Rehearses a patch on the apiserver: nothing is stored, admission says what it would say and shows what it would make of it.
 ///
 /// # Errors
 /// Where the apiserver did not answer.
@@ -54,15 +54,14 @@ pub async fn rehearse(client: &Client, change: &Patch) -> Result<Rehearsal, ApiE
     let headers = answer.headers().get_all("warning");
     let warnings = headers.iter().filter_map(|value| value.to_str().ok().map(str::to_owned)).collect();
     let code = answer.status().as_u16();
-    let refused = if answer.status().is_success() {
-        None
-    } else {
-        let body = answer.into_body().collect_bytes().await.map_err(ApiError::of(what))?;
-        let status: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-        let message = status.get("message").and_then(serde_json::Value::as_str).unwrap_or_default();
-        Some((code, message.to_owned()))
-    };
-    Ok(Rehearsal { warnings, refused })
+    let is_taken = answer.status().is_success();
+    let body = answer.into_body().collect_bytes().await.map_err(ApiError::of(what))?;
+    let body: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    if is_taken {
+        return Ok(Rehearsal { warnings, refused: None, rewritten: patch::rewritten(change, &body) });
+    }
+    let message = body.get("message").and_then(serde_json::Value::as_str).unwrap_or_default();
+    Ok(Rehearsal { warnings, refused: Some((code, message.to_owned())), rewritten: None })
 }
 
 /// The level of Pod Security that a namespace enforces by its label.

@@ -74,6 +74,12 @@ pub(super) fn obstacle(
                 .observed(found.observed.clone())
                 .hint("Grant `patch` on deployments.apps to the operator's ServiceAccount"),
         )),
+        (false, _) if found.reason == Reason::WriteRewritten => Err(Box::new(
+            Hold::new(found.reason, Standing::Blocked)
+                .expected("the workload to be stored as it is written")
+                .observed(found.observed.clone())
+                .hint("Nothing was written. Exclude the workload there, or write its image as it comes out of there and name under `image.source` where its versions are listed; asked again at every look"),
+        )),
         (false, _) => Err(Box::new(
             Hold::new(found.reason, Standing::Blocked)
                 .expected("the new pods to be let in")
