@@ -134,13 +134,13 @@ pub async fn reconcile(
     let object = match observe::whole(&ctx, &object).await? {
         observe::Whole::Gone => return Ok(Action::await_change()),
         observe::Whole::Unreadable(rest, error) => {
-            return finish::finish(&ctx, &rest, finish::unreadable(&error), now).await;
+            return Box::pin(finish::finish(&ctx, &rest, finish::unreadable(&error), now)).await;
         }
         observe::Whole::Readable(object) => object,
     };
     let policy = match convert::policy::policy(&object, &ctx.config.defaults) {
         Ok(policy) => policy, // every field checked, once
-        Err(faults) => return finish::finish(&ctx, &object, finish::invalid(&faults), now).await,
+        Err(faults) => return Box::pin(finish::finish(&ctx, &object, finish::invalid(&faults), now)).await,
     };
     publish::begin(&ctx, &object, now).await?; // a new generation: say that it is seen, before the registry is asked
     let observed = observe::observe(&ctx, (&object, &policy), None, now).await?; // workloads, pods, scan, ledger, runs

@@ -304,8 +304,7 @@ pub async fn observe(
     for open in &open_runs {
         if !repositories.contains_key(&open.run.repository) {
             let ledger = ledger(ctx, namespace, &open.run.repository).await?;
-            let scan = unasked.map_or(Answer::Absent, |why| Answer::Unknown(why.clone()));
-            repositories.insert(open.run.repository.clone(), RepositorySeen { scan, ledger });
+            repositories.insert(open.run.repository.clone(), unlisted(unasked, ledger));
         }
     }
     let uids: Vec<&str> = tracks.iter().map(|track| track.workload.id.uid.as_str()).collect();
@@ -333,6 +332,12 @@ pub async fn observe(
         namespace_deleting: workloads::namespace_is_deleting(&ctx.client, namespace).await?,
     };
     Ok(Observed { seen, credentials, own: trusted.own, pods_wake })
+}
+
+/// A repository that is not asked for its tags: only an open run runs it, or nothing may begin.
+fn unlisted(unasked: Option<&Unknown>, ledger: Ledger) -> RepositorySeen {
+    let scan = unasked.map_or(Answer::Absent, |why| Answer::Unknown(why.clone()));
+    RepositorySeen { scan, ledger }
 }
 
 fn busy(ctx: &Context, policy: &Policy, workload: &Workload) -> Option<String> {
