@@ -156,9 +156,9 @@ async fn an_identity_verifies_and_another_is_refused_with_both_names() {
     expect(&other, 1, &["SignatureIdentityMismatch: ", "dev.yml", "release.yml"]);
 }
 
-/// A label below the signed digest binds the version here as in a cluster: the tag that is asked for is one that there is.
+/// A label below the signed digest counts here as in a cluster: where the repository has the version that it names.
 #[tokio::test]
-async fn a_label_that_names_the_tag_binds_the_version_and_one_of_another_tag_needs_a_list() {
+async fn a_label_binds_or_contradicts_where_the_repository_has_its_version_and_silence_is_neither() {
     let world = World::new().await;
     let labels = json!({"org.opencontainers.image.version": "1.4.4"});
     let labelled =
@@ -174,6 +174,23 @@ async fn a_label_that_names_the_tag_binds_the_version_and_one_of_another_tag_nee
     };
     let said = world.by_file(":1.4.4", &bound("Required"), &[]).await;
     expect(&said, 0, &["Verified: ", "VersionBound", "label 1.4.4"]);
+    // An old image under a newer name.
+    let other = "expected 1.4.5 to be signed as 1.4.5, observed label 1.4.4";
+    for said in [world.by_key(":1.4.5").await, world.by_file(":1.4.5", &bound("Required"), &[]).await] {
+        expect(&said, 1, &["VersionMismatch: ", other]);
+    }
+    world.fake.untag("acme/web", "1.4.4");
+    world.fake.push("acme/web", "v1.4.4", &labelled);
+    expect(&world.by_key(":1.4.5").await, 1, &["VersionMismatch: ", other]);
+    expect(&world.by_file(":1.4.5", &bound("Off"), &[]).await, 0, &["Verified: "]);
+    // Silence is no absence, and where nothing depends on it nothing is in doubt.
+    world.fake.fault("/manifests/1.4.4", Fault::status(403));
+    world.fake.fault("/manifests/v1.4.4", Fault::status(403));
+    let doubt = "to know whether the repository has 1.4.4, the version that its label names";
+    expect(&world.by_key(":1.4.5").await, 2, &[doubt, "ask again."]);
+    expect(&world.by_file(":1.4.5", &bound("Required"), &[]).await, 1, &["VersionUnbound: "]);
+    world.fake.heal();
+    world.fake.untag("acme/web", "v1.4.4");
     let said = world.by_file(":1.4.5", &bound("Required"), &[]).await;
     expect(&said, 1, &["VersionUnbound: ", "what was signed names no version"]);
     expect(&world.by_file(":1.4.5", &bound("Auto"), &[]).await, 0, &["(Absent)", "VersionUnbound"]);

@@ -12,14 +12,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow};
 use jiff::SignedDuration;
-use rollforward_core::evidence::{Answer, Attached, Manifest, Shape};
+use rollforward_core::evidence::{Answer, Attached, Manifest, Shape, Unknown};
 use rollforward_core::gate::offline::{self, Outcome};
-use rollforward_core::gate::{Layer, Subject, Verdict};
+use rollforward_core::gate::{Layer, Subject, Verdict, Word};
 use rollforward_core::image::{Digest, ImageRef, Repository, Tag};
 use rollforward_core::ledger::Ledger;
 use rollforward_core::select::Order;
 use rollforward_core::trust::{
-    Authority, Decision, Effective, Exception, Means, Origin, Pattern, Root, RootContent, Roots,
+    Authority, Binding, Decision, Effective, Exception, Means, Origin, Pattern, Root, RootContent, Roots,
     SOAK_UNSIGNED,
 };
 
@@ -214,6 +214,8 @@ struct Fetched {
     manifest: Option<Answer<Manifest>>,
     shape: Option<Shape>,
     attached: Option<Answer<Attached>>,
+    /// What the repository has under the version that the image's label names, where that is not the tag that is asked for.
+    labelled: Vec<(Tag, Answer<Digest>)>,
 }
 
 /// Resolves the tag once; everything after is asked of the digest.
@@ -231,7 +233,8 @@ async fn fetch(
         (None, None) => registry.resolve(repository, &Tag::parse("latest")?, credential).await,
     };
     let Answer::Found(digest) = &answer else {
-        return Ok(Fetched { digest: answer, manifest: None, shape: None, attached: None });
+        let (manifest, shape, attached, labelled) = (None, None, None, Vec::new());
+        return Ok(Fetched { digest: answer, manifest, shape, attached, labelled });
     };
     let manifest = registry.manifest(repository, digest, credential).await;
     let shape = shape(registry, image, &manifest, credential).await;
@@ -241,7 +244,37 @@ async fn fetch(
     let asked = ("", &questions); // outside any namespace
     let attached = engine.ask(registry, (repository, digest), asked, roots, credential, now).await;
     let attached = Some(Answer::Found(attached));
-    Ok(Fetched { digest: answer, manifest: Some(manifest), shape, attached })
+    let labelled = if effective.binding() == Binding::Off {
+        Vec::new()
+    } else {
+        labelled(registry, image, shape.as_ref(), credential).await
+    };
+    Ok(Fetched { digest: answer, manifest: Some(manifest), shape, attached, labelled })
+}
+
+/// A label counts where the repository has that version. The operator knows it from its scan; here it is asked for by name.
+async fn labelled(
+    registry: &Registry,
+    image: &ImageRef,
+    shape: Option<&Shape>,
+    credential: Option<&Credential>,
+) -> Vec<(Tag, Answer<Digest>)> {
+    let plain = |text: &str| text.strip_prefix('v').unwrap_or(text).to_owned();
+    let label = shape.and_then(|shape| shape.labels.get("version")).map(|label| plain(label));
+    let (Some(label), Some(asked)) = (label, &image.tag) else { return Vec::new() };
+    if label == plain(asked.as_str()) {
+        return Vec::new();
+    }
+    let mut known = Vec::new();
+    for tag in [label.clone(), format!("v{label}")].iter().filter_map(|text| Tag::parse(text).ok()) {
+        let answer = registry.resolve(&image.repository, &tag, credential).await;
+        let is_there = matches!(answer, Answer::Found(_));
+        known.push((tag, answer));
+        if is_there {
+            break;
+        }
+    }
+    known
 }
 
 /// The labels of the image, or of the first image of an index: under the digest that is signed.
@@ -280,30 +313,71 @@ fn judge(
     let latest = Tag::parse("latest").ok();
     let Some(tag) = image.tag.as_ref().or(latest.as_ref()) else { return Vec::new() };
     let now = clock::now();
-    // No memory: what was taken away before this look is not known here. That the repository has the tag is.
+    // No memory: what was taken away before this look is not known here. That the repository has the tag is, and so is whether
+    // it has the one that a label names.
     let mut ledger = Ledger::new(image.repository.clone());
     if let Some((tag, digest)) = image.tag.as_ref().zip(digest) {
         ledger.saw(tag, digest, now);
     }
-    let subject = Subject {
-        policy: "",
-        tag,
-        digest,
-        answer: Some(&fetched.digest),
-        manifest: fetched.manifest.as_ref(),
-        mirror: None,
-        ledger: &ledger,
-        running: None,
-        left: None,
-        order: Order { rule: &rule, filter: &filter },
-        repositories: names,
-        attached: fetched.attached.as_ref(),
-        running_attached: None,
-        shape: fetched.shape.as_ref(),
-        running_shape: None,
-        scan: None,
+    let mut silent = None;
+    for (tag, answer) in &fetched.labelled {
+        match answer {
+            Answer::Found(digest) => {
+                ledger.saw(tag, digest, now);
+                silent = None;
+                break;
+            }
+            Answer::Unknown(unknown) => silent = silent.or(Some((tag, unknown))),
+            Answer::Absent => {}
+        }
+    }
+    let judged = |ledger: &Ledger| {
+        let subject = Subject {
+            policy: "",
+            tag,
+            digest,
+            answer: Some(&fetched.digest),
+            manifest: fetched.manifest.as_ref(),
+            mirror: None,
+            ledger,
+            running: None,
+            left: None,
+            order: Order { rule: &rule, filter: &filter },
+            repositories: names,
+            attached: fetched.attached.as_ref(),
+            running_attached: None,
+            shape: fetched.shape.as_ref(),
+            running_shape: None,
+            scan: None,
+        };
+        offline::judge(&subject, effective, exceptions, image.tag.is_some(), now)
     };
-    offline::judge(&subject, effective, exceptions, image.tag.is_some(), now)
+    let verdicts = judged(&ledger);
+    let (Some((named, unknown)), Some(digest)) = (silent, digest) else { return verdicts };
+    ledger.saw(named, digest, now);
+    doubted(verdicts, &judged(&ledger), named, unknown)
+}
+
+/// Where it matters whether the repository has the tag that a label names, and it did not answer, nothing is known of the version.
+fn doubted(
+    verdicts: Vec<(Layer, Verdict)>,
+    with_tag: &[(Layer, Verdict)],
+    named: &Tag,
+    unknown: &Unknown,
+) -> Vec<(Layer, Verdict)> {
+    let matters = |layer: Layer, verdict: &Verdict| {
+        let other = with_tag.iter().find(|(one, _)| *one == layer).map(|(_, verdict)| verdict);
+        other.is_some_and(|other| other.lets_through() != verdict.lets_through())
+    };
+    let expected = format!("to know whether the repository has {named}, the version that its label names");
+    let told = |(layer, verdict): (Layer, Verdict)| {
+        if !matters(layer, &verdict) {
+            return (layer, verdict);
+        }
+        let verdict = Verdict::new(Word::Unknown, unknown.reason, expected.clone(), unknown.message.clone());
+        (layer, verdict.hint("Nothing is concluded from silence: ask again."))
+    };
+    verdicts.into_iter().map(told).collect()
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {
