@@ -319,18 +319,19 @@ fn judge(
     if let Some((tag, digest)) = image.tag.as_ref().zip(digest) {
         ledger.saw(tag, digest, now);
     }
-    let mut silent = None;
-    for (tag, answer) in &fetched.labelled {
-        match answer {
-            Answer::Found(digest) => {
-                ledger.saw(tag, digest, now);
-                silent = None;
-                break;
-            }
-            Answer::Unknown(unknown) => silent = silent.or(Some((tag, unknown))),
-            Answer::Absent => {}
-        }
+    let labelled = || fetched.labelled.iter();
+    let found = labelled().find_map(|(tag, answer)| match answer {
+        Answer::Found(digest) => Some((tag, digest)),
+        Answer::Absent | Answer::Unknown(_) => None,
+    });
+    let unanswered = labelled().find_map(|(tag, answer)| match answer {
+        Answer::Unknown(unknown) => Some((tag, unknown)),
+        Answer::Found(_) | Answer::Absent => None,
+    });
+    if let Some((tag, digest)) = found {
+        ledger.saw(tag, digest, now);
     }
+    let silent = unanswered.filter(|_| found.is_none());
     let judged = |ledger: &Ledger| {
         let subject = Subject {
             policy: "",
