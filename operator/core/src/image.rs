@@ -89,8 +89,8 @@ pub fn is_named_by(repository: &str, pattern: &str) -> bool {
     matches(&host) || matches(&one_spelling(&host))
 }
 
-/// A host in lower case, without the port of https, Docker Hub by its one name. What would be no host without its port keeps it: `registry:443` is none of
-/// Docker Hub's.
+/// A host in lower case, without the port of https, Docker Hub by its one name. What would be no host without its port keeps it:
+/// `registry:443` is none of Docker Hub's.
 fn one_spelling(host: &str) -> String {
     let host = host.to_ascii_lowercase();
     let parts = host.rsplit_once(':').map(|(bare, port)| (bare, port.parse::<u16>()));
